@@ -1,0 +1,1 @@
+//! The examples: see README.md.
