@@ -1,1 +1,94 @@
-//! Completion-port-style sockets.
+//! Completion-port-style asynchronous sockets over a worker pool, without async/await.
+//!
+//! An operation is *begun* on a [`Socket`] with the buffer it needs, a callback and a state, and is
+//! *ended* in the callback, which gets the result, the buffer and the state back. Callbacks run on
+//! the worker threads of a [`Runtime`], never inside `begin_*` and never nested in one another.
+//!
+//! ```
+//! use aio_core::{AsyncResult, Runtime, Socket, op};
+//! use aio_sync::ManualResetEvent;
+//! use std::io;
+//! use std::sync::Arc;
+//!
+//! let runtime = Runtime::builder().workers(1).build()?;
+//! let listener = runtime.tcp_v4()?;
+//! listener.bind("127.0.0.1:0".parse().unwrap())?;
+//! listener.listen(100)?;
+//! listener.begin_accept(
+//!     |accepted: AsyncResult<op::Accept, Socket>| {
+//!         let listener = accepted.async_state().clone();
+//!         if let Ok(peer) = listener.end_accept(accepted).result {
+//!             peer.begin_send(b"hello".to_vec(), |_| {}, ());
+//!         }
+//!     },
+//!     listener.clone(),
+//! );
+//!
+//! let client = runtime.tcp_v4()?;
+//! let done = Arc::new(ManualResetEvent::new(false));
+//! client.begin_connect(
+//!     listener.local_addr()?,
+//!     |connected: AsyncResult<op::Connect, (Socket, Arc<ManualResetEvent>)>| {
+//!         let (client, done) = connected.async_state().clone();
+//!         client.end_connect(connected).result.expect("the listener is there");
+//!         client.clone().begin_receive(
+//!             vec![0; 256],
+//!             move |received| {
+//!                 let completion = client.end_receive(received);
+//!                 assert_eq!(&completion.buffer[..completion.bytes_transferred], b"hello");
+//!                 done.set();
+//!             },
+//!             (),
+//!         );
+//!     },
+//!     (client.clone(), done.clone()),
+//! );
+//! done.wait_one();
+//! # Ok::<(), io::Error>(())
+//! ```
+//!
+//! # Where an operation waits
+//!
+//! Every operation is tried at once, without blocking. One that cannot finish waits where its
+//! [`Engine`] makes it wait: in the operating system's readiness queue ([`Engine::Readiness`], the
+//! default: it holds no thread), or on a worker ([`Engine::Blocking`], the classic thread pool).
+//! Nothing else differs between them.
+//!
+//! # What holds for every operation
+//!
+//! * It completes exactly once, and its callback runs exactly once.
+//! * Its buffer comes back in every outcome.
+//! * `begin_*` never fails, never blocks and never runs the callback: every outcome, bad arguments
+//!   included, arrives at `end_*`.
+//! * Operations of one socket and direction take effect in the order of their begin calls.
+//! * A panic in a callback is caught and counted; the worker and everybody else go on.
+
+#![deny(unsafe_code)]
+
+mod async_result;
+mod buffer;
+#[expect(unsafe_code, reason = "closes a descriptor exactly once, when its last user has left")]
+mod descriptor;
+mod engine;
+mod error;
+#[expect(
+    unsafe_code,
+    reason = "gives an operation's one owner access to what it shares with handles"
+)]
+mod in_flight;
+pub mod op;
+mod operation_queue;
+mod runtime;
+mod socket;
+mod worker_pool;
+
+pub use async_result::{AsyncResult, Completion, OperationHandle};
+pub use buffer::{IoBuf, IoBufMut};
+pub use engine::{Engine, ParseEngineError};
+pub use error::is_aborted;
+pub use runtime::{Builder, Metrics, PanicPolicy, Runtime};
+pub use socket::Socket;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

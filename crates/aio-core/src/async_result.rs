@@ -1,0 +1,197 @@
+//! What a caller holds of an operation: a handle while it is pending, its result when it is over.
+
+use crate::in_flight::Handle;
+use crate::op::Kind;
+use aio_sync::ManualResetEvent;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// An operation that was begun, as anybody may see it: returned by every `begin_*`.
+///
+/// A handle is a cheap clone. Dropping it changes nothing. It may be used after the operation is
+/// over, and does not keep the socket open.
+///
+/// ```
+/// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
+/// # let socket = runtime.tcp_v4()?;
+/// let operation = socket.begin_receive(vec![0; 16], |_| {}, ());
+/// operation.wait_one(); // not connected, so it does not take long
+/// assert!(operation.is_completed());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct OperationHandle {
+    handle: Handle,
+}
+
+impl OperationHandle {
+    pub(crate) fn new(handle: Handle) -> Self {
+        Self { handle }
+    }
+
+    /// Returns true once the operation's result stands. Its callback then runs, or soon will.
+    #[must_use]
+    pub fn is_completed(&self) -> bool {
+        self.handle.completed().is_set()
+    }
+
+    /// Blocks until the operation's result stands.
+    ///
+    /// The callback may still be running, or waiting to be run, when this returns. A callback that
+    /// waits for another operation of its runtime holds a worker meanwhile.
+    pub fn wait_one(&self) {
+        self.handle.completed().wait_one();
+    }
+
+    /// Blocks until the operation's result stands or `timeout` has passed; returns true if it
+    /// stands. A timeout does not cancel the operation.
+    #[must_use]
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.handle.completed().wait_timeout(timeout)
+    }
+
+    /// Returns the event that is set when the operation's result stands.
+    #[must_use]
+    pub fn async_wait_handle(&self) -> &ManualResetEvent {
+        self.handle.completed()
+    }
+
+    /// Asks to cancel the operation.
+    ///
+    /// The operation still completes, once: as aborted if nothing had been done
+    /// ([`is_aborted`](crate::is_aborted) tells), else with what it came to. A receive or an accept
+    /// that completes as aborted has taken nothing. A send that completes as aborted says in
+    /// `bytes_transferred` how much of it was sent; if that is some but not all, the stream is
+    /// broken there, and the sends that follow complete as aborted too. A connect that completes as
+    /// aborted leaves a socket that can only be closed.
+    ///
+    /// Canceling an operation that is over changes nothing.
+    pub fn cancel(&self) {
+        if let Some(socket) = self.handle.ask_to_cancel() {
+            socket.runtime.driver.cancel(&socket, self.handle.direction(), &self.handle);
+        }
+    }
+}
+
+impl fmt::Debug for OperationHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
+}
+
+/// A completed operation, given to its callback and consumed by the `end_*` of its kind.
+///
+/// ```
+/// use aio_core::{AsyncResult, op};
+///
+/// fn receive_callback(received: AsyncResult<op::Receive<Vec<u8>>, String>) {
+///     assert!(received.is_completed());
+///     println!("{}: {:?}", received.async_state(), received.error());
+/// }
+/// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
+/// # let socket = runtime.tcp_v4()?;
+/// socket.begin_receive(vec![0; 256], receive_callback, "client 7".to_owned());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "the result, the buffer and the state are inside: call the operation's end_*"]
+pub struct AsyncResult<K: Kind, S = ()> {
+    completion: Completion<K, S>,
+    handle: OperationHandle,
+}
+
+impl<K: Kind, S> AsyncResult<K, S> {
+    pub(crate) fn new(completion: Completion<K, S>, handle: OperationHandle) -> Self {
+        Self { completion, handle }
+    }
+
+    pub(crate) fn into_completion(self) -> Completion<K, S> {
+        self.completion
+    }
+
+    /// Returns the state that was given to begin.
+    pub fn async_state(&self) -> &S {
+        &self.completion.state
+    }
+
+    /// Returns the error that `end_*` will report, if it will.
+    pub fn error(&self) -> Option<&io::Error> {
+        self.completion.result.as_ref().err()
+    }
+
+    /// Returns the operation's handle: the one that begin returned, which may not have returned
+    /// yet.
+    pub fn operation(&self) -> &OperationHandle {
+        &self.handle
+    }
+
+    /// Returns the operation's wait handle, which is set.
+    pub fn async_wait_handle(&self) -> &ManualResetEvent {
+        self.handle.async_wait_handle()
+    }
+
+    /// Returns true: a callback runs when its operation has completed.
+    pub fn is_completed(&self) -> bool {
+        true
+    }
+
+    /// Returns false: a callback never runs inside begin. Ported code that returns early from its
+    /// callback when this is true stays right.
+    pub fn completed_synchronously(&self) -> bool {
+        false
+    }
+}
+
+impl<K: Kind, S: fmt::Debug> fmt::Debug for AsyncResult<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncResult")
+            .field("operation", &K::NAME)
+            .field("error", &self.error())
+            .field("bytes_transferred", &self.completion.bytes_transferred)
+            .field("state", &self.completion.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an operation came to, and everything that was lent to it.
+///
+/// ```
+/// use aio_core::{AsyncResult, Completion, Socket, op};
+///
+/// fn receive_callback(received: AsyncResult<op::Receive<Vec<u8>>, Socket>) {
+///     let socket = received.async_state().clone();
+///     let Completion { result, buffer, .. } = socket.end_receive(received);
+///     match result {
+///         Ok(0) => println!("the peer has closed"),
+///         Ok(n) => println!("{} bytes: {:?}", n, &buffer[..n]),
+///         Err(error) => println!("{error}"),
+///     }
+/// }
+/// ```
+#[non_exhaustive]
+pub struct Completion<K: Kind, S = ()> {
+    /// What the operation yields, or why it failed.
+    pub result: io::Result<K::Output>,
+    /// How many bytes were sent or received, whatever the result.
+    pub bytes_transferred: usize,
+    /// The buffer that was given to begin.
+    pub buffer: K::Buffer,
+    /// The state that was given to begin.
+    pub state: S,
+}
+
+impl<K, S> fmt::Debug for Completion<K, S>
+where
+    K: Kind<Output: fmt::Debug, Buffer: fmt::Debug>,
+    S: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion")
+            .field("operation", &K::NAME)
+            .field("result", &self.result)
+            .field("bytes_transferred", &self.bytes_transferred)
+            .field("buffer", &self.buffer)
+            .field("state", &self.state)
+            .finish()
+    }
+}

@@ -1,0 +1,296 @@
+//! A pending operation waits on a worker.
+//!
+//! The worker blocks in the system's `poll`, on the sockets whose operations it waits for and on a
+//! descriptor of its own that wakes it, and makes an operation's call when its socket is ready. It
+//! never blocks in the call itself, where it could not be woken.
+//!
+//! A new wait goes to the worker that begins it, if it is one, else to the idle worker with the
+//! fewest waits: as long as there are no more waits than workers, each has a worker to itself. When
+//! there are more, a worker's `poll` covers several, and its cost grows with their number; that is
+//! this engine's nature.
+//!
+//! A worker's waits lie where others can take them. While it runs a callback nobody polls for them,
+//! which is as it should be for a callback that returns soon. The worker pool notices one that does
+//! not and has another worker take the waits over (I4).
+//!
+//! 1. A wait is in exactly one place: the list of a worker, or the hands of a worker that polls for
+//!    it, which puts it back, or turns it into a [`Work::Ready`], or drops it because it is over.
+//! 2. A list is *abandoned* from the moment its worker is found to be stuck until the worker comes
+//!    to wait again. Every worker that comes to wait empties the abandoned lists first; whoever adds
+//!    to an abandoned list wakes somebody to do so.
+//! 3. `poll` reports what is ready at that moment, so no report can be lost.
+
+mod wake;
+
+use super::Driver;
+use crate::op::Direction;
+use crate::operation_queue::Ticket;
+use crate::runtime::{Readiness as Report, Work};
+use crate::socket::SocketInner;
+use crate::worker_pool::{self as pool, Current};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use wake::Wake;
+
+#[derive(Debug)]
+pub(super) struct Blocking {
+    workers: Box<[Waiter]>,
+    /// How many lists are abandoned.
+    abandoned: AtomicUsize,
+}
+
+/// A worker as this engine sees it.
+#[derive(Debug)]
+struct Waiter {
+    waits: Mutex<Waits>,
+    /// How many waits the worker has, those that it polls for included.
+    count: AtomicUsize,
+    /// True from before the worker looks for a wake-up until it has left `poll`.
+    polling: AtomicBool,
+    /// True once somebody has asked to wake the worker, until it notices.
+    woken: AtomicBool,
+    wake: Wake,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    list: Vec<Wait>,
+    abandoned: bool,
+}
+
+#[derive(Debug)]
+struct Wait {
+    socket: Arc<SocketInner>,
+    direction: Direction,
+    ticket: Ticket,
+}
+
+impl Wait {
+    /// False once the operation was canceled, or its socket closed.
+    fn is_wanted(&self) -> bool {
+        self.socket.queue(self.direction).is_waiting(self.ticket)
+    }
+
+    fn events(&self) -> PollFlags {
+        match self.direction {
+            Direction::Receive => PollFlags::IN,
+            Direction::Send => PollFlags::OUT,
+        }
+    }
+
+    fn into_work(self) -> Work {
+        Work::Ready {
+            report: Report {
+                receive: self.direction == Direction::Receive,
+                send: self.direction == Direction::Send,
+                // The next wait reports it again.
+                hung_up: false,
+            },
+            socket: self.socket,
+        }
+    }
+}
+
+impl Blocking {
+    pub(super) fn new(workers: usize) -> io::Result<Self> {
+        let workers: io::Result<_> = (0..workers)
+            .map(|_| {
+                Ok(Waiter {
+                    waits: Mutex::default(),
+                    count: AtomicUsize::new(0),
+                    polling: AtomicBool::new(false),
+                    woken: AtomicBool::new(false),
+                    wake: Wake::new()?,
+                })
+            })
+            .collect();
+        Ok(Self { workers: workers?, abandoned: AtomicUsize::new(0) })
+    }
+
+    /// Gives `wait` to `worker`.
+    fn give(&self, worker: usize, wait: Wait) {
+        let mut waits = self.workers[worker].waits();
+        waits.list.push(wait);
+        self.workers[worker].count.fetch_add(1, Ordering::Relaxed);
+        let abandoned = waits.abandoned;
+        drop(waits);
+        if abandoned {
+            let idle =
+                self.workers.iter().position(|worker| worker.polling.load(Ordering::Relaxed));
+            self.wake(idle.unwrap_or(worker));
+        } else {
+            self.wake(worker);
+        }
+    }
+
+    /// The worker that is best placed for another wait.
+    fn choose(&self) -> usize {
+        let busy = |worker: &Waiter| {
+            (!worker.polling.load(Ordering::Relaxed), worker.count.load(Ordering::Relaxed))
+        };
+        let best = (0..self.workers.len()).min_by_key(|&index| busy(&self.workers[index]));
+        best.expect("a runtime has a worker")
+    }
+
+    /// Empties the lists that were abandoned into `waits`.
+    fn adopt(&self, me: usize, waits: &mut Vec<Wait>) {
+        if self.abandoned.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for (index, other) in self.workers.iter().enumerate() {
+            if index == me {
+                continue;
+            }
+            let mut theirs = other.waits();
+            if theirs.abandoned && !theirs.list.is_empty() {
+                self.workers[me].count.fetch_add(theirs.list.len(), Ordering::Relaxed);
+                other.count.fetch_sub(theirs.list.len(), Ordering::Relaxed);
+                waits.append(&mut theirs.list);
+            }
+        }
+    }
+}
+
+impl Waiter {
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Polls for `waits`; turns those that are ready into work and drops those that are over.
+    fn poll(
+        &self,
+        waits: Vec<Wait>,
+        timeout: Option<Duration>,
+        found: &mut Vec<Work>,
+    ) -> Vec<Wait> {
+        let pins: Vec<_> = waits.iter().map(|wait| wait.socket.descriptor.pin()).collect();
+        let mut descriptors = vec![PollFd::new(&self.wake, PollFlags::IN)];
+        for (wait, pin) in waits.iter().zip(&pins) {
+            // One whose socket is closed has been stopped, and is dropped below.
+            if let Some(system) = pin {
+                descriptors.push(PollFd::new(&**system, wait.events()));
+            }
+        }
+        let timeout = timeout.map(|timeout| {
+            Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+        });
+        match rustix::event::poll(&mut descriptors, timeout.as_ref()) {
+            Ok(_) => {}
+            // A signal handler ran, or the system is short of memory for a moment: the caller comes
+            // back.
+            Err(_) => descriptors.iter_mut().for_each(PollFd::clear_revents),
+        }
+        let woken = !descriptors[0].revents().is_empty();
+        let mut reports = descriptors[1..].iter().map(PollFd::revents);
+        let ready: Vec<bool> = pins
+            .iter()
+            .map(|pin| pin.is_some() && reports.next().is_some_and(|revents| !revents.is_empty()))
+            .collect();
+        drop(pins);
+        if woken {
+            self.wake.clear();
+            // This wait has ended; the wake-up is not to end the next one too. One that comes now
+            // finds `woken` and sends nothing, but what it is about is seen from here on.
+            self.woken.swap(false, Ordering::AcqRel);
+        }
+        let mut still_waiting = Vec::with_capacity(waits.len());
+        for (wait, ready) in waits.into_iter().zip(ready) {
+            if ready {
+                found.push(wait.into_work());
+            } else {
+                still_waiting.push(wait);
+            }
+        }
+        still_waiting
+    }
+}
+
+impl Driver for Blocking {
+    fn wait_for(
+        &self,
+        socket: &Arc<SocketInner>,
+        direction: Direction,
+        ticket: Ticket,
+    ) -> io::Result<()> {
+        let wait = Wait { socket: socket.clone(), direction, ticket };
+        if let Some(me) = Current::worker_of(&socket.runtime.pool) {
+            let mut waits = self.workers[me].waits();
+            if !waits.abandoned {
+                waits.list.push(wait);
+                self.workers[me].count.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+        }
+        self.give(self.choose(), wait);
+        Ok(())
+    }
+
+    fn wait_ended(&self, _socket: &SocketInner) {
+        // Whoever polls for it holds the socket: it must let go now, not at the next event.
+        for (index, worker) in self.workers.iter().enumerate() {
+            if worker.polling.load(Ordering::Relaxed) && worker.count.load(Ordering::Relaxed) > 0 {
+                self.wake(index);
+            }
+        }
+    }
+
+    fn wait(&self, worker: usize, wait: pool::Wait, found: &mut Vec<Work>) {
+        let me = &self.workers[worker];
+        me.polling.store(true, Ordering::Relaxed);
+        // Against `wake`, which says so in `woken` and then looks whether this worker polls: one of
+        // the two sees what the other did. What was done before the wake-up is seen below.
+        fence(Ordering::SeqCst);
+        let woken = me.woken.swap(false, Ordering::Acquire);
+        let mut waits = {
+            let mut mine = me.waits();
+            if mem::take(&mut mine.abandoned) {
+                self.abandoned.fetch_sub(1, Ordering::Relaxed);
+            }
+            mem::take(&mut mine.list)
+        };
+        self.adopt(worker, &mut waits);
+        let before = waits.len();
+        waits.retain(Wait::is_wanted);
+        let timeout = if woken { Some(Duration::ZERO) } else { wait.timeout };
+        let waits = me.poll(waits, timeout, found);
+        me.polling.store(false, Ordering::Relaxed);
+        me.count.fetch_sub(before - waits.len(), Ordering::Relaxed);
+        me.waits().list.extend(waits);
+    }
+
+    fn wake(&self, worker: usize) {
+        let worker = &self.workers[worker];
+        if worker.woken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        fence(Ordering::SeqCst);
+        if worker.polling.load(Ordering::Relaxed) {
+            worker.wake.signal();
+        }
+    }
+
+    fn take_over(&self, from: usize, to: usize) {
+        let list = {
+            let mut theirs = self.workers[from].waits();
+            if !mem::replace(&mut theirs.abandoned, true) {
+                self.abandoned.fetch_add(1, Ordering::Relaxed);
+            }
+            mem::take(&mut theirs.list)
+        };
+        self.workers[from].count.fetch_sub(list.len(), Ordering::Relaxed);
+        self.workers[to].count.fetch_add(list.len(), Ordering::Relaxed);
+        self.workers[to].waits().list.extend(list);
+    }
+
+    fn sockets(&self) -> Vec<Arc<SocketInner>> {
+        let mut sockets = Vec::new();
+        for worker in &self.workers {
+            sockets.extend(worker.waits().list.iter().map(|wait| wait.socket.clone()));
+        }
+        sockets
+    }
+}

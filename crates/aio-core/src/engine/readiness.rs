@@ -1,0 +1,275 @@
+//! A pending operation waits in the system's readiness queue; it holds no thread.
+//!
+//! One worker at a time, the *leader*, waits in the poller. It leaves with a batch of events and
+//! runs them itself: no other thread stands between readiness, call and callback. The others park.
+//! Who leads is decided by one lock that only idle workers try to take; whether somebody must take
+//! over from a leader that got stuck in a callback is the worker pool's business.
+//!
+//! A socket is registered once, when its first operation has to wait, for both directions,
+//! edge-triggered, and never again: no system call is made to wait, or to stop waiting. Lost edges
+//! are impossible because a report that comes during an attempt makes it be repeated
+//! (`operation_queue.rs`, invariant 2), and registering reports what is ready at that moment.
+//!
+//! A token names a slot of the table and the slot's generation: an event that was fetched before
+//! its socket was closed finds a newer generation, or nobody, and is dropped (I6). Closing a
+//! descriptor takes it out of the poller; there is no call for that either.
+
+use super::Driver;
+use crate::op::Direction;
+use crate::operation_queue::Ticket;
+use crate::runtime::{Readiness as Report, Work};
+use crate::socket::SocketInner;
+use crate::worker_pool::Wait;
+use aio_sync::AutoResetEvent;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
+use std::time::Duration;
+
+/// How many events one wait fetches. More only fills the cache with what waits longer.
+const EVENTS_PER_WAIT: usize = 256;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// No worker is in the poller.
+const NOBODY: usize = usize::MAX;
+
+pub(super) struct Readiness {
+    registry: Registry,
+    waker: Waker,
+    /// Held by the leader while it is in the poller; only ever tried.
+    leader: Mutex<Leader>,
+    /// The worker that is about to enter, or is in, the poller.
+    leading: AtomicUsize,
+    /// One for each worker: set to wake it.
+    woken: Box<[AutoResetEvent]>,
+    table: RwLock<Table>,
+}
+
+struct Leader {
+    poll: Poll,
+    events: Events,
+}
+
+impl Readiness {
+    pub(super) fn new(workers: usize) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        Ok(Self {
+            waker: Waker::new(&registry, WAKER)?,
+            registry,
+            leader: Mutex::new(Leader { poll, events: Events::with_capacity(EVENTS_PER_WAIT) }),
+            leading: AtomicUsize::new(NOBODY),
+            woken: (0..workers).map(|_| AutoResetEvent::new(false)).collect(),
+            table: RwLock::new(Table::default()),
+        })
+    }
+
+    /// Waits in the poller.
+    fn lead(
+        &self,
+        leader: &mut Leader,
+        worker: usize,
+        timeout: Option<Duration>,
+        found: &mut Vec<Work>,
+    ) {
+        // Against `wake`, which sets the event and then looks who leads: one of the two sees what
+        // the other did.
+        self.leading.store(worker, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let timeout = if self.woken[worker].try_wait() { Some(Duration::ZERO) } else { timeout };
+        let polled = leader.poll.poll(&mut leader.events, timeout);
+        self.leading.store(NOBODY, Ordering::Relaxed);
+        match polled {
+            Ok(()) => {}
+            // A signal handler ran: the caller comes back.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(error) => panic!("the poller is ours and open, but waiting in it failed: {error}"),
+        }
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        for event in &leader.events {
+            if event.token() == WAKER {
+                // This wait has ended; the wake-up is not to end the next one too.
+                self.woken[worker].try_wait();
+                continue;
+            }
+            let Some(socket) = table.get(event.token()) else { continue };
+            found.push(Work::Ready {
+                socket,
+                report: Report {
+                    receive: event.is_readable() || event.is_read_closed() || event.is_error(),
+                    send: event.is_writable() || event.is_write_closed() || event.is_error(),
+                    hung_up: event.is_read_closed() || event.is_error(),
+                },
+            });
+        }
+    }
+
+    /// Registers `socket` with the poller, unless that has been done or has failed.
+    fn register(&self, socket: &Arc<SocketInner>) -> io::Result<()> {
+        match socket.registration.load(Ordering::Acquire) {
+            registration::NONE => {}
+            registration::FAILED => return Err(Self::failed()),
+            _ => return Ok(()),
+        }
+        let claim = socket.registration.compare_exchange(
+            registration::NONE,
+            registration::UNDER_WAY,
+            Ordering::Acquire,
+            Ordering::Acquire,
+        );
+        match claim {
+            Ok(_) => {}
+            Err(registration::FAILED) => return Err(Self::failed()),
+            // The other direction is about to, or has: its registration reports what is ready now
+            // to both. If it fails, it fails both: against that, this direction is in *Waiting*
+            // before the fence, and the other looks for it after its own.
+            Err(_) => {
+                fence(Ordering::SeqCst);
+                return match socket.registration.load(Ordering::Relaxed) {
+                    registration::FAILED => Err(Self::failed()),
+                    _ => Ok(()),
+                };
+            }
+        }
+        let Some(system) = socket.descriptor.pin() else {
+            // Closed, so both queues are stopped, or about to be: nobody waits any more.
+            return Ok(());
+        };
+        let token = self.table().insert(Arc::downgrade(socket));
+        let registered = self.registry.register(
+            &mut SourceFd(&system.as_raw_fd()),
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        if registered.is_err() {
+            self.table().remove(token);
+        }
+        let outcome = if registered.is_ok() { token.0 } else { registration::FAILED };
+        socket.registration.store(outcome, Ordering::Release);
+        fence(Ordering::SeqCst);
+        registered
+    }
+
+    fn failed() -> io::Error {
+        io::Error::other("the socket could not be registered with the system's readiness queue")
+    }
+
+    fn table(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The values of [`SocketInner::registration`] that are not a token.
+mod registration {
+    pub(super) const NONE: usize = 0;
+    pub(super) const UNDER_WAY: usize = 1;
+    pub(super) const FAILED: usize = 2;
+    pub(super) const FIRST_TOKEN: usize = 3;
+}
+
+impl Driver for Readiness {
+    fn wait_for(
+        &self,
+        socket: &Arc<SocketInner>,
+        _direction: Direction,
+        _ticket: Ticket,
+    ) -> io::Result<()> {
+        self.register(socket)
+    }
+
+    fn forget(&self, socket: &SocketInner) {
+        let token = socket.registration.load(Ordering::Acquire);
+        if token >= registration::FIRST_TOKEN {
+            self.table().remove(Token(token));
+        }
+    }
+
+    fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>) {
+        if wait.alone {
+            match self.leader.try_lock() {
+                Ok(mut leader) => return self.lead(&mut leader, worker, wait.timeout, found),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Poisoned(_)) => unreachable!("a leader does not panic"),
+            }
+        }
+        match wait.timeout {
+            None => self.woken[worker].wait_one(),
+            Some(timeout) => {
+                self.woken[worker].wait_timeout(timeout);
+            }
+        }
+    }
+
+    fn wake(&self, worker: usize) {
+        self.woken[worker].set();
+        fence(Ordering::SeqCst);
+        if self.leading.load(Ordering::Relaxed) == worker {
+            // The system refuses a wake-up only when one is pending already.
+            let _ = self.waker.wake();
+        }
+    }
+
+    fn sockets(&self) -> Vec<Arc<SocketInner>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.slots.iter().filter_map(|slot| slot.socket.upgrade()).collect()
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness").field("workers", &self.woken.len()).finish_non_exhaustive()
+    }
+}
+
+/// The registered sockets, by token.
+#[derive(Default)]
+struct Table {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+}
+
+struct Slot {
+    /// Counts the sockets that had this slot, so that no two of them have the same token.
+    generation: usize,
+    /// Weak, since being registered must not keep a socket open.
+    socket: Weak<SocketInner>,
+}
+
+/// The lower half of a token is the slot's index, the upper half its generation.
+const INDEX_BITS: u32 = usize::BITS / 2;
+const INDEX: usize = (1 << INDEX_BITS) - 1;
+
+impl Table {
+    fn insert(&mut self, socket: Weak<SocketInner>) -> Token {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, socket: Weak::new() });
+            self.slots.len() - 1
+        });
+        let slot = &mut self.slots[index];
+        // Never 0, so that a token is never one of the `registration` values; never all ones, so
+        // that it is never `WAKER`.
+        slot.generation = slot.generation % (INDEX - 1) + 1;
+        slot.socket = socket;
+        Token(slot.generation << INDEX_BITS | index)
+    }
+
+    fn get(&self, token: Token) -> Option<Arc<SocketInner>> {
+        let slot = self.slots.get(token.0 & INDEX)?;
+        (slot.generation == token.0 >> INDEX_BITS).then(|| slot.socket.upgrade())?
+    }
+
+    fn remove(&mut self, token: Token) {
+        let index = token.0 & INDEX;
+        let slot = &mut self.slots[index];
+        if slot.generation == token.0 >> INDEX_BITS {
+            slot.socket = Weak::new();
+            slot.generation += 1;
+            self.free.push(index);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What the engines share that try an operation's call first and wait for readiness when it would
+//! block.
+//!
+//! A *turn* is one thread going through a socket's operations in one direction: attempt the first,
+//! complete it, go on to the next, until there is none, or it has to wait, or the turn has been
+//! long enough. The thread that begins an operation attempts that one alone; whatever others have
+//! queued meanwhile is left to a worker.
+
+use crate::error::Aborted;
+use crate::in_flight::{Handle, Owner};
+use crate::op::{Attempt, Call, Direction};
+use crate::operation_queue::{Next, OperationQueue, Ticket};
+use crate::runtime::{RuntimeInner, Work};
+use crate::socket::SocketInner;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many operations of one socket and direction a worker completes before it serves others (I4).
+const OPERATIONS_PER_TURN: usize = 16;
+
+/// How many operations a thread completes that is here to begin one.
+const OPERATIONS_PER_BEGIN: usize = 1;
+
+pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
+    let runtime = &*socket.runtime;
+    if runtime.is_stopping() {
+        operation.fail(runtime, Aborted::ShutDown.into());
+        return;
+    }
+    let direction = operation.direction();
+    let next = socket.queue(direction).begin(operation);
+    go_on(socket, direction, next, OPERATIONS_PER_BEGIN);
+}
+
+pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
+    let queue = socket.queue(direction);
+    let next = queue.cancel(operation);
+    let over = queue.ticket().is_none();
+    go_on(socket, direction, next, 0);
+    if over {
+        socket.runtime.driver.wait_ended(socket);
+    }
+}
+
+pub(super) fn close(socket: &SocketInner) {
+    stop(socket, Aborted::Closed);
+    let driver = &socket.runtime.driver;
+    driver.forget(socket);
+    socket.descriptor.close();
+    driver.wait_ended(socket);
+}
+
+/// The driver reports that `direction` may be able to make progress.
+pub(crate) fn ready(socket: &Arc<SocketInner>, direction: Direction, hung_up: bool) {
+    let next = socket.queue(direction).ready(hung_up);
+    go_on(socket, direction, next, OPERATIONS_PER_TURN);
+}
+
+/// A worker is here for a turn that another thread left to it.
+pub(crate) fn take_turn(socket: &Arc<SocketInner>, direction: Direction) {
+    let next = socket.queue(direction).take_turn();
+    go_on(socket, direction, next, OPERATIONS_PER_TURN);
+}
+
+/// Does what the queue asks for until somebody else has to.
+fn go_on(
+    socket: &Arc<SocketInner>,
+    direction: Direction,
+    mut next: Next,
+    mut operations_left: usize,
+) {
+    let runtime = &*socket.runtime;
+    let queue = socket.queue(direction);
+    loop {
+        next = match next {
+            Next::Nothing => return,
+            Next::Attempt(operation) => {
+                operations_left = operations_left.saturating_sub(1);
+                attempt(socket, queue, operation, operations_left > 0)
+            }
+            Next::WaitFor(ticket) => {
+                wait_for(socket, direction, ticket);
+                return;
+            }
+            Next::Schedule => {
+                runtime.post(Work::Turn { socket: socket.clone(), direction });
+                return;
+            }
+            Next::Abort(operations, reason) => {
+                abort(runtime, None, operations, reason);
+                return;
+            }
+        };
+    }
+}
+
+fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
+    let runtime = &*socket.runtime;
+    if let Err(error) = runtime.driver.wait_for(socket, direction, ticket) {
+        // The other direction may be relying on what has just failed.
+        for queue in [&socket.receive, &socket.send] {
+            for operation in queue.give_up() {
+                operation.fail(runtime, error_like(&error));
+            }
+        }
+    }
+    // A shutdown that looked for waiting sockets before the driver knew this one has passed it by;
+    // but then it had begun before the driver took the lock under which it learned of this one.
+    if runtime.is_stopping() {
+        stop(socket, Aborted::ShutDown);
+    }
+}
+
+/// Attempts one operation and says what is next.
+fn attempt(
+    socket: &SocketInner,
+    queue: &OperationQueue,
+    mut operation: Owner,
+    go_on: bool,
+) -> Next {
+    let runtime = &*socket.runtime;
+    // Held until the operation is back in the queue, so that one that is found to be stopped then
+    // can still tell the peer.
+    let Some(system) = socket.descriptor.pin() else {
+        abort(runtime, None, vec![operation], Aborted::Closed);
+        return queue.done(true, go_on);
+    };
+    let next = match operation.attempt(Call { socket, system: &system }) {
+        Attempt::Done { drained, .. } => {
+            // The direction moves on before the callback can begin the next operation.
+            let next = queue.done(drained, go_on);
+            operation.complete(runtime);
+            return next;
+        }
+        Attempt::WouldBlock => queue.blocked(operation),
+        Attempt::Yielded => queue.yielded(operation),
+    };
+    match next {
+        Next::Abort(operations, reason) => {
+            abort(runtime, Some(&system), operations, reason);
+            queue.done(true, go_on)
+        }
+        next => next,
+    }
+}
+
+/// Stops both directions and aborts what is pending there.
+pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
+    let runtime = &*socket.runtime;
+    let system = socket.descriptor.pin();
+    for queue in [&socket.send, &socket.receive] {
+        if let Next::Abort(operations, reason) = queue.stop(reason) {
+            abort(runtime, system.as_deref(), operations, reason);
+        }
+    }
+}
+
+/// Completes `operations` as aborted; one that was canceled says so, whatever `reason` the others
+/// have.
+fn abort(
+    runtime: &RuntimeInner,
+    system: Option<&socket2::Socket>,
+    operations: Vec<Owner>,
+    reason: Aborted,
+) {
+    for mut operation in operations {
+        let reason = if operation.is_canceled() { Aborted::Canceled } else { reason };
+        let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
+        if let Some(system) = system.filter(|_| ends_the_socket && operation.resets_when_closed()) {
+            // A peer must not take half a message for a whole one, so the connection is reset when
+            // it is closed. The worst that a failure leaves is an ordinary close.
+            let _ = system.set_linger(Some(Duration::ZERO));
+        }
+        operation.fail(runtime, reason.into());
+    }
+}
+
+/// Gives each of several operations the error that all of them have.
+fn error_like(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

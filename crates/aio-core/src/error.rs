@@ -1,0 +1,81 @@
+//! The errors that are not the system's own words.
+//!
+//! Everything is a [`std::io::Error`]. Where a person needs more than the system says, its inner
+//! error tells what was attempted, on which address, and has the system's error as its source.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// Why an operation was aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aborted {
+    /// Its handle's `cancel` was called.
+    Canceled,
+    /// Its socket was closed.
+    Closed,
+    /// A send before it on the same stream ended after some of its bytes: what comes after the gap
+    /// would be misread.
+    StreamBroken,
+    /// Its runtime has been shut down.
+    ShutDown,
+}
+
+impl fmt::Display for Aborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Canceled => "operation aborted: it was canceled",
+            Self::Closed => "operation aborted: the socket is closed",
+            Self::StreamBroken => "operation aborted: an earlier send on this stream ended halfway",
+            Self::ShutDown => "operation aborted: the runtime is shut down",
+        })
+    }
+}
+
+impl Error for Aborted {}
+
+impl From<Aborted> for io::Error {
+    fn from(reason: Aborted) -> Self {
+        Self::other(reason)
+    }
+}
+
+/// Returns true if the operation that ended with `error` was aborted: canceled, or caught by the
+/// closing of its socket or the shutdown of its runtime.
+///
+/// ```
+/// let runtime = aio_core::Runtime::builder().workers(1).build()?;
+/// let socket = runtime.tcp_v4()?;
+/// socket.close();
+/// socket.begin_send(*b"too late", |sent| assert!(aio_core::is_aborted(sent.error().unwrap())), ());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use]
+pub fn is_aborted(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Aborted>())
+}
+
+/// The system's error with what was attempted.
+#[derive(Debug)]
+struct Attempted {
+    attempt: String,
+    source: io::Error,
+}
+
+impl fmt::Display for Attempted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.attempt, self.source)
+    }
+}
+
+impl Error for Attempted {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Says in front of `source` what was attempted, for example `connect to 127.0.0.1:80`; the kind
+/// stays, and the system's error is the source.
+pub(crate) fn attempted(attempt: impl Into<String>, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), Attempted { attempt: attempt.into(), source })
+}

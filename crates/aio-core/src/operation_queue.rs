@@ -1,0 +1,311 @@
+//! The operations of one socket in one direction: whose turn it is, and when to try.
+//!
+//! Operations take effect in the order of their begin calls (I5), so only the first may be
+//! attempted, by one thread at a time, while the others stand in line:
+//!
+//! ```text
+//!            begin                    done, nobody in line
+//!   ┌──────┐ ─────────────▶ ┌────────────┐ ─────────────▶ Idle
+//!   │ Idle │                │ Attempting │ ◀───────────┐
+//!   └──────┘                └────────────┘             │ ready / take_turn
+//!       │ begin, known          │        │ yielded  ┌───────────┐
+//!       │ not to be ready       │        └────────▶ │ Scheduled │
+//!       │               blocked │                   └───────────┘
+//!       │                       ▼                      │
+//!       └──────────────▶ ┌─────────┐ ──────────────────┘
+//!                        │ Waiting │
+//!                        └─────────┘      stop, from every state: Stopped, for good
+//! ```
+//!
+//! 1. *Idle*: no operation. *Attempting*: one thread holds the first operation outside the queue
+//!    and calls the system without holding the lock (I8). *Waiting*: the first operation is to be
+//!    attempted when readiness is reported, and the engine knows. *Scheduled*: it is to be
+//!    attempted by a worker, which knows. *Stopped*: no operation, ever.
+//! 2. `maybe_ready` is false exactly when the last attempt found nothing (more) to do and no
+//!    readiness has been reported since that attempt began. It is cleared under the lock before an
+//!    attempt and set by a report at any time: a report that arrives during an attempt makes it be
+//!    repeated instead of getting lost, which with edge-triggered reports would be for ever.
+//! 3. In *Waiting*, `maybe_ready` is false. (By 2, a report would have led elsewhere.)
+//! 4. An operation is in the queue, with the attempting thread, or completed. A cancel that finds
+//!    it in neither the queue nor completed leaves it to the attempting thread, which looks at the
+//!    operation's `canceled` flag under the lock before it puts it back.
+//!
+//! The lock is held for a few instructions, never across a system call, a callback or the drop of
+//! something a user gave us (I8): whatever leaves the queue is returned to the caller.
+
+use crate::error::Aborted;
+use crate::in_flight::{Handle, Owner};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Attempting,
+    Waiting,
+    Scheduled,
+    Stopped(Aborted),
+}
+
+#[derive(Debug)]
+pub(crate) struct OperationQueue {
+    state: Mutex<State>,
+    /// The ticket of the wait that the queue is in; 0 exactly when it is not *Waiting*. Written
+    /// under the lock, read by engines that want to know whether a wait is still worth their while.
+    ticket: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    maybe_ready: bool,
+    /// True once the peer's hang-up has been reported: from then on the direction stays ready, and
+    /// no further report may come.
+    hung_up: bool,
+    line: Line,
+    last_ticket: u64,
+}
+
+/// First in, first out. One operation, the common case, takes no allocation.
+#[derive(Debug, Default)]
+struct Line {
+    /// `None` exactly when there is nobody in line.
+    first: Option<Owner>,
+    rest: VecDeque<Owner>,
+}
+
+impl Line {
+    fn push_back(&mut self, operation: Owner) {
+        if self.first.is_none() {
+            self.first = Some(operation);
+        } else {
+            self.rest.push_back(operation);
+        }
+    }
+
+    fn push_front(&mut self, operation: Owner) {
+        if let Some(second) = self.first.replace(operation) {
+            self.rest.push_front(second);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Owner> {
+        let first = self.first.take();
+        self.first = self.rest.pop_front();
+        first
+    }
+
+    fn remove(&mut self, handle: &Handle) -> Option<Owner> {
+        if self.first.as_ref().is_some_and(|first| first.is_of(handle)) {
+            return self.pop_front();
+        }
+        let position = self.rest.iter().position(|operation| operation.is_of(handle))?;
+        self.rest.remove(position)
+    }
+
+    fn drain(&mut self) -> Vec<Owner> {
+        self.first.take().into_iter().chain(self.rest.drain(..)).collect()
+    }
+}
+
+/// Identifies one stay in *Waiting*, so that an engine can tell whether it is over.
+pub(crate) type Ticket = u64;
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Attempt this operation, then report what came of it.
+    Attempt(Owner),
+    /// Have the engine wait until the direction can make progress.
+    WaitFor(Ticket),
+    /// Have a worker call [`OperationQueue::take_turn`].
+    Schedule,
+    /// Complete these as aborted, in this order.
+    Abort(Vec<Owner>, Aborted),
+    /// Nothing; somebody else will, or there is nothing to do.
+    Nothing,
+}
+
+impl OperationQueue {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                phase: Phase::Idle,
+                maybe_ready: true,
+                hung_up: false,
+                line: Line::default(),
+                last_ticket: 0,
+            }),
+            ticket: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns true while the queue is in the wait with this ticket.
+    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.ticket.load(Ordering::Relaxed) == ticket
+    }
+
+    /// A new operation.
+    pub(crate) fn begin(&self, operation: Owner) -> Next {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Stopped(reason) => Next::Abort(vec![operation], reason),
+            Phase::Idle => {
+                state.line.push_back(operation);
+                self.next(&mut state, true)
+            }
+            Phase::Attempting | Phase::Waiting | Phase::Scheduled => {
+                state.line.push_back(operation);
+                Next::Nothing
+            }
+        }
+    }
+
+    /// The attempt is over and so is its operation. `drained`: another attempt would find nothing.
+    /// `go_on`: the caller may attempt the next one itself.
+    pub(crate) fn done(&self, drained: bool, go_on: bool) -> Next {
+        let mut state = self.lock();
+        if !drained || state.hung_up {
+            state.maybe_ready = true;
+        }
+        match state.phase {
+            Phase::Stopped(_) => Next::Nothing,
+            _ => self.next(&mut state, go_on),
+        }
+    }
+
+    /// The attempt of `operation` found that it would have to wait.
+    pub(crate) fn blocked(&self, operation: Owner) -> Next {
+        let mut state = self.lock();
+        match self.put_back(&mut state, operation) {
+            Some(abort) => abort,
+            None => self.next(&mut state, true),
+        }
+    }
+
+    /// The attempt of `operation` stopped to let others have their turn.
+    pub(crate) fn yielded(&self, operation: Owner) -> Next {
+        let mut state = self.lock();
+        state.maybe_ready = true;
+        match self.put_back(&mut state, operation) {
+            Some(abort) => abort,
+            None => self.next(&mut state, false),
+        }
+    }
+
+    /// The engine reports that the direction may be able to make progress.
+    pub(crate) fn ready(&self, hung_up: bool) -> Next {
+        let mut state = self.lock();
+        state.maybe_ready = true;
+        state.hung_up |= hung_up;
+        match state.phase {
+            Phase::Waiting => self.next(&mut state, true),
+            _ => Next::Nothing,
+        }
+    }
+
+    /// The worker that was asked by [`Next::Schedule`] is here.
+    pub(crate) fn take_turn(&self) -> Next {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Scheduled => self.next(&mut state, true),
+            _ => Next::Nothing,
+        }
+    }
+
+    /// Takes the operation out if it is in line; if it is being attempted, its `canceled` flag
+    /// tells the attempting thread.
+    pub(crate) fn cancel(&self, handle: &Handle) -> Next {
+        let mut state = self.lock();
+        let Some(operation) = state.line.remove(handle) else { return Next::Nothing };
+        if state.line.first.is_none() && state.phase != Phase::Attempting {
+            self.enter(&mut state, Phase::Idle);
+        }
+        self.abort(&mut state, operation)
+    }
+
+    /// Takes everything out for good. The thread that is attempting an operation, if there is one,
+    /// learns of it when it comes back.
+    pub(crate) fn stop(&self, reason: Aborted) -> Next {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Stopped(_)) {
+            self.enter(&mut state, Phase::Stopped(reason));
+        }
+        Next::Abort(state.line.drain(), reason)
+    }
+
+    /// Takes everybody out that waits: the engine cannot wait for them.
+    pub(crate) fn give_up(&self) -> Vec<Owner> {
+        let mut state = self.lock();
+        if state.phase != Phase::Waiting {
+            return Vec::new();
+        }
+        self.enter(&mut state, Phase::Idle);
+        state.maybe_ready = true;
+        state.line.drain()
+    }
+
+    /// Returns the ticket of the wait that the queue is in.
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        Some(self.ticket.load(Ordering::Relaxed)).filter(|ticket| *ticket != 0)
+    }
+
+    fn put_back(&self, state: &mut State, operation: Owner) -> Option<Next> {
+        match state.phase {
+            Phase::Stopped(reason) => Some(Next::Abort(vec![operation], reason)),
+            _ if operation.is_canceled() => Some(self.abort(state, operation)),
+            _ => {
+                state.line.push_front(operation);
+                None
+            }
+        }
+    }
+
+    /// Aborts a canceled operation, and with it those that cannot go on without it.
+    fn abort(&self, state: &mut State, mut operation: Owner) -> Next {
+        if operation.is_partly_done() {
+            self.enter(state, Phase::Stopped(Aborted::StreamBroken));
+            let mut all = vec![operation];
+            all.append(&mut state.line.drain());
+            // The first was canceled, whatever the others are told; see `Next::Abort`'s user.
+            return Next::Abort(all, Aborted::StreamBroken);
+        }
+        Next::Abort(vec![operation], Aborted::Canceled)
+    }
+
+    /// Decides what becomes of the first in line. Entered in every phase but *Stopped*.
+    fn next(&self, state: &mut State, go_on: bool) -> Next {
+        if state.line.first.is_none() {
+            self.enter(state, Phase::Idle);
+            return Next::Nothing;
+        }
+        if !state.maybe_ready {
+            self.enter(state, Phase::Waiting);
+            return Next::WaitFor(state.last_ticket);
+        }
+        if !go_on {
+            self.enter(state, Phase::Scheduled);
+            return Next::Schedule;
+        }
+        self.enter(state, Phase::Attempting);
+        state.maybe_ready = false;
+        Next::Attempt(state.line.pop_front().expect("somebody is in line"))
+    }
+
+    fn enter(&self, state: &mut State, phase: Phase) {
+        state.phase = phase;
+        let ticket = if phase == Phase::Waiting {
+            state.last_ticket += 1;
+            state.last_ticket
+        } else {
+            0
+        };
+        self.ticket.store(ticket, Ordering::Relaxed);
+    }
+}

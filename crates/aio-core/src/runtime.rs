@@ -1,0 +1,425 @@
+//! A runtime: an engine, a worker pool, and what the two work on.
+
+use crate::engine::{self, Driver, Engine};
+use crate::error::Aborted;
+use crate::in_flight::Owner;
+use crate::op::Direction;
+use crate::socket::{Socket, SocketInner};
+use crate::worker_pool::{Current, Host, Threads, Wait, WorkerPool};
+use once_cell::sync::OnceCell;
+use socket2::{Domain, Protocol, Type};
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::env;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::num::NonZeroUsize;
+use std::panic::{self, AssertUnwindSafe};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How long the drop of a runtime waits for callbacks that are still running.
+const DROP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs operations and their callbacks on worker threads.
+///
+/// Most programs use one, the process-wide [`Runtime::global`], through [`Socket::new`] and
+/// [`Socket::tcp_v4`]. A runtime of one's own, made by [`Runtime::builder`], has its own threads and
+/// ends when it is dropped: what is pending then completes as aborted, callbacks that are queued or
+/// running are waited for, for at most five seconds, and an operation that is begun later completes
+/// as aborted at once, its callback running on the thread that began it.
+///
+/// ```
+/// use aio_core::{Engine, Runtime};
+///
+/// let runtime = Runtime::builder().engine(Engine::Blocking).workers(4).build()?;
+/// let socket = runtime.tcp_v4()?;
+/// # drop(socket);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Runtime {
+    inner: Arc<RuntimeInner>,
+    threads: Threads,
+}
+
+impl Runtime {
+    /// Returns a builder with the defaults: the best engine, a worker for each CPU.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Returns the process-wide runtime, which starts when it is first asked for and never ends.
+    ///
+    /// The environment variables `AIO_ENGINE` (see [`Engine`]) and `AIO_WORKERS` (a number) choose
+    /// for it.
+    ///
+    /// ```
+    /// let runtime = aio_core::Runtime::global()?;
+    /// assert!(runtime.workers() >= 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if one of the variables has a wrong value: the message lists the right ones.
+    /// Else what [`Builder::build`] reports. The next call tries again.
+    pub fn global() -> io::Result<&'static Self> {
+        static GLOBAL: OnceCell<Runtime> = OnceCell::new();
+        GLOBAL.get_or_try_init(|| {
+            let mut builder = Self::builder().thread_name("aio");
+            if let Some(engine) = variable("AIO_ENGINE", str::parse::<Engine>)? {
+                builder = builder.engine(engine);
+            }
+            if let Some(workers) = variable("AIO_WORKERS", str::parse::<NonZeroUsize>)? {
+                builder = builder.workers(workers.get());
+            }
+            builder.build()
+        })
+    }
+
+    /// Makes a socket.
+    ///
+    /// # Errors
+    ///
+    /// The system's, for example when there are no descriptors left.
+    pub fn socket(
+        &self,
+        domain: Domain,
+        r#type: Type,
+        protocol: Option<Protocol>,
+    ) -> io::Result<Socket> {
+        Socket::associate(&self.inner, socket2::Socket::new(domain, r#type, protocol)?)
+    }
+
+    /// Makes a TCP socket for IPv4.
+    ///
+    /// # Errors
+    ///
+    /// As [`socket`](Self::socket).
+    pub fn tcp_v4(&self) -> io::Result<Socket> {
+        self.socket(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+    }
+
+    /// Makes a TCP socket for IPv6.
+    ///
+    /// # Errors
+    ///
+    /// As [`socket`](Self::socket).
+    pub fn tcp_v6(&self) -> io::Result<Socket> {
+        self.socket(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))
+    }
+
+    /// Makes a socket of this runtime from one of socket2 or std, which becomes non-blocking.
+    ///
+    /// ```
+    /// let runtime = aio_core::Runtime::builder().workers(1).build()?;
+    /// let listener = runtime.associate(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+    /// # drop(listener);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The system's, if the socket cannot be made non-blocking.
+    pub fn associate(&self, socket: impl Into<socket2::Socket>) -> io::Result<Socket> {
+        Socket::associate(&self.inner, socket.into())
+    }
+
+    /// Returns the number of workers.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.inner.pool.workers()
+    }
+
+    /// Returns what has happened so far.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics { callback_panics: self.inner.callback_panics.load(Ordering::Relaxed) }
+    }
+}
+
+fn variable<T, E: fmt::Display>(
+    name: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> io::Result<Option<T>> {
+    let value = match env::var(name) {
+        Ok(value) => value,
+        Err(env::VarError::NotPresent) => return Ok(None),
+        Err(error) => return Err(invalid(format!("environment variable {name}: {error}"))),
+    };
+    match parse(&value) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => Err(invalid(format!("environment variable {name}={value}: {error}"))),
+    }
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        Threads::stop(&*self.inner);
+        // A worker that drops its own runtime, in a callback, must not wait for itself.
+        let is_worker = Current::worker_of(&self.inner.pool).is_some();
+        if !is_worker && self.inner.pool.wait_until_ended(DROP_LIMIT) {
+            self.threads.join();
+        }
+    }
+}
+
+/// Configures a [`Runtime`].
+///
+/// ```
+/// use aio_core::{PanicPolicy, Runtime};
+///
+/// let runtime = Runtime::builder()
+///     .workers(2)
+///     .thread_name("my-io")
+///     .stack_size(256 * 1024)
+///     .on_panic(PanicPolicy::Abort)
+///     .build()?;
+/// # drop(runtime);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "build() makes the runtime"]
+pub struct Builder {
+    engine: Engine,
+    workers: Option<usize>,
+    thread_name: String,
+    stack_size: Option<usize>,
+    on_panic: PanicPolicy,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            engine: Engine::default(),
+            workers: None,
+            thread_name: "aio-worker".to_owned(),
+            stack_size: None,
+            on_panic: PanicPolicy::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// Chooses the engine. Default: [`Engine::Auto`].
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Chooses the number of worker threads. Default: the number of CPUs this process may use.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Names the threads: `NAME-0`, `NAME-1`, … Default: `aio-worker`.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// Chooses the size of each worker's stack in bytes. Default: that of [`std::thread`].
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Chooses what becomes of a panic in a callback. Default: [`PanicPolicy::Continue`].
+    pub fn on_panic(mut self, policy: PanicPolicy) -> Self {
+        self.on_panic = policy;
+        self
+    }
+
+    /// Starts the runtime.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for no workers, more than the worker pool can have, or a thread name with a
+    /// NUL in it; `Unsupported` if the engine does not run on this system; else what the system
+    /// says when it cannot make the engine's descriptors or the threads. Nothing is left behind.
+    pub fn build(self) -> io::Result<Runtime> {
+        let workers = match self.workers {
+            Some(0) => {
+                return Err(invalid(
+                    "a runtime needs at least one worker; 0 were asked for".into(),
+                ));
+            }
+            Some(workers) if workers > rayon::max_num_threads() => {
+                let most = rayon::max_num_threads();
+                return Err(invalid(format!(
+                    "{workers} workers were asked for; {most} are the most"
+                )));
+            }
+            Some(workers) => workers,
+            None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        };
+        if self.thread_name.contains('\0') {
+            return Err(invalid(format!("the thread name {:?} has a NUL in it", self.thread_name)));
+        }
+        let inner = Arc::new(RuntimeInner {
+            driver: engine::driver(self.engine, workers)?,
+            pool: WorkerPool::new(workers),
+            on_panic: self.on_panic,
+            callback_panics: AtomicU64::new(0),
+        });
+        let threads = Threads::start(&inner, &self.thread_name, self.stack_size)?;
+        Ok(Runtime { inner, threads })
+    }
+}
+
+/// What becomes of a panic in a callback.
+///
+/// In both cases the panic hook has run first, and has printed the message unless it was replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PanicPolicy {
+    /// It is caught and counted in [`Metrics::callback_panics`]; the worker goes on.
+    #[default]
+    Continue,
+    /// The process aborts.
+    Abort,
+}
+
+/// What a [`Runtime`] has counted: see [`Runtime::metrics`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// How many callbacks have panicked.
+    pub callback_panics: u64,
+}
+
+/// What the sockets, the engine and the workers of a runtime share.
+#[derive(Debug)]
+pub(crate) struct RuntimeInner {
+    pub(crate) driver: Box<dyn Driver>,
+    pub(crate) pool: WorkerPool<Work>,
+    on_panic: PanicPolicy,
+    callback_panics: AtomicU64,
+}
+
+/// What workers run.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// This operation has completed: run its callback.
+    Completed(Owner),
+    /// The engine reports that this socket may be able to make progress.
+    Ready { socket: Arc<SocketInner>, report: Readiness },
+    /// Another thread has left this turn to a worker.
+    Turn { socket: Arc<SocketInner>, direction: Direction },
+}
+
+/// A report of an engine that waits for readiness.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    pub(crate) receive: bool,
+    pub(crate) send: bool,
+    /// The peer has hung up, or the connection is broken: receiving stays ready for good.
+    pub(crate) hung_up: bool,
+}
+
+impl RuntimeInner {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.pool.is_stopping()
+    }
+
+    /// Has a worker run `work`, after what it runs now. Once the workers have ended, the calling
+    /// thread runs it, after what it runs now if that is work of a runtime's too (I3).
+    pub(crate) fn post(&self, work: Work) {
+        thread_local! {
+            /// What is to be run on this thread after what it runs now; `None` if that is nothing.
+            static LATER: RefCell<Option<VecDeque<Work>>> = const { RefCell::new(None) };
+        }
+        let Err(work) = self.pool.post(self, work) else { return };
+        let first = LATER.with_borrow_mut(|later| match later {
+            Some(later) => {
+                later.push_back(work);
+                None
+            }
+            None => {
+                *later = Some(VecDeque::new());
+                Some(work)
+            }
+        });
+        let mut next = first;
+        while let Some(work) = next {
+            self.run(work);
+            next = LATER.with_borrow_mut(|later| {
+                let next = later.as_mut().and_then(VecDeque::pop_front);
+                if next.is_none() {
+                    *later = None;
+                }
+                next
+            });
+        }
+    }
+
+    fn callback_panicked(&self, payload: Box<dyn Any + Send>) {
+        if self.on_panic == PanicPolicy::Abort {
+            process::abort();
+        }
+        self.callback_panics.fetch_add(1, Ordering::Relaxed);
+        // A payload may panic when it is dropped; whatever comes of that is not dropped.
+        if let Err(worse) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            mem::forget(worse);
+        }
+    }
+}
+
+impl Host for RuntimeInner {
+    type Work = Work;
+
+    fn pool(&self) -> &WorkerPool<Work> {
+        &self.pool
+    }
+
+    fn run(&self, work: Work) {
+        match work {
+            Work::Completed(operation) => {
+                // The callback and what it holds are gone when it has panicked, and nothing of ours
+                // is under way: there is no state that a caught panic could leave broken.
+                let delivered = panic::catch_unwind(AssertUnwindSafe(|| operation.deliver()));
+                if let Err(payload) = delivered {
+                    self.callback_panicked(payload);
+                }
+            }
+            Work::Ready { socket, report } => {
+                if report.receive {
+                    engine::ready(&socket, Direction::Receive, report.hung_up);
+                }
+                if report.send {
+                    engine::ready(&socket, Direction::Send, false);
+                }
+            }
+            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
+        }
+    }
+
+    fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>) {
+        self.driver.wait(worker, wait, found);
+    }
+
+    fn wake(&self, worker: usize) {
+        self.driver.wake(worker);
+    }
+
+    fn take_over(&self, from: usize, to: usize) {
+        self.driver.take_over(from, to);
+    }
+
+    fn abort(&self) {
+        for socket in self.driver.sockets() {
+            engine::stop(&socket, Aborted::ShutDown);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! A socket and its operations.
+
+use crate::async_result::{AsyncResult, Completion, OperationHandle};
+use crate::buffer::{IoBuf, IoBufMut};
+use crate::descriptor::Descriptor;
+use crate::in_flight;
+use crate::op::{self, Direction, Perform};
+use crate::operation_queue::OperationQueue;
+use crate::runtime::{Runtime, RuntimeInner};
+use socket2::{Domain, Protocol, SockAddr, Type};
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// A socket whose operations are begun and ended.
+///
+/// A clone is another handle to the same socket. The socket is closed by [`close`](Self::close), or
+/// when its last handle has been dropped and its last operation is over: a pending operation keeps
+/// its socket open.
+///
+/// Each `begin_*` takes what the operation needs, a callback, and a state for the callback, and
+/// returns at once. The operation is tried right away; if it would have to wait, it waits in the
+/// runtime's [`Engine`](crate::Engine). When it is over, a worker runs the callback, which gets an
+/// [`AsyncResult`] and gives it to the `end_*` of its kind. Operations of one direction (connect and
+/// send, accept and receive) take effect in the order in which they were begun; the two directions
+/// are independent. Callbacks of one socket may run at the same time and in any order.
+///
+/// ```
+/// use aio_core::{AsyncResult, Completion, Socket, op};
+///
+/// struct StateObject {
+///     work_socket: Socket,
+///     text: String,
+/// }
+///
+/// fn receive(client: &Socket) {
+///     let state = StateObject { work_socket: client.clone(), text: String::new() };
+///     client.begin_receive(vec![0; 256], receive_callback, state);
+/// }
+///
+/// fn receive_callback(ar: AsyncResult<op::Receive<Vec<u8>>, StateObject>) {
+///     let client = ar.async_state().work_socket.clone();
+///     let Completion { result, buffer, mut state, .. } = client.end_receive(ar);
+///     match result {
+///         Ok(0) => println!("{}", state.text),
+///         Ok(n) => {
+///             state.text.push_str(&String::from_utf8_lossy(&buffer[..n]));
+///             client.begin_receive(buffer, receive_callback, state);
+///         }
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// # receive(&Socket::tcp_v4()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Socket {
+    inner: Arc<SocketInner>,
+}
+
+impl Socket {
+    /// Makes a socket of the process-wide runtime ([`Runtime::global`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::global`] and [`Runtime::socket`].
+    pub fn new(domain: Domain, r#type: Type, protocol: Option<Protocol>) -> io::Result<Self> {
+        Runtime::global()?.socket(domain, r#type, protocol)
+    }
+
+    /// Makes a TCP socket for IPv4 of the process-wide runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn tcp_v4() -> io::Result<Self> {
+        Runtime::global()?.tcp_v4()
+    }
+
+    /// Makes a TCP socket for IPv6 of the process-wide runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn tcp_v6() -> io::Result<Self> {
+        Runtime::global()?.tcp_v6()
+    }
+
+    pub(crate) fn associate(
+        runtime: &Arc<RuntimeInner>,
+        socket: socket2::Socket,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let r#type = socket.r#type()?;
+        Ok(Self {
+            inner: Arc::new(SocketInner {
+                runtime: runtime.clone(),
+                descriptor: Descriptor::new(socket),
+                receive: OperationQueue::new(),
+                send: OperationQueue::new(),
+                registration: AtomicUsize::new(0),
+                has_connected: AtomicBool::new(false),
+                is_stream: r#type == Type::STREAM,
+            }),
+        })
+    }
+
+    /// Binds the socket to a local address. Port 0 lets the system choose one.
+    ///
+    /// On Unix a stream socket may take an address that was in use a moment ago (`SO_REUSEADDR`, as
+    /// std does), so that a server can be restarted.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the address: in use, not of this machine, not permitted.
+    pub fn bind(&self, address: SocketAddr) -> io::Result<()> {
+        self.with_socket(|socket| {
+            #[cfg(unix)]
+            if self.inner.is_stream {
+                socket.set_reuse_address(true)?;
+            }
+            socket
+                .bind(&address.into())
+                .map_err(|error| crate::error::attempted(format!("bind to {address}"), error))
+        })?
+    }
+
+    /// Lets the socket accept connections, of which `backlog` may wait to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn listen(&self, backlog: i32) -> io::Result<()> {
+        self.with_socket(|socket| socket.listen(backlog))?
+    }
+
+    /// Returns the address that the socket is bound to.
+    ///
+    /// # Errors
+    ///
+    /// The system's; `Unsupported` for an address that is not of the internet.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.with_socket(|socket| socket.local_addr().and_then(internet_address))?
+    }
+
+    /// Returns the address of the peer.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if there is none, else as [`local_addr`](Self::local_addr).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.with_socket(|socket| socket.peer_addr().and_then(internet_address))?
+    }
+
+    /// Calls `f` with the socket2 socket, for options and whatever else is not wrapped. The
+    /// descriptor stays open meanwhile, even if the socket is closed. Do not make it blocking.
+    ///
+    /// ```
+    /// let runtime = aio_core::Runtime::builder().workers(1).build()?;
+    /// let socket = runtime.tcp_v4()?;
+    /// socket.with_socket(|socket| socket.set_tcp_nodelay(true))??;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the socket is closed.
+    pub fn with_socket<R>(&self, f: impl FnOnce(&socket2::Socket) -> R) -> io::Result<R> {
+        match self.inner.descriptor.pin() {
+            Some(socket) => Ok(f(&socket)),
+            None => Err(crate::error::Aborted::Closed.into()),
+        }
+    }
+
+    /// Ends one or both directions of the connection. What has been sent is still delivered, and
+    /// followed by the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// The system's: `NotConnected` if there is no connection (any more).
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.with_socket(|socket| socket.shutdown(how))?
+    }
+
+    /// Closes the socket, for all its handles. Returns at once.
+    ///
+    /// Every pending operation completes as aborted ([`is_aborted`](crate::is_aborted)), and so does
+    /// every operation that is begun later; their callbacks may run after this has returned. The peer
+    /// reads the end of the stream, unless a send was unfinished: then the connection is reset, since
+    /// the peer must not take half a message for a whole one. Closing twice changes nothing.
+    pub fn close(&self) {
+        self.inner.runtime.driver.close(&self.inner);
+    }
+
+    /// Begins to connect to `address`.
+    ///
+    /// A socket connects once: after a failed attempt, connect a new one.
+    pub fn begin_connect<S, F>(&self, address: SocketAddr, callback: F, state: S) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
+    {
+        self.begin(op::Connect::new(address.into()), callback, state)
+    }
+
+    /// Ends a connect.
+    pub fn end_connect<S>(
+        &self,
+        result: AsyncResult<op::Connect, S>,
+    ) -> Completion<op::Connect, S> {
+        result.into_completion()
+    }
+
+    /// Begins to accept a connection. The result is its socket, of the same runtime.
+    pub fn begin_accept<S, F>(&self, callback: F, state: S) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Accept, S>) + Send + 'static,
+    {
+        self.begin(op::Accept::new(), callback, state)
+    }
+
+    /// Ends an accept.
+    pub fn end_accept<S>(&self, result: AsyncResult<op::Accept, S>) -> Completion<op::Accept, S> {
+        result.into_completion()
+    }
+
+    /// Begins to send the whole buffer.
+    ///
+    /// A send on a stream is over when the transport has taken all bytes; that says nothing of the
+    /// peer. The result is their number.
+    pub fn begin_send<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
+    where
+        B: IoBuf,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Send<B>, S>) + Send + 'static,
+    {
+        self.begin(op::Send::new(buffer), callback, state)
+    }
+
+    /// Ends a send.
+    pub fn end_send<B, S>(&self, result: AsyncResult<op::Send<B>, S>) -> Completion<op::Send<B>, S>
+    where
+        B: IoBuf,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive into the front of the buffer.
+    ///
+    /// A receive on a stream is over as soon as there is a byte, and takes what there is, up to the
+    /// buffer's length, which it never changes. The result is the number of bytes: 0 is the end of
+    /// the stream, unless the buffer is empty. A receive into an empty buffer waits for bytes, or the
+    /// end, and takes nothing.
+    pub fn begin_receive<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Receive<B>, S>) + Send + 'static,
+    {
+        self.begin(op::Receive::new(buffer), callback, state)
+    }
+
+    /// Ends a receive.
+    pub fn end_receive<B, S>(
+        &self,
+        result: AsyncResult<op::Receive<B>, S>,
+    ) -> Completion<op::Receive<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    fn begin<K, S, F>(&self, work: K, callback: F, state: S) -> OperationHandle
+    where
+        K: Perform,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<K, S>) + Send + 'static,
+    {
+        let (operation, handle) = in_flight::begin(&self.inner, work, callback, state);
+        self.inner.runtime.driver.start(&self.inner, operation);
+        handle
+    }
+}
+
+fn internet_address(address: SockAddr) -> io::Result<SocketAddr> {
+    address.as_socket().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the address is not one of the internet; use with_socket",
+        )
+    })
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Socket").field(&self.inner.descriptor).finish()
+    }
+}
+
+/// What the handles and the operations of a socket share.
+#[derive(Debug)]
+pub(crate) struct SocketInner {
+    pub(crate) runtime: Arc<RuntimeInner>,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) receive: OperationQueue,
+    pub(crate) send: OperationQueue,
+    /// For the engine that waits for readiness; 0 until it knows the socket.
+    pub(crate) registration: AtomicUsize,
+    /// True once the system has been asked to connect.
+    has_connected: AtomicBool,
+    is_stream: bool,
+}
+
+impl SocketInner {
+    pub(crate) fn queue(&self, direction: Direction) -> &OperationQueue {
+        match direction {
+            Direction::Receive => &self.receive,
+            Direction::Send => &self.send,
+        }
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    /// Takes the socket's one chance to connect. A datagram socket may change its peer at will.
+    pub(crate) fn may_connect(&self) -> bool {
+        !self.is_stream || !self.has_connected.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Drop for SocketInner {
+    fn drop(&mut self) {
+        self.runtime.driver.forget(self);
+    }
+}

@@ -1,0 +1,598 @@
+//! The worker pool: rayon's threads in a loop of our own, which take work from queues and wait for
+//! more where the pool's [`Host`] makes them wait. Knows nothing of sockets.
+//!
+//! # Queues
+//!
+//! Work that a worker posts while it runs something goes to its own queue and is run after what it
+//! runs now; nobody is woken for it. So does what its wait found. Work that other threads post goes
+//! to the shared queue, and an idle worker is woken for it. Every queue can be popped by every
+//! worker.
+//!
+//! # Who is awake
+//!
+//! A worker is *running* or *idle*: in the host's wait, or on the way into or out of it. The roster
+//! tells, under its lock. One idle worker at most is the *watcher*: its waits end after a [`TICK`].
+//! At each tick it looks for running workers that are *stalled*: in the same piece of work since the
+//! tick before. It marks them, takes over what they would wait for, and runs what lies in their
+//! queues. So a callback that blocks delays what is queued behind it by two ticks at most, as long
+//! as a worker is free (I4), and nobody is woken for work that its worker will get to in time.
+//!
+//! 1. While a worker that is not marked stalled is running and another is idle, there is a watcher:
+//!    whoever goes idle or leaves appoints one under the roster's lock, and a watcher resigns only
+//!    when nobody is running.
+//! 2. To wake an idle worker for work is to *claim* it: to take it out of the idle under the lock.
+//!    A claimed worker notes the wake-up (clears `waking`) before it looks at the queues. Until then
+//!    other posts rely on it. So one wake-up at a time is under way, and none is spent on a worker
+//!    that has become busy.
+//! 3. A push to the shared queue is followed by a sequentially consistent fence and a look at `idle`
+//!    and `waking`; an entry in `idle`, like the clearing of `waking`, by such a fence and a look at
+//!    the queue. Of two threads doing these at once, one sees the other: no work is left behind.
+//! 4. The mark of a stalled worker and a push to that worker's own queue are a pair of the same
+//!    kind: after the mark the marker looks at the queue, and after the push the worker, if it sees
+//!    the mark, claims somebody. Every worker that goes idle looks at the queues of the stalled.
+//! 5. A worker waits *alone* when no other is running that is not marked stalled. If all are idle,
+//!    the last that became so waits alone; if some are stalled, whoever marked them does, or
+//!    another after it. What must not be left unattended is attended by who waits alone.
+//!
+//! What is watched costs a timer every tick while there is work, and nothing when there is none.
+
+use aio_sync::ManualResetEvent;
+use crossbeam::queue::SegQueue;
+use crossbeam::utils::CachePadded;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Two of these are how long a blocked callback can delay what is queued behind it.
+const TICK: Duration = Duration::from_micros(500);
+
+/// For how many ticks without any work a watcher stays: waking it again costs more than this does.
+const QUIET_TICKS: u32 = 20;
+
+/// How many pieces of work may be queued with a running worker before the watcher lends a hand.
+const BACKLOG: usize = 64;
+
+/// After so many pieces of work a worker looks for new work elsewhere even if it has some left:
+/// at what its waits have found before what it has posted itself, at the shared queue, and at what a
+/// wait would find.
+const FOUND_INTERVAL: u64 = 16;
+const SHARED_INTERVAL: u64 = 64;
+
+/// What a pool works for.
+pub(crate) trait Host: Send + Sync + 'static {
+    type Work: Send + 'static;
+
+    fn pool(&self) -> &WorkerPool<Self::Work>;
+
+    /// Runs a piece of work. Does not panic.
+    fn run(&self, work: Self::Work);
+
+    /// Waits for work or a wake-up; adds the work to `found`.
+    fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Self::Work>);
+
+    /// Ends the wait of `worker`, or its next one.
+    fn wake(&self, worker: usize);
+
+    /// `from` is stalled: `to` waits for what `from` would wait for.
+    fn take_over(&self, from: usize, to: usize);
+
+    /// The pool is stopping: whatever may still be waited for ends now.
+    fn abort(&self);
+}
+
+/// How a worker is to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// For how long at most; without end if `None`.
+    pub(crate) timeout: Option<Duration>,
+    /// True if no other worker is about to come to wait soon: what must always be attended is this
+    /// worker's to attend.
+    pub(crate) alone: bool,
+}
+
+impl Wait {
+    /// Only looks for what is there already.
+    const LOOK: Self = Self { timeout: Some(Duration::ZERO), alone: true };
+}
+
+pub(crate) struct WorkerPool<W> {
+    /// Tells pools apart in thread-locals.
+    id: usize,
+    /// From threads that are not workers of this pool, and from stalled workers.
+    shared: SegQueue<W>,
+    workers: Box<[CachePadded<Worker<W>>]>,
+    roster: Mutex<Roster>,
+    /// How many workers are entered as idle; readable without the roster's lock.
+    idle: AtomicUsize,
+    /// True while a worker has been claimed and has not noted it yet.
+    waking: AtomicBool,
+    stopping: AtomicBool,
+    /// How many workers have not left their loop.
+    alive: AtomicUsize,
+    /// Set when the last worker has left its loop.
+    ended: ManualResetEvent,
+}
+
+struct Worker<W> {
+    /// Posted by this worker.
+    posted: SegQueue<W>,
+    /// Found by this worker's waits.
+    found: SegQueue<W>,
+    /// Counts the pieces of work that this worker has begun.
+    begun: AtomicU64,
+    /// True from the tick at which this worker was found to be stalled until it begins something
+    /// else.
+    stalled: AtomicBool,
+    /// True exactly when this worker is not entered as idle. Written under the roster's lock.
+    running: AtomicBool,
+}
+
+impl<W> Worker<W> {
+    /// True if this worker will come to wait soon, as far as anybody knows.
+    fn is_at_work(&self) -> bool {
+        self.running.load(Ordering::Relaxed) && !self.stalled.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Roster {
+    /// Most recently idle last.
+    idle: Vec<usize>,
+    watcher: Option<usize>,
+}
+
+/// The worker that the current thread is, if it is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Current {
+    pool: usize,
+    worker: usize,
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+}
+
+impl Current {
+    /// The index of the current thread among the workers of `pool`.
+    pub(crate) fn worker_of<W>(pool: &WorkerPool<W>) -> Option<usize> {
+        CURRENT.get().filter(|current| current.pool == pool.id).map(|current| current.worker)
+    }
+}
+
+impl<W: Send + 'static> WorkerPool<W> {
+    pub(crate) fn new(workers: usize) -> Self {
+        static POOLS: AtomicUsize = AtomicUsize::new(0);
+        let worker = |_| {
+            CachePadded::new(Worker {
+                posted: SegQueue::new(),
+                found: SegQueue::new(),
+                begun: AtomicU64::new(0),
+                stalled: AtomicBool::new(false),
+                running: AtomicBool::new(true),
+            })
+        };
+        Self {
+            id: POOLS.fetch_add(1, Ordering::Relaxed),
+            shared: SegQueue::new(),
+            workers: (0..workers).map(worker).collect(),
+            roster: Mutex::default(),
+            idle: AtomicUsize::new(0),
+            waking: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            alive: AtomicUsize::new(workers),
+            ended: ManualResetEvent::new(false),
+        }
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Waits until every worker has left its loop; false if `limit` is over before.
+    pub(crate) fn wait_until_ended(&self, limit: Duration) -> bool {
+        self.ended.wait_timeout(limit)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Queues `work`. Never waits for anything but another thread's few instructions (I9). Returns
+    /// the work if no worker will ever run it.
+    pub(crate) fn post(&self, host: &impl Host<Work = W>, work: W) -> Result<(), W> {
+        if let Some(me) = Current::worker_of(self) {
+            let me = &self.workers[me];
+            me.posted.push(work);
+            fence(Ordering::SeqCst);
+            if me.stalled.load(Ordering::Relaxed) {
+                self.wake_one(host);
+            }
+            return Ok(());
+        }
+        self.shared.push(work);
+        fence(Ordering::SeqCst);
+        if self.idle.load(Ordering::Relaxed) > 0 {
+            self.wake_one(host);
+        } else if self.alive.load(Ordering::Relaxed) == 0 {
+            // The last worker looked at the queue after it had said that it leaves. What it did not
+            // see is here, be it this work or another thread's.
+            return self.shared.pop().map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        // Nothing that can panic runs under the lock.
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims and wakes an idle worker, unless one is being woken.
+    fn wake_one(&self, host: &impl Host<Work = W>) {
+        if self.waking.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let mut roster = self.roster();
+        match roster.idle.last().copied() {
+            Some(worker) => {
+                self.run(&mut roster, worker);
+                drop(roster);
+                host.wake(worker);
+            }
+            // Everybody is running again, and looks at the queues before waiting.
+            None => self.waking.store(false, Ordering::SeqCst),
+        }
+    }
+
+    /// Enters `worker` as running.
+    fn run(&self, roster: &mut Roster, worker: usize) {
+        roster.idle.retain(|idle| *idle != worker);
+        self.idle.store(roster.idle.len(), Ordering::Relaxed);
+        self.workers[worker].running.store(true, Ordering::Relaxed);
+    }
+
+    /// Enters `me` as idle, and says how it is to wait.
+    fn go_idle(&self, me: usize) -> Stance {
+        let mut roster = self.roster();
+        self.workers[me].stalled.store(false, Ordering::Relaxed);
+        self.workers[me].running.store(false, Ordering::Relaxed);
+        roster.idle.push(me);
+        self.idle.store(roster.idle.len(), Ordering::Relaxed);
+        if roster.watcher.is_none() && roster.idle.len() < self.workers.len() {
+            roster.watcher = Some(me);
+        }
+        let stance = self.stance_in(&roster, me);
+        drop(roster);
+        fence(Ordering::SeqCst);
+        stance
+    }
+
+    /// Enters `me` as running, and leaves the watch to another. Returns true if `me` was claimed.
+    fn leave_idle(&self, host: &impl Host<Work = W>, me: usize) -> bool {
+        let mut roster = self.roster();
+        let claimed = self.workers[me].running.load(Ordering::Relaxed);
+        self.run(&mut roster, me);
+        if roster.watcher == Some(me) {
+            roster.watcher = None;
+        }
+        self.appoint(host, roster);
+        claimed
+    }
+
+    /// Sees to it that there is a watcher if anybody is idle.
+    fn appoint(&self, host: &impl Host<Work = W>, mut roster: MutexGuard<'_, Roster>) {
+        if roster.watcher.is_some() {
+            return;
+        }
+        let Some(watcher) = roster.idle.last().copied() else { return };
+        roster.watcher = Some(watcher);
+        drop(roster);
+        // It may be in a wait without end.
+        host.wake(watcher);
+    }
+
+    fn stance(&self, me: usize) -> Stance {
+        self.stance_in(&self.roster(), me)
+    }
+
+    fn stance_in(&self, roster: &Roster, me: usize) -> Stance {
+        Stance {
+            watching: roster.watcher == Some(me),
+            alone: !self
+                .workers
+                .iter()
+                .enumerate()
+                .any(|(index, worker)| index != me && worker.is_at_work()),
+        }
+    }
+
+    /// Ends the watch of `me` if nobody is running.
+    fn resign(&self, me: usize) {
+        let mut roster = self.roster();
+        let quiet = !self.workers.iter().any(|worker| worker.is_at_work());
+        if quiet && roster.watcher == Some(me) {
+            roster.watcher = None;
+        }
+    }
+
+    /// Takes the next piece of work that is rightly `me`'s, or that nobody else may get to.
+    fn next(&self, me: usize, begun: u64) -> Option<W> {
+        let mine = &self.workers[me];
+        if begun % FOUND_INTERVAL == 0 {
+            if begun % SHARED_INTERVAL == 0 {
+                if let Some(work) = self.shared.pop() {
+                    return Some(work);
+                }
+            }
+            if let Some(work) = mine.found.pop() {
+                return Some(work);
+            }
+        }
+        mine.posted
+            .pop()
+            .or_else(|| mine.found.pop())
+            .or_else(|| self.shared.pop())
+            .or_else(|| self.steal(me))
+    }
+
+    /// Takes a piece of work from another worker's queues.
+    fn steal(&self, me: usize) -> Option<W> {
+        let others = self.workers.len();
+        (1..others).find_map(|step| {
+            let other = &self.workers[(me + step) % others];
+            other.found.pop().or_else(|| other.posted.pop())
+        })
+    }
+
+    /// True if there is work that a worker on its way to idleness must not leave.
+    fn has_work(&self) -> bool {
+        !self.shared.is_empty()
+            || self.workers.iter().any(|worker| {
+                worker.stalled.load(Ordering::Relaxed)
+                    && !(worker.found.is_empty() && worker.posted.is_empty())
+            })
+    }
+
+    /// Before `me` begins a piece of work.
+    fn begin(&self, host: &impl Host<Work = W>, me: usize, begun: u64) {
+        let mine = &self.workers[me];
+        mine.begun.store(begun, Ordering::Relaxed);
+        if mine.stalled.load(Ordering::Relaxed) {
+            // It is to be watched again.
+            mine.stalled.store(false, Ordering::Relaxed);
+            self.appoint(host, self.roster());
+        }
+    }
+}
+
+impl<W> fmt::Debug for WorkerPool<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPool")
+            .field("workers", &self.workers.len())
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an idle worker stands to the others.
+#[derive(Clone, Copy)]
+struct Stance {
+    watching: bool,
+    alone: bool,
+}
+
+/// What the watcher saw at its last tick.
+struct Watch {
+    workers: Box<[Seen]>,
+    quiet_ticks: u32,
+}
+
+#[derive(Clone, Default)]
+struct Seen {
+    /// What the worker had begun last.
+    begun: u64,
+    /// True if it was at it.
+    at_work: bool,
+}
+
+/// What the watcher finds at a tick.
+enum Sight {
+    /// Everybody gets on with their work.
+    AllWell,
+    /// These workers are stalled; or none is, but one has more queued than it will get to soon.
+    NeedsHelp { stalled: Vec<usize> },
+    /// Nobody has had work for long.
+    Quiet,
+}
+
+impl Watch {
+    fn new(workers: usize) -> Self {
+        Self { workers: vec![Seen::default(); workers].into(), quiet_ticks: 0 }
+    }
+
+    /// Forgets what was seen in an earlier watch.
+    fn start(&mut self) {
+        self.workers.iter_mut().for_each(|seen| seen.at_work = false);
+        self.quiet_ticks = 0;
+    }
+
+    fn look<W>(&mut self, pool: &WorkerPool<W>) -> Sight {
+        let mut stalled = Vec::new();
+        let mut backlog = false;
+        let mut quiet = true;
+        for (index, (worker, seen)) in pool.workers.iter().zip(&mut self.workers).enumerate() {
+            let now =
+                Seen { begun: worker.begun.load(Ordering::Relaxed), at_work: worker.is_at_work() };
+            quiet &= !now.at_work && now.begun == seen.begun;
+            if now.at_work {
+                if seen.at_work && seen.begun == now.begun {
+                    stalled.push(index);
+                }
+                backlog |= worker.found.len() + worker.posted.len() > BACKLOG;
+            }
+            *seen = now;
+        }
+        if backlog || !stalled.is_empty() {
+            return Sight::NeedsHelp { stalled };
+        }
+        self.quiet_ticks = if quiet { self.quiet_ticks + 1 } else { 0 };
+        if self.quiet_ticks < QUIET_TICKS { Sight::AllWell } else { Sight::Quiet }
+    }
+}
+
+/// The threads of a pool.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    /// Its threads run our loops; dropping it lets them go when the loops have ended.
+    rayon: Option<ThreadPool>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts the workers of `host`'s pool.
+    pub(crate) fn start<H: Host>(
+        host: &Arc<H>,
+        name: &str,
+        stack_size: Option<usize>,
+    ) -> io::Result<Self> {
+        let mut handles = Vec::with_capacity(host.pool().workers());
+        let built = ThreadPoolBuilder::new()
+            .num_threads(host.pool().workers())
+            .spawn_handler(|thread| {
+                let mut builder = thread::Builder::new().name(format!("{name}-{}", thread.index()));
+                if let Some(size) = stack_size {
+                    builder = builder.stack_size(size);
+                }
+                handles.push(builder.spawn(|| thread.run())?);
+                Ok(())
+            })
+            .build();
+        match built {
+            Ok(rayon) => {
+                let host = host.clone();
+                rayon.spawn_broadcast(move |context| work(&*host, context.index()));
+                Ok(Self { rayon: Some(rayon), handles })
+            }
+            Err(error) => {
+                // rayon has told the threads that were made to end.
+                for handle in handles {
+                    let _ = handle.join();
+                }
+                Err(io::Error::other(format!("cannot start the worker threads: {error}")))
+            }
+        }
+    }
+
+    /// Tells the workers to run what is queued, and what that leads to, and end.
+    pub(crate) fn stop<H: Host>(host: &H) {
+        let pool = host.pool();
+        pool.stopping.store(true, Ordering::SeqCst);
+        host.abort();
+        (0..pool.workers()).for_each(|worker| host.wake(worker));
+    }
+
+    /// Waits until the threads have ended.
+    pub(crate) fn join(&mut self) {
+        self.rayon = None;
+        for handle in self.handles.drain(..) {
+            // A worker does not panic; if it did, it has ended all the same.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// A worker's life.
+fn work<H: Host>(host: &H, me: usize) {
+    let pool = host.pool();
+    CURRENT.set(Some(Current { pool: pool.id, worker: me }));
+    let mut found = Vec::new();
+    let mut watch = Watch::new(pool.workers());
+    let mut begun = 0;
+    loop {
+        // What is waited for gets its turn even if what is queued never ends.
+        if begun % SHARED_INTERVAL == SHARED_INTERVAL - 1 {
+            host.wait(me, Wait::LOOK, &mut found);
+            keep(pool, me, &mut found);
+        }
+        if let Some(next) = pool.next(me, begun) {
+            begun += 1;
+            pool.begin(host, me, begun);
+            host.run(next);
+            continue;
+        }
+        if pool.is_stopping() {
+            host.abort();
+            if leave(pool, me) {
+                break;
+            }
+            continue;
+        }
+        idle(host, me, &mut watch, &mut found);
+    }
+    CURRENT.set(None);
+}
+
+/// Queues what a wait of `me` has found.
+fn keep<W>(pool: &WorkerPool<W>, me: usize, found: &mut Vec<W>) {
+    for work in found.drain(..) {
+        pool.workers[me].found.push(work);
+    }
+}
+
+/// Waits until there is something to run.
+fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work>) {
+    let pool = host.pool();
+    let mut stance = pool.go_idle(me);
+    let mut watched = false;
+    while !pool.has_work() && !pool.is_stopping() {
+        if stance.watching && !watched {
+            watch.start();
+        }
+        watched = stance.watching;
+        let timeout = watched.then_some(TICK);
+        host.wait(me, Wait { timeout, alone: stance.alone }, found);
+        if !found.is_empty() || pool.workers[me].running.load(Ordering::Relaxed) {
+            break;
+        }
+        if watched {
+            match watch.look(pool) {
+                Sight::AllWell => {}
+                Sight::Quiet => pool.resign(me),
+                Sight::NeedsHelp { stalled } => {
+                    for worker in stalled {
+                        pool.workers[worker].stalled.store(true, Ordering::Relaxed);
+                        fence(Ordering::SeqCst);
+                        host.take_over(worker, me);
+                    }
+                    break;
+                }
+            }
+        }
+        stance = pool.stance(me);
+    }
+    let claimed = pool.leave_idle(host, me);
+    keep(pool, me, found);
+    if claimed {
+        pool.waking.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// Ends a worker, unless there is still something to run.
+fn leave<W>(pool: &WorkerPool<W>, me: usize) -> bool {
+    let others = pool.alive.fetch_sub(1, Ordering::SeqCst) - 1;
+    fence(Ordering::SeqCst);
+    let mine = &pool.workers[me];
+    if pool.shared.is_empty() && mine.posted.is_empty() && mine.found.is_empty() {
+        if others == 0 {
+            pool.ended.set();
+        }
+        return true;
+    }
+    pool.alive.fetch_add(1, Ordering::SeqCst);
+    false
+}

@@ -1,0 +1,68 @@
+//! What the tests share.
+
+#![allow(dead_code, reason = "every test file uses its part")]
+
+use aio_core::{AsyncResult, Engine, Runtime, Socket, op};
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// No test takes this long, even on a busy machine: one that does hangs.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs `test` and fails if it does not end in time, instead of hanging.
+pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let outcome = test();
+        // Gone only if the limit is over, which has been reported.
+        let _ = sender.send(());
+        outcome
+    });
+    match receiver.recv_timeout(limit) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not over after {limit:?}"),
+        _ => thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)),
+    }
+}
+
+/// Runs `test` with every engine, and with one and several workers.
+pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        for workers in [1, 3] {
+            println!("engine {engine}, {workers} workers");
+            within(LIMIT, move || {
+                let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+                test(&runtime);
+            });
+        }
+    }
+}
+
+/// A listening socket on a port of the system's choice.
+pub(crate) fn listener(runtime: &Runtime) -> (Socket, SocketAddr) {
+    let listener = runtime.tcp_v4().unwrap();
+    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    listener.listen(128).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A socket of the runtime and the std stream at its other end.
+pub(crate) fn connected(runtime: &Runtime) -> (Socket, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = runtime.tcp_v4().unwrap();
+    let connect = socket.begin_connect(
+        listener.local_addr().unwrap(),
+        |ar: AsyncResult<op::Connect, Socket>| {
+            let socket = ar.async_state().clone();
+            socket.end_connect(ar).result.unwrap();
+        },
+        socket.clone(),
+    );
+    let (peer, _) = listener.accept().unwrap();
+    connect.wait_one();
+    peer.set_read_timeout(Some(LIMIT)).unwrap();
+    peer.set_nodelay(true).unwrap();
+    (socket, peer)
+}
