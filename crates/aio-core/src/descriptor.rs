@@ -108,8 +108,7 @@ impl Deref for Pinned<'_> {
 
     fn deref(&self) -> &socket2::Socket {
         // SAFETY: the pin that this guard stands for keeps the state from `CLOSED` without pins.
-        let socket = unsafe { &*self.descriptor.socket.get() };
-        socket
+        unsafe { &*self.descriptor.socket.get() }
     }
 }
 

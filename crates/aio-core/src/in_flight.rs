@@ -150,8 +150,7 @@ impl Owner {
     fn body(&mut self) -> &mut dyn Body {
         // SAFETY: there is one owner (invariant 1), it is borrowed mutably for as long as the
         // reference lives, and nobody else touches the body (invariant 2).
-        let body = unsafe { &mut *self.0.body.get() };
-        body
+        unsafe { &mut *self.0.body.get() }
     }
 
     pub(crate) fn direction(&self) -> Direction {

@@ -50,7 +50,6 @@ pub struct Runtime {
 
 impl Runtime {
     /// Returns a builder with the defaults: the best engine, a worker for each CPU.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
-use aio_core::{AsyncResult, Engine, Runtime, Socket, op};
+use aio_core::{AsyncResult, Completion, Engine, OperationHandle, Runtime, Socket, op};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
@@ -12,7 +12,11 @@ use std::time::Duration;
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs `test` and fails if it does not end in time, instead of hanging.
-pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within<T: Send + 'static>(
+    limit: Duration,
+    what: &str,
+    test: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || {
         let outcome = test();
@@ -21,8 +25,8 @@ pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> 
         outcome
     });
     match receiver.recv_timeout(limit) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not over after {limit:?}"),
-        _ => thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: not over after {limit:?}"),
+        _ => thread.join().unwrap_or_else(|_| panic!("{what}: failed, see above")),
     }
 }
 
@@ -30,8 +34,7 @@ pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> 
 pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
-            println!("engine {engine}, {workers} workers");
-            within(LIMIT, move || {
+            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
                 let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
                 test(&runtime);
             });
@@ -65,4 +68,36 @@ pub(crate) fn connected(runtime: &Runtime) -> (Socket, std::net::TcpStream) {
     peer.set_read_timeout(Some(LIMIT)).unwrap();
     peer.set_nodelay(true).unwrap();
     (socket, peer)
+}
+
+pub(crate) type Received = Completion<op::Receive<Vec<u8>>>;
+pub(crate) type Sent = Completion<op::Send<Vec<u8>>>;
+
+/// Begins a receive of at most `size` bytes; its completion comes through `report`.
+pub(crate) fn receive(
+    socket: &Socket,
+    size: usize,
+    report: &mpsc::Sender<Received>,
+) -> OperationHandle {
+    let (ender, report) = (socket.clone(), report.clone());
+    socket.begin_receive(vec![0; size], move |ar| drop(report.send(ender.end_receive(ar))), ())
+}
+
+/// Begins a send; its completion comes through `report`.
+pub(crate) fn send(
+    socket: &Socket,
+    bytes: Vec<u8>,
+    report: &mpsc::Sender<Sent>,
+) -> OperationHandle {
+    let (ender, report) = (socket.clone(), report.clone());
+    socket.begin_send(bytes, move |ar| drop(report.send(ender.end_send(ar))), ())
+}
+
+/// Begins an accept; its completion comes through `report`.
+pub(crate) fn accept(
+    listener: &Socket,
+    report: &mpsc::Sender<Completion<op::Accept>>,
+) -> OperationHandle {
+    let (ender, report) = (listener.clone(), report.clone());
+    listener.begin_accept(move |ar| drop(report.send(ender.end_accept(ar))), ())
 }
