@@ -137,6 +137,12 @@ impl Runtime {
         self.inner.pool.workers()
     }
 
+    /// Returns the engine: never [`Engine::Auto`], but what it stands for here.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.inner.driver.engine()
+    }
+
     /// Returns what has happened so far.
     #[must_use]
     pub fn metrics(&self) -> Metrics {

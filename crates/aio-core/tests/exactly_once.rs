@@ -179,15 +179,16 @@ fn a_send_that_is_canceled_halfway_breaks_the_stream_there() {
     with_every_runtime(|runtime: &Runtime| {
         let (socket, mut peer) = connected(runtime);
         let (report, sent) = mpsc::channel();
+        let (report_second, sent_second) = mpsc::channel();
         let first = send(&socket, vec![1; 64 << 20], &report);
-        send(&socket, vec![2; 3], &report);
+        send(&socket, vec![2; 3], &report_second);
         assert!(!first.wait_timeout(std::time::Duration::from_millis(20)));
         first.cancel();
         let completion = sent.recv().unwrap();
         assert!(completion.result.unwrap_err().to_string().contains("canceled"));
         let sent_bytes = completion.bytes_transferred;
         assert!(sent_bytes > 0 && completion.buffer.len() == 64 << 20);
-        let completion = sent.recv().unwrap();
+        let completion = sent_second.recv().unwrap();
         assert!(completion.result.unwrap_err().to_string().contains("ended halfway"));
         assert_eq!((completion.bytes_transferred, completion.buffer.len()), (0, 3));
         send(&socket, vec![3; 3], &report);

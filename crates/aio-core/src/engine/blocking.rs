@@ -22,7 +22,7 @@
 
 mod wake;
 
-use super::Driver;
+use super::{Driver, Engine};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
 use crate::runtime::{Readiness as Report, Work};
@@ -210,6 +210,10 @@ impl Waiter {
 }
 
 impl Driver for Blocking {
+    fn engine(&self) -> Engine {
+        Engine::Blocking
+    }
+
     fn wait_for(
         &self,
         socket: &Arc<SocketInner>,

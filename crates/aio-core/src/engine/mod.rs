@@ -106,6 +106,9 @@ impl std::error::Error for ParseEngineError {}
 
 /// An engine at work. The contract is in the module's documentation.
 pub(crate) trait Driver: fmt::Debug + Send + Sync {
+    /// Its name.
+    fn engine(&self) -> Engine;
+
     fn start(&self, socket: &Arc<SocketInner>, operation: Owner) {
         try_first::start(socket, operation);
     }

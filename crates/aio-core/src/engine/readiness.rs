@@ -14,7 +14,7 @@
 //! its socket was closed finds a newer generation, or nobody, and is dropped (I6). Closing a
 //! descriptor takes it out of the poller; there is no call for that either.
 
-use super::Driver;
+use super::{Driver, Engine};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
 use crate::runtime::{Readiness as Report, Work};
@@ -173,6 +173,10 @@ mod registration {
 }
 
 impl Driver for Readiness {
+    fn engine(&self) -> Engine {
+        Engine::Readiness
+    }
+
     fn wait_for(
         &self,
         socket: &Arc<SocketInner>,

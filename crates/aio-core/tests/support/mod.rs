@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "every test file uses its part")]
 
 use aio_core::{AsyncResult, Completion, Engine, OperationHandle, Runtime, Socket, op};
-use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -52,8 +52,12 @@ pub(crate) fn listener(runtime: &Runtime) -> (Socket, SocketAddr) {
 }
 
 /// A socket of the runtime and the std stream at its other end.
-pub(crate) fn connected(runtime: &Runtime) -> (Socket, std::net::TcpStream) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+pub(crate) fn connected(runtime: &Runtime) -> (Socket, TcpStream) {
+    /// One for all: the system takes long to find a free port once thousands of connections to as
+    /// many ports linger.
+    static LISTENER: OnceLock<Mutex<TcpListener>> = OnceLock::new();
+    let listener = LISTENER.get_or_init(|| Mutex::new(TcpListener::bind("127.0.0.1:0").unwrap()));
+    let listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
     let socket = runtime.tcp_v4().unwrap();
     let connect = socket.begin_connect(
         listener.local_addr().unwrap(),

@@ -1,0 +1,147 @@
+//! I3: callbacks run on workers, never inside begin, never nested. I10: panics stay in them.
+
+mod support;
+
+use aio_core::{AsyncResult, Completion, Engine, Runtime, Socket, op};
+use std::cell::Cell;
+use std::io::Write;
+use std::sync::mpsc;
+use std::thread;
+use support::{LIMIT, connected, receive, send, with_every_runtime, within};
+
+#[test]
+fn callbacks_run_on_workers_and_never_inside_begin() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, _peer) = connected(runtime);
+        let caller = thread::current().id();
+        let (report, names) = mpsc::channel();
+        for _ in 0..100 {
+            let report = report.clone();
+            socket.begin_send(
+                [1],
+                move |_| {
+                    assert_ne!(thread::current().id(), caller);
+                    report.send(thread::current().name().unwrap().to_owned()).unwrap();
+                },
+                (),
+            );
+        }
+        drop(report);
+        let names: Vec<String> = names.iter().collect();
+        assert_eq!(names.len(), 100);
+        assert!(names.iter().all(|name| name.starts_with("aio-worker-")), "{names:?}");
+    });
+}
+
+/// AR-5, AR-11: in the callback the operation is completed and its wait handle set, whether or not
+/// begin has returned.
+#[test]
+fn in_the_callback_the_operation_is_completed() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, _peer) = connected(runtime);
+        let (report, states) = mpsc::channel();
+        let handle = socket.begin_send(
+            [1],
+            move |ar| {
+                let set = ar.async_wait_handle().is_set() && ar.operation().is_completed();
+                report.send((ar.is_completed() && set, ar.completed_synchronously())).unwrap();
+            },
+            (),
+        );
+        assert_eq!(states.recv().unwrap(), (true, false));
+        handle.wait_one();
+    });
+}
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// CB-9, CB-10: the document's pattern, begin again inside the callback, with operations that
+/// complete at once, on small stacks.
+#[test]
+fn a_hundred_thousand_receives_that_complete_at_once_do_not_nest() {
+    const RECEIVES: usize = 100_000;
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime =
+                Runtime::builder().engine(engine).workers(1).stack_size(256 << 10).build().unwrap();
+            let (socket, mut peer) = connected(&runtime);
+            let writer = thread::spawn(move || {
+                peer.write_all(&vec![5; RECEIVES]).unwrap();
+                peer
+            });
+            let (report, done) = mpsc::channel();
+            receive_again(&socket, [0; 1], 0, report);
+            assert_eq!(done.recv().unwrap(), RECEIVES);
+            drop(writer.join().unwrap());
+        });
+    }
+
+    fn receive_again(socket: &Socket, buffer: [u8; 1], count: usize, report: mpsc::Sender<usize>) {
+        type State = (Socket, usize, mpsc::Sender<usize>);
+        socket.begin_receive(
+            buffer,
+            |ar: AsyncResult<op::Receive<[u8; 1]>, State>| {
+                assert_eq!(DEPTH.replace(1), 0, "a callback runs inside another");
+                let socket = ar.async_state().0.clone();
+                let Completion { result, buffer, state: (_, count, report), .. } =
+                    socket.end_receive(ar);
+                assert_eq!((result.unwrap(), buffer), (1, [5]));
+                if count + 1 == RECEIVES {
+                    report.send(count + 1).unwrap();
+                } else {
+                    receive_again(&socket, buffer, count + 1, report);
+                }
+                DEPTH.set(0);
+            },
+            (socket.clone(), count, report),
+        );
+    }
+}
+
+/// CB-14 as departed from.
+#[test]
+fn a_panic_in_a_callback_is_counted_and_everybody_else_goes_on() {
+    struct PanicsWhenDropped;
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("on purpose: in the drop of a state");
+        }
+    }
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, mut peer) = connected(runtime);
+        for round in 1..=10 {
+            socket.begin_send([1], |_| panic!("on purpose: in a callback"), ());
+            let drops = socket.begin_send([1], drop, PanicsWhenDropped);
+            drops.wait_one();
+            let (report, received) = mpsc::channel();
+            receive(&socket, 1, &report);
+            peer.write_all(&[round]).unwrap();
+            assert_eq!(received.recv().unwrap().buffer, [round]);
+        }
+        let (report, sent) = mpsc::channel();
+        send(&socket, vec![1], &report);
+        sent.recv().unwrap().result.unwrap();
+        while runtime.metrics().callback_panics < 20 {
+            thread::yield_now();
+        }
+        assert_eq!(runtime.metrics().callback_panics, 20);
+    });
+}
+
+/// CL-9.
+#[test]
+fn close_inside_a_callback_of_the_same_socket() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, _peer) = connected(runtime);
+        let (report, received) = mpsc::channel();
+        receive(&socket, 1, &report);
+        socket.begin_send(
+            [1],
+            |ar: AsyncResult<_, Socket>| ar.async_state().close(),
+            socket.clone(),
+        );
+        assert!(aio_core::is_aborted(&received.recv().unwrap().result.unwrap_err()));
+    });
+}

@@ -1,0 +1,138 @@
+//! I7: a runtime ends, and what it had to do ends with it.
+
+mod support;
+
+use aio_core::{AsyncResult, Engine, Runtime, Socket, is_aborted, op};
+use std::fs;
+use std::sync::mpsc;
+use std::thread;
+use support::{LIMIT, accept, connected, listener, receive, send, within};
+
+fn with_every_engine(test: fn(Runtime)) {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        for workers in [1, 3] {
+            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
+                test(Runtime::builder().engine(engine).workers(workers).build().unwrap());
+            });
+        }
+    }
+}
+
+#[test]
+fn drop_completes_what_is_pending_as_aborted() {
+    with_every_engine(|runtime| {
+        let (report, received) = mpsc::channel();
+        let pairs: Vec<_> = (0..20).map(|_| connected(&runtime)).collect();
+        for (socket, _) in &pairs {
+            receive(socket, 1, &report);
+        }
+        let (listener, _) = listener(&runtime);
+        let (report_accepted, accepted) = mpsc::channel();
+        accept(&listener, &report_accepted);
+        let (report_sent, sent) = mpsc::channel();
+        send(&pairs[0].0, vec![1; 64 << 20], &report_sent);
+        drop(runtime);
+        drop(report);
+        let errors: Vec<_> =
+            received.iter().map(|completion| completion.result.unwrap_err()).collect();
+        assert!(errors.len() == 20 && errors.iter().all(is_aborted), "{errors:?}");
+        assert!(is_aborted(&accepted.recv().unwrap().result.unwrap_err()));
+        let sent = sent.recv().unwrap();
+        assert!(is_aborted(&sent.result.unwrap_err()) && sent.buffer.len() == 64 << 20);
+    });
+}
+
+#[test]
+fn an_operation_begun_afterwards_completes_as_aborted_here_and_does_not_nest() {
+    with_every_engine(|runtime| {
+        let (socket, _peer) = connected(&runtime);
+        drop(runtime);
+        let here = thread::current().id();
+        let (report, calls) = mpsc::channel();
+        type State = (Socket, mpsc::Sender<&'static str>);
+        socket.begin_send(
+            [1],
+            move |ar: AsyncResult<op::Send<[u8; 1]>, State>| {
+                assert!(is_aborted(ar.error().unwrap()));
+                assert_eq!(thread::current().id(), here);
+                let (socket, report) = ar.async_state().clone();
+                report.send("first begins").unwrap();
+                let inner = report.clone();
+                socket.begin_send([2], move |_| inner.send("second").unwrap(), ());
+                report.send("first ends").unwrap();
+            },
+            (socket.clone(), report),
+        );
+        assert_eq!(calls.iter().collect::<Vec<_>>(), ["first begins", "first ends", "second"]);
+    });
+}
+
+#[test]
+fn drop_races_with_begin_and_everything_completes() {
+    with_every_engine(|first| {
+        let (engine, workers) = (first.engine(), first.workers());
+        drop(first);
+        for _ in 0..50 {
+            let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+            let (socket, _peer) = connected(&runtime);
+            let (report, received) = mpsc::channel();
+            let thread = thread::spawn(move || {
+                for _ in 0..20 {
+                    receive(&socket, 1, &report);
+                }
+            });
+            drop(runtime);
+            thread.join().unwrap();
+            assert_eq!(received.iter().filter(|received| received.result.is_err()).count(), 20);
+        }
+    });
+}
+
+#[test]
+fn a_runtime_can_be_dropped_by_its_own_callback() {
+    with_every_engine(|runtime| {
+        let (socket, _peer) = connected(&runtime);
+        let (report, received) = mpsc::channel();
+        receive(&socket, 1, &report);
+        socket.begin_send([1], drop, runtime);
+        assert!(is_aborted(&received.recv().unwrap().result.unwrap_err()));
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_and_no_descriptor_is_left() {
+    fn threads() -> usize {
+        let named = |name: String| name.starts_with("leak-test");
+        let names = fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| named(name.clone())).count()
+    }
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            for _ in 0..20 {
+                let builder = Runtime::builder().engine(engine).workers(4).thread_name("leak-test");
+                let runtime = builder.build().unwrap();
+                let (socket, _peer) = connected(&runtime);
+                let (report, _received) = mpsc::channel();
+                receive(&socket, 1, &report);
+                drop(runtime);
+                // The system takes a joined thread off the list a moment later.
+                while threads() > 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn wrong_settings_are_refused_with_a_reason() {
+    let error = Runtime::builder().workers(0).build().unwrap_err();
+    assert!(error.to_string().contains("at least one worker"), "{error}");
+    let error = Runtime::builder().workers(usize::MAX).build().unwrap_err();
+    assert!(error.to_string().contains("are the most"), "{error}");
+    let error = Runtime::builder().thread_name("a\0b").build().unwrap_err();
+    assert!(error.to_string().contains("NUL"), "{error}");
+}

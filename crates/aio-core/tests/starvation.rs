@@ -1,0 +1,166 @@
+//! I4: whatever is pending, an operation that can make progress is run, and a callback that blocks
+//! holds up nobody else while a worker is free.
+
+mod support;
+
+use aio_core::{AsyncResult, Completion, Engine, Runtime, Socket, op};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use support::{LIMIT, accept, connected, listener, receive, send, with_every_runtime, within};
+
+/// Many more pending receives and accepts than workers, then a send and its echo.
+#[test]
+fn idle_operations_never_stop_a_send() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (report, idle) = mpsc::channel();
+        let pairs: Vec<(Socket, TcpStream)> = (0..100).map(|_| connected(runtime)).collect();
+        for (socket, _) in &pairs {
+            receive(socket, 1, &report);
+        }
+        let (listener, _) = listener(runtime);
+        let (report_accepted, _accepted) = mpsc::channel();
+        for _ in 0..10 {
+            accept(&listener, &report_accepted);
+        }
+        let (socket, mut peer) = connected(runtime);
+        let (report, echoed) = mpsc::channel();
+        receive(&socket, 1, &report);
+        let (report, _sent) = mpsc::channel();
+        send(&socket, vec![9], &report);
+        let mut bytes = [0; 1];
+        peer.read_exact(&mut bytes).unwrap();
+        peer.write_all(&bytes).unwrap();
+        assert_eq!(echoed.recv().unwrap().buffer, [9]);
+        assert!(idle.try_recv().is_err());
+    });
+}
+
+#[test]
+fn whichever_of_many_pending_receives_becomes_ready_is_served() {
+    with_every_runtime(|runtime: &Runtime| {
+        let mut pairs: Vec<_> = (0..50).map(|_| connected(runtime)).collect();
+        let (report, received) = mpsc::channel();
+        for (socket, _) in &pairs {
+            receive(socket, 1, &report);
+        }
+        let mut choice = 7_usize;
+        for round in 0..1_000 {
+            choice = (choice * 25 + 13) % pairs.len();
+            let (socket, peer) = &mut pairs[choice];
+            peer.write_all(&[round as u8]).unwrap();
+            assert_eq!(received.recv().unwrap().buffer, [round as u8]);
+            receive(socket, 1, &report);
+        }
+    });
+}
+
+/// All workers but one are held by callbacks; what was queued behind them, what they would have
+/// waited for, and what is posted meanwhile is done by the one that is left.
+#[test]
+fn blocked_callbacks_hold_up_nobody_while_a_worker_is_free() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = Runtime::builder().engine(engine).workers(3).build().unwrap();
+            for _ in 0..30 {
+                let release = Arc::new(Barrier::new(3));
+                let mut pairs: Vec<_> = (0..20).map(|_| connected(&runtime)).collect();
+                let (report, received) = mpsc::channel();
+                let (report_blocked, blocked) = mpsc::channel();
+                for (index, (socket, _)) in pairs.iter().enumerate() {
+                    if index < 2 {
+                        let (report, release) = (report_blocked.clone(), release.clone());
+                        let callback = move |_: AsyncResult<_, ()>| {
+                            report.send(()).unwrap();
+                            release.wait();
+                        };
+                        socket.begin_receive([0; 1], callback, ());
+                    } else {
+                        receive(socket, 1, &report);
+                    }
+                }
+                // In one go, so that some land in a batch behind those that block.
+                for (_, peer) in &mut pairs {
+                    peer.write_all(&[1]).unwrap();
+                }
+                for _ in 0..18 {
+                    assert_eq!(received.recv().unwrap().buffer, [1]);
+                }
+                (0..2).for_each(|_| blocked.recv().unwrap());
+                // And now from this thread, with two workers stuck.
+                for (socket, peer) in &mut pairs[2..] {
+                    receive(socket, 1, &report);
+                    peer.write_all(&[2]).unwrap();
+                    assert_eq!(received.recv().unwrap().buffer, [2]);
+                }
+                release.wait();
+            }
+        });
+    }
+}
+
+/// What a callback begins before it blocks is completed by others too.
+#[test]
+fn what_a_blocked_callback_began_goes_on_without_it() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            for _ in 0..50 {
+                let (socket, mut peer) = connected(&runtime);
+                let (report, waited) = mpsc::channel();
+                let state = (socket.clone(), report);
+                type State = (Socket, mpsc::Sender<Vec<u8>>);
+                socket.begin_send(
+                    [1],
+                    |ar: AsyncResult<op::Send<[u8; 1]>, State>| {
+                        let (socket, report) = ar.async_state().clone();
+                        let (sender, receiver) = mpsc::channel();
+                        receive(&socket, 1, &sender);
+                        // One that completes at once, and one that has to wait for the peer.
+                        let (report_sent, sent) = mpsc::channel();
+                        send(&socket, vec![2], &report_sent);
+                        sent.recv().unwrap().result.unwrap();
+                        let Completion { buffer, .. } = receiver.recv().unwrap();
+                        report.send(buffer).unwrap();
+                    },
+                    state,
+                );
+                let mut bytes = [0; 2];
+                peer.read_exact(&mut bytes).unwrap();
+                peer.write_all(&[3]).unwrap();
+                assert_eq!((bytes, waited.recv().unwrap()), ([1, 2], vec![3]));
+            }
+        });
+    }
+}
+
+/// A socket with endless data and a callback that always receives again leaves turns to others.
+#[test]
+fn endless_data_on_one_socket_does_not_stop_another() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (busy, mut firehose) = connected(runtime);
+        let writer = thread::spawn(move || while firehose.write_all(&[0; 4096]).is_ok() {});
+        fn again(socket: &Socket) {
+            socket.begin_receive(
+                [0; 16],
+                |ar: AsyncResult<op::Receive<[u8; 16]>, Socket>| {
+                    if ar.error().is_none() {
+                        again(ar.async_state());
+                    }
+                },
+                socket.clone(),
+            );
+        }
+        again(&busy);
+        let (socket, mut peer) = connected(runtime);
+        let (report, received) = mpsc::channel();
+        for round in 0..100 {
+            receive(&socket, 1, &report);
+            peer.write_all(&[round]).unwrap();
+            assert_eq!(received.recv().unwrap().buffer, [round]);
+        }
+        busy.close();
+        writer.join().unwrap();
+    });
+}
