@@ -58,10 +58,11 @@ const QUIET_TICKS: u32 = 20;
 const BACKLOG: usize = 64;
 
 /// After so many pieces of work a worker looks for new work elsewhere even if it has some left:
-/// at what its waits have found before what it has posted itself, at the shared queue, and at what a
-/// wait would find.
+/// at what its waits have found before what it has posted itself, at the shared queue, and, when it
+/// has not waited for so long, at what a wait would find.
 const FOUND_INTERVAL: u64 = 16;
 const SHARED_INTERVAL: u64 = 64;
+const WAIT_INTERVAL: u64 = 256;
 
 /// What a pool works for.
 pub(crate) trait Host: Send + Sync + 'static {
@@ -512,9 +513,11 @@ fn work<H: Host>(host: &H, me: usize) {
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let mut begun = 0;
+    let mut begun_at_wait = 0;
     loop {
         // What is waited for gets its turn even if what is queued never ends.
-        if begun % SHARED_INTERVAL == SHARED_INTERVAL - 1 {
+        if begun - begun_at_wait >= WAIT_INTERVAL {
+            begun_at_wait = begun;
             host.wait(me, Wait::LOOK, &mut found);
             keep(pool, me, &mut found);
         }
@@ -532,6 +535,7 @@ fn work<H: Host>(host: &H, me: usize) {
             continue;
         }
         idle(host, me, &mut watch, &mut found);
+        begun_at_wait = begun;
     }
     CURRENT.set(None);
 }
