@@ -23,17 +23,6 @@ pub(crate) struct PinnedWait {
     _pinned: PhantomPinned,
 }
 
-/// What an owner finds when it looks at its wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// The wait has its signal.
-    Signaled,
-    /// The waker will be woken.
-    Pending,
-    /// A setter is about to release the wait, and has taken the old waker.
-    Imminent,
-}
-
 impl PinnedWait {
     pub(crate) fn new() -> Self {
         let block = WaitBlock::new();
@@ -70,21 +59,17 @@ impl PinnedWait {
         this.queued
     }
 
-    /// Looks whether the signal came; if not, makes `waker` the one to be woken.
+    /// Returns true if the signal came; if not, makes `waker` the one to be woken.
     ///
     /// # Safety
     ///
     /// The wait is queued on `event`.
-    pub(crate) unsafe fn look(
-        self: Pin<&mut Self>,
-        event: EventRef<'_>,
-        waker: &Waker,
-    ) -> Progress {
+    pub(crate) unsafe fn look(self: Pin<&mut Self>, event: EventRef<'_>, waker: &Waker) -> bool {
         // SAFETY: nothing is moved out.
         let this = unsafe { self.get_unchecked_mut() };
         if this.block.is_done() {
             this.queued = false;
-            return Progress::Signaled;
+            return true;
         }
         // Before the lock, as the code of the executor may do anything, and may panic.
         let mut waker = Some(waker.clone());
@@ -99,7 +84,12 @@ impl PinnedWait {
             waiting
         });
         drop(waker);
-        if waiting { Progress::Pending } else { Progress::Imminent }
+        if !waiting {
+            // A setter has claimed the wait, and with it the old waker, which may be another task's.
+            this.block.await_release();
+            this.queued = false;
+        }
+        !waiting
     }
 
     /// Ends the wait; returns true if its signal had come. Afterwards nobody knows the wait any more, and

@@ -260,7 +260,8 @@ fn wait_for(events: &[EventRef<'_>], options: Option<&WaitOptions>) -> bool {
             wait.unlink(&node);
         } else {
             // A setter has claimed the wait: the signals accepted come before the time that is over.
-            satisfied = wait.block.park(0, &Deadline::NEVER);
+            wait.block.await_release();
+            satisfied = true;
         }
     }
     wait.await_unpinned();

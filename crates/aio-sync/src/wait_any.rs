@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::deadline::Deadline;
 use crate::hooks::{Window, reached};
 use crate::raw_event::Enqueued;
 use crate::wait_block::WaitBlock;
@@ -141,7 +140,7 @@ fn in_frame<const N: usize>(
             events[index] = handle.event();
         }
         if events[index].try_wait() {
-            return Some(index);
+            return Some(lowest(&events, index));
         }
     }
     let options = options?;
@@ -157,7 +156,7 @@ fn on_heap(handles: &[&dyn WaitHandle], options: Option<&WaitOptions>) -> Option
     assert!(handles.len() < WaitBlock::MAX_EVENTS, "wait_any of four thousand million events");
     let events: Vec<_> = handles.iter().map(|handle| handle.event()).collect();
     if let Some(index) = events.iter().position(|event| event.try_wait()) {
-        return Some(index);
+        return Some(lowest(&events, index));
     }
     let options = options?;
     let block = WaitBlock::new();
@@ -196,22 +195,26 @@ unsafe fn queue_and_park(
         }
         reached(Window::PartlyQueued);
     }
-    let satisfied = winner.is_some()
-        || if queued < events.len() {
-            // One of the events queued on has claimed the wait.
-            block.park(0, &Deadline::NEVER)
-        } else {
-            block.park(options.useful_spins(), options.moment()) || {
-                reached(Window::TimeOver);
-                !block.cancel() && block.park(0, &Deadline::NEVER)
-            }
-        };
-    if satisfied && winner.is_none() {
-        winner = Some(block.winner() as usize);
+    if winner.is_none() {
+        let all_queued = queued == events.len();
+        if all_queued && !block.park(options.useful_spins(), options.moment()) {
+            reached(Window::TimeOver);
+        }
+        // Unless the time is over now, one of the events queued on has claimed the wait.
+        if !(all_queued && block.cancel()) {
+            block.await_release();
+            winner = Some(block.winner() as usize);
+        }
     }
     for (event, node) in events.iter().zip(&nodes[..queued]) {
         // SAFETY: the node was queued on this event.
         unsafe { event.raw().unlink(node) };
     }
-    winner
+    winner.map(|index| lowest(events, index))
+}
+
+/// Returns the lowest index under which the event at `index` is named.
+fn lowest(events: &[EventRef<'_>], index: usize) -> usize {
+    let address = events[index].address();
+    events[..index].iter().position(|event| event.address() == address).unwrap_or(index)
 }

@@ -103,6 +103,13 @@ impl WaitBlock {
         true
     }
 
+    /// Blocks until the claimer, who is about to do so, has released the wait.
+    pub(crate) fn await_release(&self) {
+        // A claimer that has its processor needs some tens of instructions, more for a broadcast.
+        let spins = if parker::spinning_helps() { 100 } else { 0 };
+        self.park(spins, &Deadline::NEVER);
+    }
+
     /// Exchanges the task to wake.
     ///
     /// # Safety

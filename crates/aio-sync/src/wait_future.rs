@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::pinned_wait::{PinnedWait, Progress};
+use crate::pinned_wait::PinnedWait;
 use crate::wait_handle::EventRef;
 
 /// A wait for an event, to be awaited on any executor.
@@ -61,28 +61,17 @@ impl Future for WaitFuture<'_> {
         assert!(!this.finished, "a wait for an event was polled after it was ready");
         // SAFETY: as before.
         let wait = unsafe { Pin::new_unchecked(&mut this.wait) };
-        let progress = if wait.is_queued() {
+        this.finished = if wait.is_queued() {
             // SAFETY: it is queued on this event.
             unsafe { wait.look(this.event, context.waker()) }
-        } else if this.event.try_wait() {
-            Progress::Signaled
         } else {
-            // SAFETY: it is not queued, and the event is borrowed as long as this future.
-            let queued = unsafe { wait.start(this.event, context.waker().clone()) };
-            if queued { Progress::Pending } else { Progress::Signaled }
+            this.event.try_wait() || {
+                // SAFETY: it is not queued, and the event is borrowed as long as this future.
+                let queued = unsafe { wait.start(this.event, context.waker().clone()) };
+                !queued
+            }
         };
-        match progress {
-            Progress::Signaled => {
-                this.finished = true;
-                Poll::Ready(())
-            }
-            Progress::Pending => Poll::Pending,
-            Progress::Imminent => {
-                // The setter wakes the waker of an earlier poll, whose task may not be this one.
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
+        if this.finished { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

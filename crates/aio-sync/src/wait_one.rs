@@ -127,7 +127,8 @@ pub(crate) unsafe fn give_up(event: EventRef<'_>, node: &WaitNode, block: &WaitB
         false
     } else {
         // A setter has claimed the wait and is about to release it.
-        block.park(0, &Deadline::NEVER)
+        block.await_release();
+        true
     }
 }
 

@@ -51,7 +51,7 @@ mod system;
 mod system;
 
 #[cfg(any(loom, shuttle))]
-pub(crate) use system::Expiry;
+pub use system::Expiry;
 pub(crate) use system::{wait, wake_all, wake_one};
 
 mod processors;
