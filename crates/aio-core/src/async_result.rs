@@ -2,7 +2,7 @@
 
 use crate::in_flight::Handle;
 use crate::op::Kind;
-use aio_sync::ManualResetEvent;
+use aio_sync::{EventRef, WaitHandle};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 /// An operation that was begun, as anybody may see it: returned by every `begin_*`.
 ///
 /// A handle is a cheap clone. Dropping it changes nothing. It may be used after the operation is
-/// over, and does not keep the socket open.
+/// over, and does not keep the socket open. It can be waited for beside events and other operations
+/// ([`aio_sync::wait_any`]).
 ///
 /// ```
 /// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
@@ -51,10 +52,10 @@ impl OperationHandle {
         self.handle.completed().wait_timeout(timeout)
     }
 
-    /// Returns the event that is set when the operation's result stands.
+    /// Returns the event that is set when the operation's result stands, to be waited for.
     #[must_use]
-    pub fn async_wait_handle(&self) -> &ManualResetEvent {
-        self.handle.completed()
+    pub fn async_wait_handle(&self) -> EventRef<'_> {
+        self.handle.event()
     }
 
     /// Asks to cancel the operation.
@@ -68,9 +69,13 @@ impl OperationHandle {
     ///
     /// Canceling an operation that is over changes nothing.
     pub fn cancel(&self) {
-        if let Some(socket) = self.handle.ask_to_cancel() {
-            socket.runtime.driver.cancel(&socket, self.handle.direction(), &self.handle);
-        }
+        self.handle.cancel();
+    }
+}
+
+impl WaitHandle for OperationHandle {
+    fn event(&self) -> EventRef<'_> {
+        self.handle.event()
     }
 }
 
@@ -126,7 +131,7 @@ impl<K: Kind, S> AsyncResult<K, S> {
     }
 
     /// Returns the operation's wait handle, which is set.
-    pub fn async_wait_handle(&self) -> &ManualResetEvent {
+    pub fn async_wait_handle(&self) -> EventRef<'_> {
         self.handle.async_wait_handle()
     }
 

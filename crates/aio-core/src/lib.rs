@@ -47,6 +47,9 @@
 //! # Ok::<(), io::Error>(())
 //! ```
 //!
+//! The same operations can be started without a callback, and waited for or awaited: see
+//! [`Operation`].
+//!
 //! # Where an operation waits
 //!
 //! Every operation is tried at once, without blocking. One that cannot finish waits where its
@@ -77,6 +80,8 @@ mod error;
 )]
 mod in_flight;
 pub mod op;
+#[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]
+mod operation;
 mod operation_queue;
 mod runtime;
 mod socket;
@@ -86,6 +91,7 @@ pub use async_result::{AsyncResult, Completion, OperationHandle};
 pub use buffer::{IoBuf, IoBufMut};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
+pub use operation::Operation;
 pub use runtime::{Builder, Metrics, PanicPolicy, Runtime};
 pub use socket::Socket;
 

@@ -66,8 +66,8 @@ mod sealed {
 pub(crate) trait Perform: Kind {
     const DIRECTION: Direction;
 
-    /// True if the peer has to learn that such an operation did not finish.
-    const RESETS_WHEN_CLOSED: bool = false;
+    /// True for what sends bytes: the peer has to learn if it did not finish.
+    const IS_SEND: bool = false;
 
     /// Makes the call, without blocking.
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Self::Output>;
@@ -269,7 +269,7 @@ impl<B: IoBuf> Kind for Send<B> {
 
 impl<B: IoBuf> Perform for Send<B> {
     const DIRECTION: Direction = Direction::Send;
-    const RESETS_WHEN_CLOSED: bool = true;
+    const IS_SEND: bool = true;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
         if self.buffer.as_slice().is_empty() && call.socket.is_stream() {

@@ -5,6 +5,7 @@ use crate::buffer::{IoBuf, IoBufMut};
 use crate::descriptor::Descriptor;
 use crate::in_flight;
 use crate::op::{self, Direction, Perform};
+use crate::operation::Operation;
 use crate::operation_queue::OperationQueue;
 use crate::runtime::{Runtime, RuntimeInner};
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -26,6 +27,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// [`AsyncResult`] and gives it to the `end_*` of its kind. Operations of one direction (connect and
 /// send, accept and receive) take effect in the order in which they were begun; the two directions
 /// are independent. Callbacks of one socket may run at the same time and in any order.
+///
+/// Each `*_async` starts the same operation without a callback and returns an [`Operation`], to be
+/// waited for with or without a limit, to be awaited, or to be canceled.
 ///
 /// ```
 /// use aio_core::{AsyncResult, Completion, Socket, op};
@@ -272,6 +276,33 @@ impl Socket {
         B: IoBufMut,
     {
         result.into_completion()
+    }
+
+    /// Starts to connect to `address`: [`begin_connect`](Self::begin_connect) without a callback.
+    pub fn connect_async(&self, address: SocketAddr) -> Operation<op::Connect> {
+        self.start(op::Connect::new(address.into()))
+    }
+
+    /// Starts to accept a connection: [`begin_accept`](Self::begin_accept) without a callback.
+    pub fn accept_async(&self) -> Operation<op::Accept> {
+        self.start(op::Accept::new())
+    }
+
+    /// Starts to send the whole buffer: [`begin_send`](Self::begin_send) without a callback.
+    pub fn send_async<B: IoBuf>(&self, buffer: B) -> Operation<op::Send<B>> {
+        self.start(op::Send::new(buffer))
+    }
+
+    /// Starts to receive into the front of the buffer: [`begin_receive`](Self::begin_receive) without
+    /// a callback.
+    pub fn receive_async<B: IoBufMut>(&self, buffer: B) -> Operation<op::Receive<B>> {
+        self.start(op::Receive::new(buffer))
+    }
+
+    fn start<K: Perform>(&self, work: K) -> Operation<K> {
+        let (operation, pending) = in_flight::start(&self.inner, work);
+        self.inner.runtime.driver.start(&self.inner, operation);
+        Operation::new(pending)
     }
 
     fn begin<K, S, F>(&self, work: K, callback: F, state: S) -> OperationHandle

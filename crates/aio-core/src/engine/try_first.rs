@@ -164,10 +164,10 @@ fn abort(
     operations: Vec<Owner>,
     reason: Aborted,
 ) {
-    for mut operation in operations {
+    for operation in operations {
         let reason = if operation.is_canceled() { Aborted::Canceled } else { reason };
         let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
-        if let Some(system) = system.filter(|_| ends_the_socket && operation.resets_when_closed()) {
+        if let Some(system) = system.filter(|_| ends_the_socket && operation.is_send()) {
             // A peer must not take half a message for a whole one, so the connection is reset when
             // it is closed. The worst that a failure leaves is an ordinary close.
             let _ = system.set_linger(Some(Duration::ZERO));
