@@ -8,11 +8,12 @@
 //! use aio_core::{AsyncResult, Runtime, Socket, op};
 //! use aio_sync::ManualResetEvent;
 //! use std::io;
+//! use std::net::SocketAddr;
 //! use std::sync::Arc;
 //!
 //! let runtime = Runtime::builder().workers(1).build()?;
 //! let listener = runtime.tcp_v4()?;
-//! listener.bind("127.0.0.1:0".parse().unwrap())?;
+//! listener.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
 //! listener.listen(100)?;
 //! listener.begin_accept(
 //!     |accepted: AsyncResult<op::Accept, Socket>| {
@@ -88,12 +89,13 @@ mod socket;
 mod worker_pool;
 
 pub use async_result::{AsyncResult, Completion, OperationHandle};
-pub use buffer::{IoBuf, IoBufMut};
+pub use buffer::{IoBuf, IoBufMut, Slice};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
 pub use operation::Operation;
 pub use runtime::{Builder, Metrics, PanicPolicy, Runtime};
 pub use socket::Socket;
+pub use socket2;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -77,11 +77,13 @@ impl<K: Kind> Operation<K> {
     ///
     /// In a callback this holds a worker; if no other is free, and the operation needs one to go on,
     /// it waits for ever.
+    ///
+    /// # Panics
+    ///
+    /// Panics if [`wait_timeout`](Self::wait_timeout) has returned the completion.
     pub fn wait(mut self) -> Completion<K> {
         self.pending.handle().completed().wait_one();
-        self.pending
-            .take()
-            .expect("the operation has completed, and nobody else takes the completion")
+        self.pending.take().expect(TAKEN)
     }
 
     /// Blocks until the operation is over or `timeout` has passed. `None` means that it is pending,

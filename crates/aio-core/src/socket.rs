@@ -3,8 +3,9 @@
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
 use crate::buffer::{IoBuf, IoBufMut};
 use crate::descriptor::Descriptor;
+use crate::error::{Aborted, attempted};
 use crate::in_flight;
-use crate::op::{self, Direction, Perform};
+use crate::op::{self, Direction, Perform, display_address};
 use crate::operation::Operation;
 use crate::operation_queue::OperationQueue;
 use crate::runtime::{Runtime, RuntimeInner};
@@ -119,15 +120,16 @@ impl Socket {
     /// # Errors
     ///
     /// The system's, with the address: in use, not of this machine, not permitted.
-    pub fn bind(&self, address: SocketAddr) -> io::Result<()> {
+    pub fn bind(&self, address: impl Into<SockAddr>) -> io::Result<()> {
+        let address = address.into();
         self.with_socket(|socket| {
             #[cfg(unix)]
             if self.inner.is_stream {
                 socket.set_reuse_address(true)?;
             }
             socket
-                .bind(&address.into())
-                .map_err(|error| crate::error::attempted(format!("bind to {address}"), error))
+                .bind(&address)
+                .map_err(|error| attempted(format!("bind to {}", display_address(&address)), error))
         })?
     }
 
@@ -174,7 +176,7 @@ impl Socket {
     pub fn with_socket<R>(&self, f: impl FnOnce(&socket2::Socket) -> R) -> io::Result<R> {
         match self.inner.descriptor.pin() {
             Some(socket) => Ok(f(&socket)),
-            None => Err(crate::error::Aborted::Closed.into()),
+            None => Err(Aborted::Closed.into()),
         }
     }
 
@@ -201,7 +203,12 @@ impl Socket {
     /// Begins to connect to `address`.
     ///
     /// A socket connects once: after a failed attempt, connect a new one.
-    pub fn begin_connect<S, F>(&self, address: SocketAddr, callback: F, state: S) -> OperationHandle
+    pub fn begin_connect<S, F>(
+        &self,
+        address: impl Into<SockAddr>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
     where
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
@@ -278,8 +285,157 @@ impl Socket {
         result.into_completion()
     }
 
+    /// Begins to end the connection in both directions, after the sends that were begun before.
+    ///
+    /// The socket is not connected again.
+    pub fn begin_disconnect<S, F>(&self, callback: F, state: S) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Disconnect, S>) + Send + 'static,
+    {
+        self.begin(op::Disconnect::new(), callback, state)
+    }
+
+    /// Ends a disconnect.
+    pub fn end_disconnect<S>(
+        &self,
+        result: AsyncResult<op::Disconnect, S>,
+    ) -> Completion<op::Disconnect, S> {
+        result.into_completion()
+    }
+
+    /// Begins to send all bytes of several buffers, in order, as one send. A datagram gets them all.
+    pub fn begin_send_list<B, S, F>(
+        &self,
+        buffers: Vec<B>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBuf,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::SendList<B>, S>) + Send + 'static,
+    {
+        self.begin(op::SendList::new(buffers), callback, state)
+    }
+
+    /// Ends a send of several buffers.
+    pub fn end_send_list<B, S>(
+        &self,
+        result: AsyncResult<op::SendList<B>, S>,
+    ) -> Completion<op::SendList<B>, S>
+    where
+        B: IoBuf,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to send a datagram to `address`.
+    pub fn begin_send_to<B, S, F>(
+        &self,
+        buffer: B,
+        address: impl Into<SockAddr>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBuf,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::SendTo<B>, S>) + Send + 'static,
+    {
+        self.begin(op::SendTo::new(buffer, address.into()), callback, state)
+    }
+
+    /// Ends the send of a datagram.
+    pub fn end_send_to<B, S>(
+        &self,
+        result: AsyncResult<op::SendTo<B>, S>,
+    ) -> Completion<op::SendTo<B>, S>
+    where
+        B: IoBuf,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive into several buffers, in order: one is not touched until the one before it is
+    /// full. Else as [`begin_receive`](Self::begin_receive); the result is the number of all bytes.
+    pub fn begin_receive_list<B, S, F>(
+        &self,
+        buffers: Vec<B>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveList<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveList::new(buffers), callback, state)
+    }
+
+    /// Ends a receive into several buffers.
+    pub fn end_receive_list<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveList<B>, S>,
+    ) -> Completion<op::ReceiveList<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive a datagram, and to learn whom it is from.
+    ///
+    /// One that does not fit into the buffer is an error that says how long it was, and is lost; see
+    /// [`begin_receive_message_from`](Self::begin_receive_message_from).
+    pub fn begin_receive_from<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveFrom<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveFrom::new(buffer), callback, state)
+    }
+
+    /// Ends the receive of a datagram.
+    pub fn end_receive_from<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveFrom<B>, S>,
+    ) -> Completion<op::ReceiveFrom<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive a datagram, or as much of it as fits, and to learn whom it is from.
+    pub fn begin_receive_message_from<B, S, F>(
+        &self,
+        buffer: B,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveMessageFrom<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveMessageFrom::new(buffer), callback, state)
+    }
+
+    /// Ends the receive of a datagram or a part of it.
+    pub fn end_receive_message_from<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveMessageFrom<B>, S>,
+    ) -> Completion<op::ReceiveMessageFrom<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
     /// Starts to connect to `address`: [`begin_connect`](Self::begin_connect) without a callback.
-    pub fn connect_async(&self, address: SocketAddr) -> Operation<op::Connect> {
+    pub fn connect_async(&self, address: impl Into<SockAddr>) -> Operation<op::Connect> {
         self.start(op::Connect::new(address.into()))
     }
 
@@ -297,6 +453,49 @@ impl Socket {
     /// a callback.
     pub fn receive_async<B: IoBufMut>(&self, buffer: B) -> Operation<op::Receive<B>> {
         self.start(op::Receive::new(buffer))
+    }
+
+    /// Starts to end the connection: [`begin_disconnect`](Self::begin_disconnect) without a callback.
+    pub fn disconnect_async(&self) -> Operation<op::Disconnect> {
+        self.start(op::Disconnect::new())
+    }
+
+    /// Starts to send several buffers: [`begin_send_list`](Self::begin_send_list) without a callback.
+    pub fn send_list_async<B: IoBuf>(&self, buffers: Vec<B>) -> Operation<op::SendList<B>> {
+        self.start(op::SendList::new(buffers))
+    }
+
+    /// Starts to send a datagram: [`begin_send_to`](Self::begin_send_to) without a callback.
+    pub fn send_to_async<B: IoBuf>(
+        &self,
+        buffer: B,
+        address: impl Into<SockAddr>,
+    ) -> Operation<op::SendTo<B>> {
+        self.start(op::SendTo::new(buffer, address.into()))
+    }
+
+    /// Starts to receive into several buffers: [`begin_receive_list`](Self::begin_receive_list)
+    /// without a callback.
+    pub fn receive_list_async<B: IoBufMut>(
+        &self,
+        buffers: Vec<B>,
+    ) -> Operation<op::ReceiveList<B>> {
+        self.start(op::ReceiveList::new(buffers))
+    }
+
+    /// Starts to receive a datagram: [`begin_receive_from`](Self::begin_receive_from) without a
+    /// callback.
+    pub fn receive_from_async<B: IoBufMut>(&self, buffer: B) -> Operation<op::ReceiveFrom<B>> {
+        self.start(op::ReceiveFrom::new(buffer))
+    }
+
+    /// Starts to receive a datagram or a part of it:
+    /// [`begin_receive_message_from`](Self::begin_receive_message_from) without a callback.
+    pub fn receive_message_from_async<B: IoBufMut>(
+        &self,
+        buffer: B,
+    ) -> Operation<op::ReceiveMessageFrom<B>> {
+        self.start(op::ReceiveMessageFrom::new(buffer))
     }
 
     fn start<K: Perform>(&self, work: K) -> Operation<K> {
@@ -356,6 +555,11 @@ impl SocketInner {
 
     pub(crate) fn is_stream(&self) -> bool {
         self.is_stream
+    }
+
+    /// Gives the chance back after an attempt that left the socket as it was.
+    pub(crate) fn may_connect_again(&self) {
+        self.has_connected.store(false, Ordering::Relaxed);
     }
 
     /// Takes the socket's one chance to connect. A datagram socket may change its peer at will.
