@@ -1,6 +1,6 @@
 //! What a caller holds of an operation: a handle while it is pending, its result when it is over.
 
-use crate::in_flight::Handle;
+use crate::in_flight::{Handle, Wish};
 use crate::op::Kind;
 use aio_sync::{EventRef, WaitHandle};
 use std::fmt;
@@ -69,7 +69,7 @@ impl OperationHandle {
     ///
     /// Canceling an operation that is over changes nothing.
     pub fn cancel(&self) {
-        self.handle.cancel();
+        self.handle.cancel(Wish::Cancel);
     }
 }
 

@@ -3,7 +3,7 @@
 //! An operation is one allocation, shared by its *owner* and any number of *handles*:
 //!
 //! ```text
-//! header   what handles may read at any time: completed?, canceled?, which socket
+//! header   what handles may read at any time: completed?, to be canceled?, which socket
 //! body     buffer, result, callback and state: the owner's alone
 //! ```
 //!
@@ -29,8 +29,9 @@ use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 pub(crate) struct InFlight<B: ?Sized> {
     header: Header,
@@ -49,20 +50,31 @@ struct Header {
     is_send: bool,
     /// Weak, since a handle that outlives the operation must not keep the socket open.
     socket: Weak<SocketInner>,
-    /// True once a cancel has been asked for. Read by the operation queue under its lock.
-    canceled: AtomicBool,
+    /// When it is to be canceled, if it has not completed.
+    deadline: Option<Instant>,
+    /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
+    wish: AtomicU8,
     /// Set when the result stands in the body.
     completed: ManualResetEvent,
 }
 
+/// Why a pending operation shall not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Cancel = 1,
+    /// Its deadline has passed.
+    TimeOut = 2,
+}
+
 impl Header {
-    fn new<K: Perform>(socket: &Arc<SocketInner>) -> Self {
+    fn new<K: Perform>(socket: &Arc<SocketInner>, deadline: Option<Instant>) -> Self {
         Self {
             name: K::NAME,
             direction: K::DIRECTION,
             is_send: K::IS_SEND,
             socket: Arc::downgrade(socket),
-            canceled: AtomicBool::new(false),
+            deadline,
+            wish: AtomicU8::new(0),
             completed: ManualResetEvent::new(false),
         }
     }
@@ -180,30 +192,34 @@ impl<K: Perform> Body for Kept<K> {
 /// Makes an operation on `socket` that will call `callback`.
 pub(crate) fn begin<K, S, F>(
     socket: &Arc<SocketInner>,
+    deadline: Option<Instant>,
     work: K,
     callback: F,
     state: S,
-) -> (Owner, OperationHandle)
+) -> (Owner, Handle)
 where
     K: Perform,
     S: Send + 'static,
     F: FnOnce(AsyncResult<K, S>) + Send + 'static,
 {
     let operation: Arc<InFlight<dyn Body>> = Arc::new(InFlight {
-        header: Header::new::<K>(socket),
+        header: Header::new::<K>(socket, deadline),
         body: UnsafeCell::new(WithCallback {
             progress: InProgress::new(socket, work),
             then: Some((callback, state)),
         }),
     });
-    let handle = OperationHandle::new(Handle(operation.clone()));
-    (Owner(operation), handle)
+    (Owner(operation.clone()), Handle(operation))
 }
 
 /// Makes an operation on `socket` that will be waited for.
-pub(crate) fn start<K: Perform>(socket: &Arc<SocketInner>, work: K) -> (Owner, Pending<K>) {
+pub(crate) fn start<K: Perform>(
+    socket: &Arc<SocketInner>,
+    deadline: Option<Instant>,
+    work: K,
+) -> (Owner, Pending<K>) {
     let operation = Arc::new(InFlight {
-        header: Header::new::<K>(socket),
+        header: Header::new::<K>(socket, deadline),
         body: UnsafeCell::new(Kept { progress: InProgress::new(socket, work), completion: None }),
     });
     (Owner(operation.clone()), Pending { handle: Handle(operation.clone()), operation })
@@ -247,9 +263,13 @@ impl Owner {
         self.0.header.direction
     }
 
-    /// True once a handle has asked to cancel the operation.
-    pub(crate) fn is_canceled(&self) -> bool {
-        self.0.header.canceled.load(Ordering::Relaxed)
+    /// Why the operation shall not go on, if it shall not.
+    pub(crate) fn wish(&self) -> Option<Wish> {
+        match self.0.header.wish.load(Ordering::Relaxed) {
+            0 => None,
+            wish if wish == Wish::Cancel as u8 => Some(Wish::Cancel),
+            _ => Some(Wish::TimeOut),
+        }
     }
 
     /// True if `handle` is one of this operation.
@@ -280,6 +300,9 @@ impl Owner {
 
     /// Completes the operation with the result that stands: result, then event, then completion.
     pub(crate) fn complete(mut self, runtime: &RuntimeInner) {
+        if let Some(deadline) = self.0.header.deadline {
+            runtime.timer.remove(deadline, &Handle(self.0.clone()));
+        }
         let is_to_be_delivered = self.body().finish();
         self.0.header.completed.set();
         if is_to_be_delivered {
@@ -314,12 +337,26 @@ impl Handle {
         self.0.header.is_send
     }
 
-    /// Asks to cancel the operation, if it is pending.
-    pub(crate) fn cancel(&self) {
+    /// Tells the operation apart from every other that has not completed.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.0.header.deadline
+    }
+
+    /// Asks the operation not to go on, if it is pending. The first to ask says why.
+    pub(crate) fn cancel(&self, wish: Wish) {
         if self.completed().is_set() {
             return;
         }
-        self.0.header.canceled.store(true, Ordering::Relaxed);
+        let _ = self.0.header.wish.compare_exchange(
+            0,
+            wish as u8,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
         // A pending operation keeps its socket alive.
         if let Some(socket) = self.0.header.socket.upgrade() {
             socket.runtime.driver.cancel(&socket, self.0.header.direction, self);
@@ -350,7 +387,7 @@ impl fmt::Debug for Header {
         f.debug_struct("Operation")
             .field("name", &self.name)
             .field("completed", &self.completed.is_set())
-            .field("canceled", &self.canceled)
+            .field("wish", &self.wish)
             .finish_non_exhaustive()
     }
 }

@@ -86,6 +86,7 @@ mod operation;
 mod operation_queue;
 mod runtime;
 mod socket;
+mod timer;
 mod worker_pool;
 
 pub use async_result::{AsyncResult, Completion, OperationHandle};

@@ -1,7 +1,7 @@
 //! An operation without a callback: waited for, awaited, or canceled.
 
 use crate::async_result::{Completion, OperationHandle};
-use crate::in_flight::{Handle, Pending};
+use crate::in_flight::{Handle, Pending, Wish};
 use crate::op::Kind;
 use aio_sync::{EventRef, Registration, WaitHandle};
 use std::fmt;
@@ -64,7 +64,7 @@ impl<K: Kind> Operation<K> {
 
     /// Asks to cancel the operation: see [`OperationHandle::cancel`].
     pub fn cancel(&self) {
-        self.pending.handle().cancel();
+        self.pending.handle().cancel(Wish::Cancel);
     }
 
     /// Returns a handle, for others to wait for or cancel the operation.
@@ -139,7 +139,7 @@ impl<K: Kind> Drop for Operation<K> {
     fn drop(&mut self) {
         let handle = self.pending.handle();
         if !handle.is_send() {
-            handle.cancel();
+            handle.cancel(Wish::Cancel);
         }
     }
 }

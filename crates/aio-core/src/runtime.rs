@@ -2,9 +2,10 @@
 
 use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
-use crate::in_flight::Owner;
+use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::Direction;
 use crate::socket::{Socket, SocketInner};
+use crate::timer::Timer;
 use crate::worker_pool::{Current, Host, Threads, Wait, WorkerPool};
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
@@ -276,6 +277,7 @@ impl Builder {
         let inner = Arc::new(RuntimeInner {
             driver: engine::driver(self.engine, workers)?,
             pool: WorkerPool::new(workers),
+            timer: Timer::new(),
             on_panic: self.on_panic,
             callback_panics: AtomicU64::new(0),
         });
@@ -309,6 +311,7 @@ pub struct Metrics {
 pub(crate) struct RuntimeInner {
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) pool: WorkerPool<Work>,
+    pub(crate) timer: Timer,
     on_panic: PanicPolicy,
     callback_panics: AtomicU64,
 }
@@ -369,6 +372,14 @@ impl RuntimeInner {
         }
     }
 
+    /// Has `operation` canceled at its deadline, if it has one.
+    pub(crate) fn watch_deadline(&self, operation: &Handle) {
+        let Some(deadline) = operation.deadline() else { return };
+        if let Some(timekeeper) = self.timer.enter(deadline, operation.clone()) {
+            self.driver.wake(timekeeper);
+        }
+    }
+
     fn callback_panicked(&self, payload: Box<dyn Any + Send>) {
         if self.on_panic == PanicPolicy::Abort {
             process::abort();
@@ -410,8 +421,15 @@ impl Host for RuntimeInner {
         }
     }
 
-    fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>) {
+    fn wait(&self, worker: usize, mut wait: Wait, found: &mut Vec<Work>) {
+        if wait.alone {
+            wait.timeout = wait.timeout.into_iter().chain(self.timer.keep(worker)).min();
+        }
         self.driver.wait(worker, wait, found);
+        self.timer.release(worker);
+        for operation in self.timer.due() {
+            operation.cancel(Wish::TimeOut);
+        }
     }
 
     fn wake(&self, worker: usize) {

@@ -15,6 +15,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
 ///
@@ -63,6 +64,28 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[derive(Clone)]
 pub struct Socket {
     inner: Arc<SocketInner>,
+    /// For the operations that are begun with this handle.
+    limit: Limit,
+}
+
+/// How long an operation may take.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    Never,
+    /// From its begin.
+    After(Duration),
+    At(Instant),
+}
+
+impl Limit {
+    /// The deadline of an operation that is begun now; none if it is further away than the clock goes.
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Never => None,
+            Self::After(timeout) => Instant::now().checked_add(timeout),
+            Self::At(deadline) => Some(deadline),
+        }
+    }
 }
 
 impl Socket {
@@ -109,7 +132,38 @@ impl Socket {
                 has_connected: AtomicBool::new(false),
                 is_stream: r#type == Type::STREAM,
             }),
+            limit: Limit::Never,
         })
+    }
+
+    /// Returns a handle to the same socket whose operations have `timeout` for a limit, each from its
+    /// begin. One that is not over by then completes with
+    /// [`TimedOut`](io::ErrorKind::TimedOut), as if it had been canceled: see
+    /// [`OperationHandle::cancel`] for what that leaves behind.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let socket = runtime.tcp_v4()?;
+    /// # socket.connect_async(listener.local_addr()?).wait().result?;
+    /// let hasty = socket.with_timeout(Duration::from_millis(10));
+    /// let error = hasty.receive_async([0; 16]).wait().result.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use = "the limit is that of the returned handle, not of this one"]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { inner: self.inner.clone(), limit: Limit::After(timeout) }
+    }
+
+    /// Returns a handle to the same socket whose operations have `deadline` for a limit, all the same
+    /// one: else as [`with_timeout`](Self::with_timeout).
+    #[must_use = "the limit is that of the returned handle, not of this one"]
+    pub fn with_deadline(&self, deadline: Instant) -> Self {
+        Self { inner: self.inner.clone(), limit: Limit::At(deadline) }
     }
 
     /// Binds the socket to a local address. Port 0 lets the system choose one.
@@ -499,7 +553,8 @@ impl Socket {
     }
 
     fn start<K: Perform>(&self, work: K) -> Operation<K> {
-        let (operation, pending) = in_flight::start(&self.inner, work);
+        let (operation, pending) = in_flight::start(&self.inner, self.limit.deadline(), work);
+        self.inner.runtime.watch_deadline(pending.handle());
         self.inner.runtime.driver.start(&self.inner, operation);
         Operation::new(pending)
     }
@@ -510,9 +565,11 @@ impl Socket {
         S: Send + 'static,
         F: FnOnce(AsyncResult<K, S>) + Send + 'static,
     {
-        let (operation, handle) = in_flight::begin(&self.inner, work, callback, state);
+        let deadline = self.limit.deadline();
+        let (operation, handle) = in_flight::begin(&self.inner, deadline, work, callback, state);
+        self.inner.runtime.watch_deadline(&handle);
         self.inner.runtime.driver.start(&self.inner, operation);
-        handle
+        OperationHandle::new(handle)
     }
 }
 

@@ -559,7 +559,9 @@ fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work
         watched = stance.watching;
         let timeout = watched.then_some(TICK);
         host.wait(me, Wait { timeout, alone: stance.alone }, found);
-        if !found.is_empty() || pool.workers[me].running.load(Ordering::Relaxed) {
+        let mine = &pool.workers[me];
+        // What the wait has brought: work, work that it has posted itself, or a claim.
+        if !found.is_empty() || !mine.posted.is_empty() || mine.running.load(Ordering::Relaxed) {
             break;
         }
         if watched {
