@@ -1,1 +1,0 @@
-//! The examples: see README.md.
