@@ -5,7 +5,7 @@ use crate::op::Kind;
 use aio_sync::{EventRef, WaitHandle};
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An operation that was begun, as anybody may see it: returned by every `begin_*`.
 ///
@@ -40,16 +40,16 @@ impl OperationHandle {
     /// Blocks until the operation's result stands.
     ///
     /// The callback may still be running, or waiting to be run, when this returns. A callback that
-    /// waits for another operation of its runtime holds a worker meanwhile.
+    /// waits for another operation of its runtime holds a worker; I/O goes on meanwhile.
     pub fn wait_one(&self) {
-        self.handle.completed().wait_one();
+        self.handle.wait(None);
     }
 
     /// Blocks until the operation's result stands or `timeout` has passed; returns true if it
     /// stands. A timeout does not cancel the operation.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.handle.completed().wait_timeout(timeout)
+        self.handle.wait(Instant::now().checked_add(timeout))
     }
 
     /// Returns the event that is set when the operation's result stands, to be waited for.

@@ -5,6 +5,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::{Bound, Range, RangeBounds};
+use std::ptr::NonNull;
 
 /// Bytes that an operation can send.
 ///
@@ -97,6 +98,54 @@ unsafe impl<B: IoBuf> IoBuf for Slice<B> {
 unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
     fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.buffer.as_mut_slice()[self.range.clone()]
+    }
+}
+
+/// Bytes that are borrowed for a call that does not return before the operation is over.
+pub(crate) struct Lent {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+#[expect(unsafe_code, reason = "a synchronous call lends borrowed bytes to its operation")]
+mod lent {
+    use super::{IoBuf, IoBufMut, Lent, NonNull};
+    use std::slice;
+
+    impl Lent {
+        /// # Safety
+        ///
+        /// The operation that this is lent to is over before the borrow of `bytes` ends, and does not
+        /// write to them.
+        pub(crate) unsafe fn to_read(bytes: &[u8]) -> Self {
+            Self { start: NonNull::from(bytes).cast(), length: bytes.len() }
+        }
+
+        /// # Safety
+        ///
+        /// The operation that this is lent to is over before the borrow of `bytes` ends.
+        pub(crate) unsafe fn to_write(bytes: &mut [u8]) -> Self {
+            Self { start: NonNull::from(&mut *bytes).cast(), length: bytes.len() }
+        }
+    }
+
+    // SAFETY: like the borrow that it stands for, of bytes, which is `Send`.
+    unsafe impl Send for Lent {}
+
+    // SAFETY: the borrowed bytes stay where they are (the constructors' contract).
+    unsafe impl IoBuf for Lent {
+        fn as_slice(&self) -> &[u8] {
+            // SAFETY: borrowed for as long as the operation lasts (the constructors' contract).
+            unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) }
+        }
+    }
+
+    // SAFETY: as above.
+    unsafe impl IoBufMut for Lent {
+        fn as_mut_slice(&mut self) -> &mut [u8] {
+            // SAFETY: as above; exclusively, since only operations that were lent `to_write` ask.
+            unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+        }
     }
 }
 

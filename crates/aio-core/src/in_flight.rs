@@ -337,6 +337,32 @@ impl Handle {
         self.0.header.is_send
     }
 
+    /// Blocks until the operation has completed or the deadline has passed; true if it has completed.
+    ///
+    /// On a worker of the operation's runtime, I/O goes on meanwhile.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        // A pending operation keeps its socket alive.
+        match self.0.header.socket.upgrade() {
+            Some(socket) if !self.completed().is_set() => {
+                let runtime = socket.runtime.clone();
+                drop(socket);
+                runtime.wait_for(self, deadline)
+            }
+            _ => self.wait_here(deadline),
+        }
+    }
+
+    /// The same, but nothing goes on in the calling thread.
+    pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> bool {
+        match deadline {
+            Some(deadline) => self.completed().wait_until(deadline),
+            None => {
+                self.completed().wait_one();
+                true
+            }
+        }
+    }
+
     /// Tells the operation apart from every other that has not completed.
     pub(crate) fn identity(&self) -> usize {
         Arc::as_ptr(&self.0).addr()

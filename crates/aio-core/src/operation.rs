@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An operation that was started without a callback, by one of [`Socket`](crate::Socket)'s `*_async`
 /// methods.
@@ -22,7 +22,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use aio_sync::{ManualResetEvent, wait_any_timeout};
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
 /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -75,14 +75,14 @@ impl<K: Kind> Operation<K> {
 
     /// Blocks until the operation is over.
     ///
-    /// In a callback this holds a worker; if no other is free, and the operation needs one to go on,
-    /// it waits for ever.
+    /// In a callback this holds a worker. I/O goes on meanwhile, so that the operation can complete even
+    /// if it is the only one, but callbacks that no other worker can run have to wait.
     ///
     /// # Panics
     ///
     /// Panics if [`wait_timeout`](Self::wait_timeout) has returned the completion.
     pub fn wait(mut self) -> Completion<K> {
-        self.pending.handle().completed().wait_one();
+        self.pending.handle().wait(None);
         self.pending.take().expect(TAKEN)
     }
 
@@ -93,7 +93,7 @@ impl<K: Kind> Operation<K> {
     ///
     /// Panics if the completion has been returned before.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Completion<K>> {
-        if !self.pending.handle().completed().wait_timeout(timeout) {
+        if !self.pending.handle().wait(Instant::now().checked_add(timeout)) {
             return None;
         }
         Some(self.pending.take().expect(TAKEN))

@@ -1,7 +1,7 @@
 //! A socket and its operations.
 
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
-use crate::buffer::{IoBuf, IoBufMut};
+use crate::buffer::{IoBuf, IoBufMut, Lent};
 use crate::descriptor::Descriptor;
 use crate::error::{Aborted, attempted};
 use crate::in_flight;
@@ -12,7 +12,9 @@ use crate::runtime::{Runtime, RuntimeInner};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::{Shutdown, SocketAddr};
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -30,7 +32,8 @@ use std::time::{Duration, Instant};
 /// send, accept and receive) take effect in the order in which they were begun; the two directions
 /// are independent. Callbacks of one socket may run at the same time and in any order.
 ///
-/// Each `*_async` starts the same operation without a callback and returns an [`Operation`], to be
+/// [`connect`](Self::connect), [`send`](Self::send), [`receive`](Self::receive) and their like block
+/// until it is over. Each `*_async` starts the same operation without a callback and returns an [`Operation`], to be
 /// waited for with or without a limit, to be awaited, or to be canceled.
 ///
 /// ```
@@ -488,6 +491,94 @@ impl Socket {
         result.into_completion()
     }
 
+    /// Connects to `address`, and blocks until that is done.
+    ///
+    /// The synchronous calls are operations too: they take their turn among those that were begun, and a
+    /// handle [`with_timeout`](Self::with_timeout) limits them. In a callback they hold a worker, but
+    /// I/O goes on.
+    ///
+    /// ```
+    /// use aio_core::Runtime;
+    ///
+    /// let runtime = Runtime::builder().workers(1).build()?;
+    /// let listener = runtime.associate(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+    /// let client = runtime.tcp_v4()?;
+    /// client.connect(listener.local_addr()?)?;
+    /// let server = listener.accept()?;
+    /// client.send(b"hello")?;
+    /// let mut bytes = [0; 16];
+    /// let n = server.receive(&mut bytes)?;
+    /// assert_eq!(&bytes[..n], b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`end_connect`](Self::end_connect)'s result.
+    pub fn connect(&self, address: impl Into<SockAddr>) -> io::Result<()> {
+        self.connect_async(address).wait().result
+    }
+
+    /// Accepts a connection, and blocks until there is one: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_accept`](Self::end_accept)'s result.
+    pub fn accept(&self) -> io::Result<Self> {
+        self.accept_async().wait().result
+    }
+
+    /// Ends the connection in both directions, after the sends before it: see
+    /// [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_disconnect`](Self::end_disconnect)'s result.
+    pub fn disconnect(&self) -> io::Result<()> {
+        self.disconnect_async().wait().result
+    }
+
+    /// Sends all bytes, and blocks until that is done: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_send`](Self::end_send)'s result. How many bytes were sent before the error is known to
+    /// the other faces only.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        // SAFETY: `finish` returns when the operation is over, and not otherwise; a send does not write.
+        finish(self.send_async(unsafe { Lent::to_read(bytes) }))
+    }
+
+    /// Sends a datagram to `address`: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_send_to`](Self::end_send_to)'s result.
+    pub fn send_to(&self, bytes: &[u8], address: impl Into<SockAddr>) -> io::Result<usize> {
+        // SAFETY: as in `send`.
+        finish(self.send_to_async(unsafe { Lent::to_read(bytes) }, address))
+    }
+
+    /// Receives what there is, and blocks until there is something: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_receive`](Self::end_receive)'s result.
+    pub fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: `finish` returns when the operation is over, and not otherwise.
+        finish(self.receive_async(unsafe { Lent::to_write(bytes) }))
+    }
+
+    /// Receives a datagram, and blocks until there is one: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_receive_from`](Self::end_receive_from)'s result.
+    pub fn receive_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SockAddr)> {
+        // SAFETY: as in `receive`.
+        finish(self.receive_from_async(unsafe { Lent::to_write(bytes) }))
+    }
+
     /// Starts to connect to `address`: [`begin_connect`](Self::begin_connect) without a callback.
     pub fn connect_async(&self, address: impl Into<SockAddr>) -> Operation<op::Connect> {
         self.start(op::Connect::new(address.into()))
@@ -571,6 +662,21 @@ impl Socket {
         self.inner.runtime.driver.start(&self.inner, operation);
         OperationHandle::new(handle)
     }
+}
+
+/// Waits for an operation that works on borrowed bytes.
+fn finish<K: Perform<Buffer = Lent>>(operation: Operation<K>) -> io::Result<K::Output> {
+    /// The operation may not outlive the borrow, so nothing may unwind before it is over.
+    struct NotBefore;
+    impl Drop for NotBefore {
+        fn drop(&mut self) {
+            process::abort();
+        }
+    }
+    let not_before = NotBefore;
+    let completion = operation.wait();
+    mem::forget(not_before);
+    completion.result
 }
 
 fn internet_address(address: SockAddr) -> io::Result<SocketAddr> {

@@ -6,7 +6,7 @@ mod support;
 use aio_core::{Completion, Operation, Runtime, is_aborted, op};
 use aio_sync::{ManualResetEvent, wait_all, wait_any, wait_any_timeout};
 use std::future::Future;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -168,5 +168,34 @@ fn waited_for_by_another_thread() {
         let thread = thread::spawn(move || operation.wait());
         peer.write_all(&[5]).unwrap();
         assert_eq!(thread.join().unwrap().buffer, [5]);
+    });
+}
+
+#[test]
+fn synchronous() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (listener, address) = listener(runtime);
+        let client = runtime.tcp_v4().unwrap();
+        client.connect(address).unwrap();
+        let server = listener.accept().unwrap();
+        let mut bytes = [0; 8];
+        for round in 0..100 {
+            assert_eq!(client.send(&[round; 3]).unwrap(), 3);
+            assert_eq!(server.receive(&mut bytes).unwrap(), 3);
+            assert_eq!(bytes[..3], [round; 3]);
+        }
+        let hasty = server.with_timeout(Duration::from_millis(1));
+        assert_eq!(hasty.receive(&mut bytes).unwrap_err().kind(), ErrorKind::TimedOut);
+        let sender = client.clone();
+        let thread = thread::spawn(move || sender.send(&vec![8; 4 << 20]).unwrap());
+        let mut received = 0;
+        let mut bytes = vec![0; 65_536];
+        while received < 4 << 20 {
+            received += server.receive(&mut bytes).unwrap();
+        }
+        assert_eq!(thread.join().unwrap(), received);
+        client.disconnect().unwrap();
+        assert_eq!(server.receive(&mut bytes).unwrap(), 0);
+        assert!(client.send(&[1]).is_err());
     });
 }
