@@ -68,6 +68,9 @@ mod manual_reset_event;
 mod parker;
 #[expect(unsafe_code, reason = "its node and block are queued while it is pinned")]
 mod pinned_wait;
+#[cfg(all(test, not(any(loom, shuttle))))]
+#[expect(unsafe_code, reason = "frees events and moves futures to threads as only unsafe code can")]
+mod race_tests;
 #[expect(unsafe_code, reason = "the queue leads through the memory of the waiters")]
 mod raw_event;
 #[expect(unsafe_code, reason = "pins its wait, and borrows from the handle that it owns")]

@@ -668,6 +668,28 @@ impl RawEvent {
     }
 }
 
+#[cfg(test)]
+impl RawEvent {
+    /// The number of nodes in the queue.
+    pub(crate) fn waiters(&self) -> usize {
+        let state = self.lock();
+        let list = state.list();
+        let mut count = 0;
+        let mut node = list.first();
+        while !node.is_null() {
+            count += 1;
+            // SAFETY: the node is in the queue, and this thread holds the lock.
+            node = unsafe { list.after(node) };
+        }
+        self.unlock(state);
+        count
+    }
+
+    pub(crate) fn is_contended(&self) -> bool {
+        self.word.load(Relaxed).addr() & CONTENDED != 0
+    }
+}
+
 impl fmt::Debug for RawEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = State(self.word.load(Relaxed));

@@ -6,8 +6,7 @@
 mod within;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,33 +50,6 @@ fn set_wakes_a_waiter_that_sleeps() {
             waiter.join().unwrap();
         });
         assert!(!event.is_set(), "the waiter took the signal");
-    });
-}
-
-/// WH-6.
-#[test]
-fn two_sets_release_two_present_waiters() {
-    within_a_minute(|| {
-        for _ in 0..rounds() {
-            let event = AutoResetEvent::new(false);
-            let ready = AtomicUsize::new(0);
-            thread::scope(|scope| {
-                for _ in 0..2 {
-                    scope.spawn(|| {
-                        ready.fetch_add(1, SeqCst);
-                        event.wait_one();
-                    });
-                }
-                while ready.load(SeqCst) < 2 {
-                    thread::yield_now();
-                }
-                until_queued(&event);
-                event.set();
-                event.set();
-                // Coalesced if a waiter had not come yet; then it is still missing.
-                event.set();
-            });
-        }
     });
 }
 
@@ -174,32 +146,6 @@ fn wait_all_is_satisfied_by_events_set_one_by_one_in_any_order() {
             });
             assert!(!events.iter().any(AutoResetEvent::is_set));
         }
-    });
-}
-
-#[test]
-fn set_then_reset_releases_everybody_present() {
-    within_a_minute(|| {
-        let event = ManualResetEvent::new(false);
-        thread::scope(|scope| {
-            let (entered, entry) = mpsc::channel();
-            for _ in 0..8 {
-                let (event, entered) = (&event, entered.clone());
-                scope.spawn(move || {
-                    entered.send(()).unwrap();
-                    event.wait_one();
-                });
-            }
-            entry.iter().take(8).count();
-            // All have come this far, but not all need to be queued; set again until they were.
-            let done = AtomicBool::new(false);
-            let _ = &done;
-            for _ in 0..1000 {
-                event.set();
-                event.reset();
-                thread::sleep(Duration::from_micros(100));
-            }
-        });
     });
 }
 
