@@ -1,1 +1,55 @@
-//! A client.
+//! Connect, send, receive: the flow of .NET's asynchronous client socket as a client that people use.
+//!
+//! A [`Client`] is a connection to a server over [`aio_core`], in blocking calls with deadlines. The
+//! calls wait on events that are set on every path, so none of them hangs: it returns what was asked
+//! for, or an [`Error`] that says what was attempted on whom. A [`Framing`] says what a message is, an
+//! [`Encoding`] what a text is, and limits keep a hostile server from filling memory or holding the
+//! caller.
+//!
+//! ```
+//! use aio_client::{Client, Framing};
+//! use std::io::{BufRead, BufReader, Write};
+//! use std::net::TcpListener;
+//! use std::thread;
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0")?; // any server will do
+//! let address = listener.local_addr()?;
+//! let server = thread::spawn(move || -> std::io::Result<()> {
+//!     let (mut stream, _) = listener.accept()?;
+//!     let mut request = String::new();
+//!     BufReader::new(stream.try_clone()?).read_line(&mut request)?;
+//!     stream.write_all(request.to_uppercase().as_bytes())
+//! });
+//!
+//! let client = Client::builder().framing(Framing::delimiter("\n")).connect(address)?;
+//! client.send_text("this is a test")?;
+//! assert_eq!(client.receive_text()?, "THIS IS A TEST");
+//! # server.join().unwrap()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! [`Error`] has the kinds of failure, and what can be done after each.
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod client;
+mod connect;
+mod connection;
+mod deadline;
+mod encoding;
+mod end_point;
+mod error;
+mod framing;
+mod inbound;
+
+pub use builder::Builder;
+pub use client::Client;
+pub use encoding::{DecodeError, Decoder, Encoding};
+pub use end_point::EndPoint;
+pub use error::{Error, ErrorKind};
+pub use framing::{Framing, LengthPrefix};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,141 @@
+//! Whom to connect to.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+/// Whom to connect to: a host name or an address, and a port.
+///
+/// Made from `"HOST:PORT"`, from a pair of the two, from an address, or from several, which are then
+/// tried as those of a host name are.
+///
+/// ```
+/// use aio_client::EndPoint;
+/// use std::net::SocketAddr;
+///
+/// assert_eq!(EndPoint::from(("localhost", 80)), EndPoint::from("localhost:80"));
+/// assert_eq!(EndPoint::from(("::1", 80)).to_string(), "[::1]:80");
+/// let address: SocketAddr = "[::1]:80".parse().unwrap();
+/// assert_eq!(EndPoint::from(address), EndPoint::from("[::1]:80"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndPoint {
+    whom: Whom,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Whom {
+    Name {
+        host: String,
+        port: u16,
+    },
+    Addresses(Vec<SocketAddr>),
+    /// Not an end point. That is reported when it is connected to, as everything else is.
+    Malformed(String),
+}
+
+/// Why an end point has no addresses.
+#[derive(Debug)]
+pub(crate) enum Unresolved {
+    Malformed,
+    Failed(io::Error),
+    Empty,
+}
+
+impl EndPoint {
+    fn named(host: &str, port: u16) -> Self {
+        match host.parse::<IpAddr>() {
+            Ok(address) => SocketAddr::new(address, port).into(),
+            Err(_) => Self { whom: Whom::Name { host: host.to_owned(), port } },
+        }
+    }
+
+    /// Asks the system's resolver for the addresses, which blocks, and cannot be canceled.
+    pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>, Unresolved> {
+        let addresses = match &self.whom {
+            Whom::Name { host, port } => {
+                let found = (host.as_str(), *port).to_socket_addrs().map_err(Unresolved::Failed)?;
+                found.collect()
+            }
+            Whom::Addresses(addresses) => addresses.clone(),
+            Whom::Malformed(_) => return Err(Unresolved::Malformed),
+        };
+        if addresses.is_empty() { Err(Unresolved::Empty) } else { Ok(addresses) }
+    }
+}
+
+impl fmt::Display for EndPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.whom {
+            Whom::Name { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Whom::Name { host, port } => write!(f, "{host}:{port}"),
+            Whom::Addresses(addresses) => {
+                let addresses: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+                f.write_str(&addresses.join(", "))
+            }
+            Whom::Malformed(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+impl From<&str> for EndPoint {
+    fn from(text: &str) -> Self {
+        let malformed = || Self { whom: Whom::Malformed(text.to_owned()) };
+        let Some((host, port)) = text.rsplit_once(':') else { return malformed() };
+        let Ok(port) = port.parse() else { return malformed() };
+        // As in a URL, colons of the host need brackets: else they cannot be told from the port's.
+        match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(host) => Self::named(host, port),
+            None if host.is_empty() || host.contains([':', '[', ']']) => malformed(),
+            None => Self::named(host, port),
+        }
+    }
+}
+
+impl From<&String> for EndPoint {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<String> for EndPoint {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<(&str, u16)> for EndPoint {
+    fn from((host, port): (&str, u16)) -> Self {
+        Self::named(host, port)
+    }
+}
+
+impl From<(String, u16)> for EndPoint {
+    fn from((host, port): (String, u16)) -> Self {
+        Self::named(&host, port)
+    }
+}
+
+impl From<(IpAddr, u16)> for EndPoint {
+    fn from((address, port): (IpAddr, u16)) -> Self {
+        SocketAddr::new(address, port).into()
+    }
+}
+
+impl From<SocketAddr> for EndPoint {
+    fn from(address: SocketAddr) -> Self {
+        vec![address].into()
+    }
+}
+
+impl From<&[SocketAddr]> for EndPoint {
+    fn from(addresses: &[SocketAddr]) -> Self {
+        addresses.to_vec().into()
+    }
+}
+
+impl From<Vec<SocketAddr>> for EndPoint {
+    fn from(addresses: Vec<SocketAddr>) -> Self {
+        Self { whom: Whom::Addresses(addresses) }
+    }
+}
