@@ -65,6 +65,18 @@ fn peek(system: &socket2::Socket) -> io::Result<usize> {
     system.peek(&mut [MaybeUninit::uninit()]).map(|_| 0)
 }
 
+/// The system would tell a receive the error of a connect that fails, and tell it once; and on a socket
+/// that has failed to connect it would report the end of a stream.
+fn check_connection(call: Call<'_>) -> io::Result<()> {
+    if call.socket.lacks_connection() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotConnected,
+            "the socket is not connected (yet); begin it when its connect has succeeded",
+        ));
+    }
+    Ok(())
+}
+
 fn failed<T>(error: io::Error) -> Attempt<T> {
     Attempt::done(Err(attempted("receive", error)))
 }
@@ -94,6 +106,9 @@ impl<B: IoBufMut> Perform for Receive<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
         let (mut system, is_stream) = (call.system, call.socket.is_stream());
         let bytes = self.buffer.as_mut_slice();
         let capacity = bytes.len();
@@ -150,6 +165,9 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
         let (mut system, is_stream) = (call.system, call.socket.is_stream());
         let mut slices: Vec<_> = self.buffers.iter_mut().map(B::as_mut_slice).collect();
         slices.retain(|slice| !slice.is_empty());
@@ -213,6 +231,9 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<(usize, SockAddr)> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
         let bytes = self.buffer.as_mut_slice();
         let received = retry(|| Datagram::receive(call.system, &mut [&mut *bytes]));
         match received {
@@ -275,6 +296,9 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Message> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
         let bytes = self.buffer.as_mut_slice();
         match retry(|| Datagram::receive(call.system, &mut [&mut *bytes])) {
             None => Attempt::WouldBlock,
