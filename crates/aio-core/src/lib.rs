@@ -67,6 +67,7 @@
 
 mod async_result;
 mod buffer;
+mod completion_port;
 #[expect(unsafe_code, reason = "closes a descriptor exactly once, when its last user has left")]
 mod descriptor;
 mod engine;
@@ -84,6 +85,7 @@ mod worker_pool;
 
 pub use async_result::{AsyncResult, Completion, OperationHandle};
 pub use buffer::{IoBuf, IoBufMut};
+pub use completion_port::{CompletionPort, PostError, WaitError};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
 pub use runtime::{Builder, Metrics, PanicPolicy, Runtime};
