@@ -716,7 +716,8 @@ impl Drop for Resume {
     }
 }
 
-/// What threads share and sleep on.
+/// What threads share and sleep on: std's and aio-sync's, or loom's.
+#[cfg(not(loom))]
 mod sync {
     use aio_sync::AutoResetEvent;
     pub(super) use std::sync::{Mutex, MutexGuard};
@@ -763,3 +764,78 @@ mod sync {
         }
     }
 }
+
+/// Under loom, time is another thread: a deadline comes when that thread says so.
+#[cfg(loom)]
+mod sync {
+    use loom::sync::Condvar;
+    pub(super) use loom::sync::{Mutex, MutexGuard};
+    pub(super) use loom::thread_local;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    pub(super) struct Event {
+        state: Mutex<EventState>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct EventState {
+        signaled: bool,
+        expired: bool,
+    }
+
+    impl Event {
+        pub(super) fn new() -> Self {
+            Self { state: Mutex::default(), changed: Condvar::new() }
+        }
+
+        pub(super) fn set(&self) {
+            self.state.lock().unwrap().signaled = true;
+            self.changed.notify_one();
+        }
+
+        pub(super) fn wait_one(&self) {
+            self.wait_until(&Deadline::NEVER);
+        }
+
+        pub(super) fn wait_until(&self, deadline: &Deadline) -> bool {
+            let mut state = self.state.lock().unwrap();
+            while !state.signaled {
+                if state.expired && deadline.0.is_some() {
+                    return false;
+                }
+                state = self.changed.wait(state).unwrap();
+            }
+            state.signaled = false;
+            true
+        }
+    }
+
+    /// The moment at which a wait on this event gives up, or never.
+    #[derive(Clone)]
+    pub(super) struct Deadline(Option<Arc<Event>>);
+
+    impl Deadline {
+        pub(super) const NEVER: Self = Self(None);
+
+        pub(super) fn after(_: Duration) -> Self {
+            Self::NEVER
+        }
+
+        #[cfg(test)]
+        pub(super) fn of(event: &Arc<Event>) -> Self {
+            Self(Some(event.clone()))
+        }
+
+        #[cfg(test)]
+        pub(super) fn come(&self) {
+            let event = self.0.as_ref().unwrap();
+            event.state.lock().unwrap().expired = true;
+            event.changed.notify_one();
+        }
+    }
+}
+
+#[cfg(all(loom, test))]
+mod models;
