@@ -20,7 +20,7 @@ use aio_core::{AsyncResult, Completion, Socket, is_aborted, op};
 use aio_sync::{AutoResetEvent, ManualResetEvent};
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -82,11 +82,8 @@ impl Connection {
     }
 
     pub(crate) fn close(&self) {
-        if self.is_closed.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        // Fails only if the peer has gone already.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.is_closed.store(true, Ordering::Relaxed);
+        // No shutdown before it: that would end a pending receive as if the peer had closed.
         self.socket.close();
     }
 
