@@ -84,7 +84,7 @@ fn serve(options: &Options) -> io::Result<()> {
             break;
         }
         // There was no descriptor for a connection, most likely. It stays in the system's queue.
-        server.connection_ended.wait_timeout(PAUSE);
+        let _ = server.connection_ended.wait_timeout(PAUSE);
         server.begin_accept();
     }
     server.drain();
@@ -205,8 +205,9 @@ impl Server {
         if !self.drained.wait_timeout(DRAIN_LIMIT) {
             let left: Vec<_> = self.connections().open.values().cloned().collect();
             left.iter().for_each(Socket::close);
-            // Closing has aborted what was pending; the callbacks have only to run.
-            self.drained.wait_timeout(DRAIN_LIMIT);
+            // Closing has aborted what was pending; the callbacks have only to run. If one does not
+            // return, the report comes all the same.
+            let _ = self.drained.wait_timeout(DRAIN_LIMIT);
         }
     }
 

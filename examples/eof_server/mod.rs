@@ -93,7 +93,7 @@ pub fn start_listening(listener: &Socket, console: Console) {
                     if !mem::replace(&mut reported, true) {
                         (console.error)(&format!("{error}; trying again"));
                     }
-                    CONNECTION_CLOSED.wait_timeout(PAUSE);
+                    let _ = CONNECTION_CLOSED.wait_timeout(PAUSE);
                 }
             }
         }

@@ -1,16 +1,17 @@
 //! What a caller holds of an operation: a handle while it is pending, its result when it is over.
 
-use crate::in_flight::Handle;
+use crate::in_flight::{Handle, Wish};
 use crate::op::Kind;
-use aio_sync::ManualResetEvent;
+use aio_sync::{EventRef, WaitHandle};
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An operation that was begun, as anybody may see it: returned by every `begin_*`.
 ///
 /// A handle is a cheap clone. Dropping it changes nothing. It may be used after the operation is
-/// over, and does not keep the socket open.
+/// over, and does not keep the socket open. It can be waited for beside events and other operations
+/// ([`aio_sync::wait_any`]).
 ///
 /// ```
 /// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
@@ -39,22 +40,22 @@ impl OperationHandle {
     /// Blocks until the operation's result stands.
     ///
     /// The callback may still be running, or waiting to be run, when this returns. A callback that
-    /// waits for another operation of its runtime holds a worker meanwhile.
+    /// waits for another operation of its runtime holds a worker; I/O goes on meanwhile.
     pub fn wait_one(&self) {
-        self.handle.completed().wait_one();
+        self.handle.wait(None);
     }
 
     /// Blocks until the operation's result stands or `timeout` has passed; returns true if it
     /// stands. A timeout does not cancel the operation.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.handle.completed().wait_timeout(timeout)
+        self.handle.wait(Instant::now().checked_add(timeout))
     }
 
-    /// Returns the event that is set when the operation's result stands.
+    /// Returns the event that is set when the operation's result stands, to be waited for.
     #[must_use]
-    pub fn async_wait_handle(&self) -> &ManualResetEvent {
-        self.handle.completed()
+    pub fn async_wait_handle(&self) -> EventRef<'_> {
+        self.handle.event()
     }
 
     /// Asks to cancel the operation.
@@ -68,9 +69,13 @@ impl OperationHandle {
     ///
     /// Canceling an operation that is over changes nothing.
     pub fn cancel(&self) {
-        if let Some(socket) = self.handle.ask_to_cancel() {
-            socket.runtime.driver.cancel(&socket, self.handle.direction(), &self.handle);
-        }
+        self.handle.cancel(Wish::Cancel);
+    }
+}
+
+impl WaitHandle for OperationHandle {
+    fn event(&self) -> EventRef<'_> {
+        self.handle.event()
     }
 }
 
@@ -126,7 +131,7 @@ impl<K: Kind, S> AsyncResult<K, S> {
     }
 
     /// Returns the operation's wait handle, which is set.
-    pub fn async_wait_handle(&self) -> &ManualResetEvent {
+    pub fn async_wait_handle(&self) -> EventRef<'_> {
         self.handle.async_wait_handle()
     }
 

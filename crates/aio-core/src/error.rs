@@ -12,6 +12,8 @@ use std::io;
 pub(crate) enum Aborted {
     /// Its handle's `cancel` was called.
     Canceled,
+    /// Its deadline passed.
+    TimedOut,
     /// Its socket was closed.
     Closed,
     /// A send before it on the same stream ended after some of its bytes: what comes after the gap
@@ -25,6 +27,7 @@ impl fmt::Display for Aborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Canceled => "operation aborted: it was canceled",
+            Self::TimedOut => "operation aborted: its deadline has passed",
             Self::Closed => "operation aborted: the socket is closed",
             Self::StreamBroken => "operation aborted: an earlier send on this stream ended halfway",
             Self::ShutDown => "operation aborted: the runtime is shut down",
@@ -36,12 +39,17 @@ impl Error for Aborted {}
 
 impl From<Aborted> for io::Error {
     fn from(reason: Aborted) -> Self {
-        Self::other(reason)
+        let kind = match reason {
+            Aborted::TimedOut => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, reason)
     }
 }
 
-/// Returns true if the operation that ended with `error` was aborted: canceled, or caught by the
-/// closing of its socket or the shutdown of its runtime.
+/// Returns true if the operation that ended with `error` was aborted: canceled, caught by the closing
+/// of its socket or the shutdown of its runtime, or overtaken by its deadline, which alone has the kind
+/// [`TimedOut`](io::ErrorKind::TimedOut).
 ///
 /// ```
 /// let runtime = aio_core::Runtime::builder().workers(1).build()?;

@@ -3,31 +3,35 @@
 //! An operation is one allocation, shared by its *owner* and any number of *handles*:
 //!
 //! ```text
-//! header   what handles may read at any time: completed?, canceled?, which socket
+//! header   what handles may read at any time: completed?, to be canceled?, which socket
 //! body     buffer, result, callback and state: the owner's alone
 //! ```
 //!
-//! 1. An [`Owner`] is made once per operation, in [`begin`], and cannot be cloned. It moves:
-//!    from the thread that begins, to the socket's operation queue, to the worker that attempts
-//!    it, to the completion queue, to the worker that delivers it. Whoever holds it has the body
-//!    to itself, and moving it between threads synchronizes as any move does.
+//! 1. An [`Owner`] is made once per operation, in [`begin`] or [`start`], and cannot be cloned. It
+//!    moves: from the thread that begins, to the socket's operation queue, to the worker that
+//!    attempts it, to the completion queue, to the worker that delivers it. Whoever holds it has the
+//!    body to itself, and moving it between threads synchronizes as any move does.
 //! 2. A [`Handle`] never touches the body.
-//! 3. [`Owner::complete`] consumes the owner on the only path to [`Owner::deliver`], and `deliver`
-//!    takes the callback out of the body: an operation completes once, and its callback runs once
-//!    (I1). An owner that is dropped on any other path is a bug in this crate.
+//! 3. [`Owner::complete`] consumes the owner. An operation with a callback goes on to
+//!    [`Owner::deliver`], which takes the callback out of the body: an operation completes once, and
+//!    its callback runs once (I1). An owner that is dropped on any other path is a bug in this crate.
 //! 4. The result stands in the body before the event is set, and the event is set before the
 //!    completion is posted: in the callback `is_completed` is true and the wait handle is set.
+//! 5. The owner of an operation without a callback ends by setting the event; it touches the body no
+//!    more. From then on the body belongs to the one [`Pending`] that [`start`] returned, which does
+//!    not touch it before it has seen the event set.
 
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
-use crate::op::{Attempt, Call, Direction, Perform};
+use crate::op::{Attempt, Call, Direction, Kind, Perform};
 use crate::runtime::{RuntimeInner, Work};
 use crate::socket::SocketInner;
-use aio_sync::ManualResetEvent;
+use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 pub(crate) struct InFlight<B: ?Sized> {
     header: Header,
@@ -35,76 +39,90 @@ pub(crate) struct InFlight<B: ?Sized> {
 }
 
 // SAFETY: handles, which share the operation, read only the header, which is `Sync`; the body is
-// reached through the one owner, which is like sending it (invariants 1 and 2).
+// reached through the one owner, then through the one `Pending`, which is like sending it
+// (invariants 1, 2 and 5).
 unsafe impl<B: ?Sized + Send> Sync for InFlight<B> {}
 
 struct Header {
     name: &'static str,
     direction: Direction,
+    /// True if an operation that nobody waits for any more is to go on all the same.
+    is_send: bool,
     /// Weak, since a handle that outlives the operation must not keep the socket open.
     socket: Weak<SocketInner>,
-    /// True once a cancel has been asked for. Read by the operation queue under its lock.
-    canceled: AtomicBool,
+    /// When it is to be canceled, if it has not completed.
+    deadline: Option<Instant>,
+    /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
+    wish: AtomicU8,
     /// Set when the result stands in the body.
     completed: ManualResetEvent,
 }
 
+/// Why a pending operation shall not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Cancel = 1,
+    /// Its deadline has passed.
+    TimeOut = 2,
+}
+
+impl Header {
+    fn new<K: Perform>(socket: &Arc<SocketInner>, deadline: Option<Instant>) -> Self {
+        Self {
+            name: K::NAME,
+            direction: K::DIRECTION,
+            is_send: K::IS_SEND,
+            socket: Arc::downgrade(socket),
+            deadline,
+            wish: AtomicU8::new(0),
+            completed: ManualResetEvent::new(false),
+        }
+    }
+}
+
 /// What the owner can do with a body of whatever kind.
 trait Body: Send {
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<()>;
-    fn fail(&mut self, error: io::Error);
-    fn is_partly_done(&self) -> bool;
-    fn resets_when_closed(&self) -> bool;
+    fn progress(&mut self) -> &mut dyn Progress;
+
+    /// The result stands. Returns true if a worker is to deliver it.
+    fn finish(&mut self) -> bool;
+
+    /// Runs the callback.
     fn deliver(&mut self, handle: OperationHandle);
 }
 
-struct Begun<K: Perform, S, F> {
+/// An operation's work and how far it has come, of whatever kind.
+trait Progress {
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<()>;
+    fn fail(&mut self, error: io::Error);
+    fn is_partly_done(&self) -> bool;
+}
+
+struct InProgress<K: Kind> {
     /// Keeps the socket open while the operation is pending.
     socket: Option<Arc<SocketInner>>,
     work: Option<K>,
     result: Option<io::Result<K::Output>>,
-    then: Option<(F, S)>,
 }
 
-/// Makes an operation on `socket` that will call `callback`.
-pub(crate) fn begin<K, S, F>(
-    socket: &Arc<SocketInner>,
-    work: K,
-    callback: F,
-    state: S,
-) -> (Owner, OperationHandle)
-where
-    K: Perform,
-    S: Send + 'static,
-    F: FnOnce(AsyncResult<K, S>) + Send + 'static,
-{
-    let operation: Arc<InFlight<dyn Body>> = Arc::new(InFlight {
-        header: Header {
-            name: K::NAME,
-            direction: K::DIRECTION,
-            socket: Arc::downgrade(socket),
-            canceled: AtomicBool::new(false),
-            completed: ManualResetEvent::new(false),
-        },
-        body: UnsafeCell::new(Begun {
-            socket: Some(socket.clone()),
-            work: Some(work),
-            result: None,
-            then: Some((callback, state)),
-        }),
-    });
-    let handle = OperationHandle::new(Handle(operation.clone()));
-    (Owner(operation), handle)
+impl<K: Perform> InProgress<K> {
+    fn new(socket: &Arc<SocketInner>, work: K) -> Self {
+        Self { socket: Some(socket.clone()), work: Some(work), result: None }
+    }
+
+    fn complete<S>(&mut self, state: S) -> Completion<K, S> {
+        const ONCE: &str = "an operation is completed once";
+        let work = self.work.take().expect(ONCE);
+        let result = self.result.take().expect(ONCE);
+        self.socket = None;
+        let bytes_transferred = work.bytes_transferred();
+        Completion { result, bytes_transferred, buffer: work.into_buffer(), state }
+    }
 }
 
-impl<K, S, F> Body for Begun<K, S, F>
-where
-    K: Perform,
-    S: Send,
-    F: FnOnce(AsyncResult<K, S>) + Send,
-{
+impl<K: Perform> Progress for InProgress<K> {
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        let work = self.work.as_mut().expect("an operation is attempted before it is delivered");
+        let work = self.work.as_mut().expect("an operation is attempted before it is completed");
         match work.attempt(call) {
             Attempt::Done { result, drained } => {
                 self.result = Some(result);
@@ -122,24 +140,112 @@ where
     fn is_partly_done(&self) -> bool {
         self.work.as_ref().is_some_and(K::is_partly_done)
     }
+}
 
-    fn resets_when_closed(&self) -> bool {
-        K::RESETS_WHEN_CLOSED
+/// The body of an operation whose completion goes to a callback.
+struct WithCallback<K: Kind, S, F> {
+    progress: InProgress<K>,
+    then: Option<(F, S)>,
+}
+
+impl<K, S, F> Body for WithCallback<K, S, F>
+where
+    K: Perform,
+    S: Send,
+    F: FnOnce(AsyncResult<K, S>) + Send,
+{
+    fn progress(&mut self) -> &mut dyn Progress {
+        &mut self.progress
+    }
+
+    fn finish(&mut self) -> bool {
+        true
     }
 
     fn deliver(&mut self, handle: OperationHandle) {
-        const ONCE: &str = "an operation is completed, then delivered, once";
-        let work = self.work.take().expect(ONCE);
-        let result = self.result.take().expect(ONCE);
-        let (callback, state) = self.then.take().expect(ONCE);
-        self.socket = None;
-        let completion = Completion {
-            result,
-            bytes_transferred: work.bytes_transferred(),
-            buffer: work.into_buffer(),
-            state,
-        };
-        callback(AsyncResult::new(completion, handle));
+        let (callback, state) = self.then.take().expect("an operation is delivered once");
+        callback(AsyncResult::new(self.progress.complete(state), handle));
+    }
+}
+
+/// The body of an operation whose completion is waited for.
+struct Kept<K: Kind> {
+    progress: InProgress<K>,
+    completion: Option<Completion<K>>,
+}
+
+impl<K: Perform> Body for Kept<K> {
+    fn progress(&mut self) -> &mut dyn Progress {
+        &mut self.progress
+    }
+
+    fn finish(&mut self) -> bool {
+        self.completion = Some(self.progress.complete(()));
+        false
+    }
+
+    fn deliver(&mut self, _handle: OperationHandle) {
+        unreachable!("an operation without a callback is not posted");
+    }
+}
+
+/// Makes an operation on `socket` that will call `callback`.
+pub(crate) fn begin<K, S, F>(
+    socket: &Arc<SocketInner>,
+    deadline: Option<Instant>,
+    work: K,
+    callback: F,
+    state: S,
+) -> (Owner, Handle)
+where
+    K: Perform,
+    S: Send + 'static,
+    F: FnOnce(AsyncResult<K, S>) + Send + 'static,
+{
+    let operation: Arc<InFlight<dyn Body>> = Arc::new(InFlight {
+        header: Header::new::<K>(socket, deadline),
+        body: UnsafeCell::new(WithCallback {
+            progress: InProgress::new(socket, work),
+            then: Some((callback, state)),
+        }),
+    });
+    (Owner(operation.clone()), Handle(operation))
+}
+
+/// Makes an operation on `socket` that will be waited for.
+pub(crate) fn start<K: Perform>(
+    socket: &Arc<SocketInner>,
+    deadline: Option<Instant>,
+    work: K,
+) -> (Owner, Pending<K>) {
+    let operation = Arc::new(InFlight {
+        header: Header::new::<K>(socket, deadline),
+        body: UnsafeCell::new(Kept { progress: InProgress::new(socket, work), completion: None }),
+    });
+    (Owner(operation.clone()), Pending { handle: Handle(operation.clone()), operation })
+}
+
+/// The one that gets an operation's completion when it has no callback. Never cloned.
+pub(crate) struct Pending<K: Kind> {
+    operation: Arc<InFlight<Kept<K>>>,
+    /// The same operation, as others may see it.
+    handle: Handle,
+}
+
+impl<K: Kind> Pending<K> {
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Returns the completion once the operation has completed, once.
+    pub(crate) fn take(&mut self) -> Option<Completion<K>> {
+        if !self.handle.completed().is_set() {
+            return None;
+        }
+        // SAFETY: the event has been seen to be set, so the owner is no more, what it wrote is
+        // visible, and the body is this one's (invariant 5), which is borrowed exclusively.
+        let body = unsafe { &mut *self.operation.body.get() };
+        body.completion.take()
     }
 }
 
@@ -157,9 +263,13 @@ impl Owner {
         self.0.header.direction
     }
 
-    /// True once a handle has asked to cancel the operation.
-    pub(crate) fn is_canceled(&self) -> bool {
-        self.0.header.canceled.load(Ordering::Relaxed)
+    /// Why the operation shall not go on, if it shall not.
+    pub(crate) fn wish(&self) -> Option<Wish> {
+        match self.0.header.wish.load(Ordering::Relaxed) {
+            0 => None,
+            wish if wish == Wish::Cancel as u8 => Some(Wish::Cancel),
+            _ => Some(Wish::TimeOut),
+        }
     }
 
     /// True if `handle` is one of this operation.
@@ -169,29 +279,35 @@ impl Owner {
 
     /// Makes the operation's call, without blocking. When it is done, its result stands.
     pub(crate) fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        self.body().attempt(call)
+        self.body().progress().attempt(call)
     }
 
     /// True if some but not all of the operation's bytes have been sent.
     pub(crate) fn is_partly_done(&mut self) -> bool {
-        self.body().is_partly_done()
+        self.body().progress().is_partly_done()
     }
 
-    /// True if the peer has to learn, by a reset, that this operation did not finish.
-    pub(crate) fn resets_when_closed(&mut self) -> bool {
-        self.body().resets_when_closed()
+    /// True for a send: if it does not finish, the peer has to learn of it.
+    pub(crate) fn is_send(&self) -> bool {
+        self.0.header.is_send
     }
 
     /// Completes the operation with `error` as its result.
     pub(crate) fn fail(mut self, runtime: &RuntimeInner, error: io::Error) {
-        self.body().fail(error);
+        self.body().progress().fail(error);
         self.complete(runtime);
     }
 
     /// Completes the operation with the result that stands: result, then event, then completion.
-    pub(crate) fn complete(self, runtime: &RuntimeInner) {
+    pub(crate) fn complete(mut self, runtime: &RuntimeInner) {
+        if let Some(deadline) = self.0.header.deadline {
+            runtime.timer.remove(deadline, &Handle(self.0.clone()));
+        }
+        let is_to_be_delivered = self.body().finish();
         self.0.header.completed.set();
-        runtime.post(Work::Completed(self));
+        if is_to_be_delivered {
+            runtime.post(Work::Completed(self));
+        }
     }
 
     /// Runs the callback.
@@ -216,17 +332,73 @@ impl Handle {
         &self.0.header.completed
     }
 
-    pub(crate) fn direction(&self) -> Direction {
-        self.0.header.direction
+    /// True for a send: it is to go on even if nobody waits for it any more.
+    pub(crate) fn is_send(&self) -> bool {
+        self.0.header.is_send
     }
 
-    /// Notes that the operation shall be canceled; returns its socket if it can still be pending.
-    pub(crate) fn ask_to_cancel(&self) -> Option<Arc<SocketInner>> {
-        if self.completed().is_set() {
-            return None;
+    /// Blocks until the operation has completed or the deadline has passed; true if it has completed.
+    ///
+    /// On a worker of the operation's runtime, I/O goes on meanwhile.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        // A pending operation keeps its socket alive.
+        match self.0.header.socket.upgrade() {
+            Some(socket) if !self.completed().is_set() => {
+                let runtime = socket.runtime.clone();
+                drop(socket);
+                runtime.wait_for(self, deadline)
+            }
+            _ => self.wait_here(deadline),
         }
-        self.0.header.canceled.store(true, Ordering::Relaxed);
-        self.0.header.socket.upgrade()
+    }
+
+    /// The same, but nothing goes on in the calling thread.
+    pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> bool {
+        match deadline {
+            Some(deadline) => self.completed().wait_until(deadline),
+            None => {
+                self.completed().wait_one();
+                true
+            }
+        }
+    }
+
+    /// Tells the operation apart from every other that has not completed.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.0.header.deadline
+    }
+
+    /// Asks the operation not to go on, if it is pending. The first to ask says why.
+    pub(crate) fn cancel(&self, wish: Wish) {
+        if self.completed().is_set() {
+            return;
+        }
+        let _ = self.0.header.wish.compare_exchange(
+            0,
+            wish as u8,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        // A pending operation keeps its socket alive.
+        if let Some(socket) = self.0.header.socket.upgrade() {
+            socket.runtime.driver.cancel(&socket, self.0.header.direction, self);
+        }
+    }
+}
+
+impl WaitHandle for Handle {
+    fn event(&self) -> EventRef<'_> {
+        self.completed().event()
+    }
+}
+
+impl<K: Kind> fmt::Debug for Pending<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
     }
 }
 
@@ -241,7 +413,7 @@ impl fmt::Debug for Header {
         f.debug_struct("Operation")
             .field("name", &self.name)
             .field("completed", &self.completed.is_set())
-            .field("canceled", &self.canceled)
+            .field("wish", &self.wish)
             .finish_non_exhaustive()
     }
 }

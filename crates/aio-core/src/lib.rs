@@ -8,11 +8,12 @@
 //! use aio_core::{AsyncResult, Runtime, Socket, op};
 //! use aio_sync::ManualResetEvent;
 //! use std::io;
+//! use std::net::SocketAddr;
 //! use std::sync::Arc;
 //!
 //! let runtime = Runtime::builder().workers(1).build()?;
 //! let listener = runtime.tcp_v4()?;
-//! listener.bind("127.0.0.1:0".parse().unwrap())?;
+//! listener.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
 //! listener.listen(100)?;
 //! listener.begin_accept(
 //!     |accepted: AsyncResult<op::Accept, Socket>| {
@@ -47,6 +48,9 @@
 //! # Ok::<(), io::Error>(())
 //! ```
 //!
+//! The same operations can be started without a callback, and waited for or awaited: see
+//! [`Operation`].
+//!
 //! # Where an operation waits
 //!
 //! Every operation is tried at once, without blocking. One that cannot finish waits where its
@@ -77,17 +81,23 @@ mod error;
 )]
 mod in_flight;
 pub mod op;
+#[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]
+mod operation;
 mod operation_queue;
 mod runtime;
+#[expect(unsafe_code, reason = "a synchronous call lends borrowed bytes to its operation")]
 mod socket;
+mod timer;
 mod worker_pool;
 
 pub use async_result::{AsyncResult, Completion, OperationHandle};
-pub use buffer::{IoBuf, IoBufMut};
+pub use buffer::{IoBuf, IoBufMut, Slice};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
+pub use operation::Operation;
 pub use runtime::{Builder, Metrics, PanicPolicy, Runtime};
 pub use socket::Socket;
+pub use socket2;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

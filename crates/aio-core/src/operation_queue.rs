@@ -28,7 +28,7 @@
 //! 3. In *Waiting*, `maybe_ready` is false. (By 2, a report would have led elsewhere.)
 //! 4. An operation is in the queue, with the attempting thread, or completed. A cancel that finds
 //!    it in neither the queue nor completed leaves it to the attempting thread, which looks at the
-//!    operation's `canceled` flag under the lock before it puts it back.
+//!    operation's `wish` under the lock before it puts it back.
 //!
 //! The lock is held for a few instructions, never across a system call, a callback or the drop of
 //! something a user gave us (I8): whatever leaves the queue is returned to the caller.
@@ -121,7 +121,7 @@ pub(crate) enum Next {
     WaitFor(Ticket),
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
-    /// Complete these as aborted, in this order.
+    /// Complete these as aborted, in this order; those that were canceled say so themselves.
     Abort(Vec<Owner>, Aborted),
     /// Nothing; somebody else will, or there is nothing to do.
     Nothing,
@@ -156,6 +156,8 @@ impl OperationQueue {
         let mut state = self.lock();
         match state.phase {
             Phase::Stopped(reason) => Next::Abort(vec![operation], reason),
+            // Its deadline has passed before it got here.
+            _ if operation.wish().is_some() => self.abort(&mut state, operation),
             Phase::Idle => {
                 state.line.push_back(operation);
                 self.next(&mut state, true)
@@ -219,7 +221,7 @@ impl OperationQueue {
         }
     }
 
-    /// Takes the operation out if it is in line; if it is being attempted, its `canceled` flag
+    /// Takes the operation out if it is in line; if it is being attempted, its `wish`
     /// tells the attempting thread.
     pub(crate) fn cancel(&self, handle: &Handle) -> Next {
         let mut state = self.lock();
@@ -259,7 +261,7 @@ impl OperationQueue {
     fn put_back(&self, state: &mut State, operation: Owner) -> Option<Next> {
         match state.phase {
             Phase::Stopped(reason) => Some(Next::Abort(vec![operation], reason)),
-            _ if operation.is_canceled() => Some(self.abort(state, operation)),
+            _ if operation.wish().is_some() => Some(self.abort(state, operation)),
             _ => {
                 state.line.push_front(operation);
                 None
@@ -273,7 +275,6 @@ impl OperationQueue {
             self.enter(state, Phase::Stopped(Aborted::StreamBroken));
             let mut all = vec![operation];
             all.append(&mut state.line.drain());
-            // The first was canceled, whatever the others are told; see `Next::Abort`'s user.
             return Next::Abort(all, Aborted::StreamBroken);
         }
         Next::Abort(vec![operation], Aborted::Canceled)

@@ -2,10 +2,12 @@
 
 use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
-use crate::in_flight::Owner;
+use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::Direction;
 use crate::socket::{Socket, SocketInner};
-use crate::worker_pool::{Current, Host, Threads, Wait, WorkerPool};
+use crate::timer::Timer;
+use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
+use aio_sync::Registration;
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
@@ -17,11 +19,13 @@ use std::io;
 use std::mem;
 use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the drop of a runtime waits for callbacks that are still running.
 const DROP_LIMIT: Duration = Duration::from_secs(5);
@@ -276,6 +280,7 @@ impl Builder {
         let inner = Arc::new(RuntimeInner {
             driver: engine::driver(self.engine, workers)?,
             pool: WorkerPool::new(workers),
+            timer: Timer::new(),
             on_panic: self.on_panic,
             callback_panics: AtomicU64::new(0),
         });
@@ -309,6 +314,7 @@ pub struct Metrics {
 pub(crate) struct RuntimeInner {
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) pool: WorkerPool<Work>,
+    pub(crate) timer: Timer,
     on_panic: PanicPolicy,
     callback_panics: AtomicU64,
 }
@@ -369,6 +375,32 @@ impl RuntimeInner {
         }
     }
 
+    /// Has `operation` canceled at its deadline, if it has one.
+    pub(crate) fn watch_deadline(&self, operation: &Handle) {
+        let Some(deadline) = operation.deadline() else { return };
+        if let Some(timekeeper) = self.timer.enter(deadline, operation.clone()) {
+            self.driver.wake(timekeeper);
+        }
+    }
+
+    /// Blocks until `operation` has completed or the deadline has passed. On a worker of this runtime,
+    /// that is in a callback, it keeps I/O moving meanwhile.
+    pub(crate) fn wait_for(
+        self: &Arc<Self>,
+        operation: &Handle,
+        deadline: Option<Instant>,
+    ) -> bool {
+        let Some(me) = Current::worker_of(&self.pool) else {
+            return operation.wait_here(deadline);
+        };
+        let waker = Waker::from(Arc::new(WakeWorker { runtime: self.clone(), worker: me }));
+        let mut registration = pin!(Registration::new(operation.clone()));
+        if registration.as_mut().register(waker) {
+            worker_pool::wait_inside(&**self, me, deadline, || operation.completed().is_set());
+        }
+        operation.completed().is_set()
+    }
+
     fn callback_panicked(&self, payload: Box<dyn Any + Send>) {
         if self.on_panic == PanicPolicy::Abort {
             process::abort();
@@ -378,6 +410,17 @@ impl RuntimeInner {
         if let Err(worse) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             mem::forget(worse);
         }
+    }
+}
+
+struct WakeWorker {
+    runtime: Arc<RuntimeInner>,
+    worker: usize,
+}
+
+impl Wake for WakeWorker {
+    fn wake(self: Arc<Self>) {
+        self.runtime.driver.wake(self.worker);
     }
 }
 
@@ -410,8 +453,25 @@ impl Host for RuntimeInner {
         }
     }
 
-    fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>) {
+    fn run_inside(&self, work: Work) -> Option<Work> {
+        match work {
+            Work::Completed(_) => Some(work),
+            Work::Ready { .. } | Work::Turn { .. } => {
+                self.run(work);
+                None
+            }
+        }
+    }
+
+    fn wait(&self, worker: usize, mut wait: Wait, found: &mut Vec<Work>) {
+        if wait.alone {
+            wait.timeout = wait.timeout.into_iter().chain(self.timer.keep(worker)).min();
+        }
         self.driver.wait(worker, wait, found);
+        self.timer.release(worker);
+        for operation in self.timer.due() {
+            operation.cancel(Wish::TimeOut);
+        }
     }
 
     fn wake(&self, worker: usize) {

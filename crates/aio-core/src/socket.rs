@@ -1,18 +1,23 @@
 //! A socket and its operations.
 
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
-use crate::buffer::{IoBuf, IoBufMut};
+use crate::buffer::{IoBuf, IoBufMut, Lent};
 use crate::descriptor::Descriptor;
+use crate::error::{Aborted, attempted};
 use crate::in_flight;
-use crate::op::{self, Direction, Perform};
+use crate::op::{self, Direction, Perform, display_address};
+use crate::operation::Operation;
 use crate::operation_queue::OperationQueue;
 use crate::runtime::{Runtime, RuntimeInner};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::{Shutdown, SocketAddr};
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
 ///
@@ -26,6 +31,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// [`AsyncResult`] and gives it to the `end_*` of its kind. Operations of one direction (connect and
 /// send, accept and receive) take effect in the order in which they were begun; the two directions
 /// are independent. Callbacks of one socket may run at the same time and in any order.
+///
+/// [`connect`](Self::connect), [`send`](Self::send), [`receive`](Self::receive) and their like block
+/// until it is over. Each `*_async` starts the same operation without a callback and returns an [`Operation`], to be
+/// waited for with or without a limit, to be awaited, or to be canceled.
 ///
 /// ```
 /// use aio_core::{AsyncResult, Completion, Socket, op};
@@ -58,6 +67,28 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[derive(Clone)]
 pub struct Socket {
     inner: Arc<SocketInner>,
+    /// For the operations that are begun with this handle.
+    limit: Limit,
+}
+
+/// How long an operation may take.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    Never,
+    /// From its begin.
+    After(Duration),
+    At(Instant),
+}
+
+impl Limit {
+    /// The deadline of an operation that is begun now; none if it is further away than the clock goes.
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Never => None,
+            Self::After(timeout) => Instant::now().checked_add(timeout),
+            Self::At(deadline) => Some(deadline),
+        }
+    }
 }
 
 impl Socket {
@@ -104,7 +135,38 @@ impl Socket {
                 has_connected: AtomicBool::new(false),
                 is_stream: r#type == Type::STREAM,
             }),
+            limit: Limit::Never,
         })
+    }
+
+    /// Returns a handle to the same socket whose operations have `timeout` for a limit, each from its
+    /// begin. One that is not over by then completes with
+    /// [`TimedOut`](io::ErrorKind::TimedOut), as if it had been canceled: see
+    /// [`OperationHandle::cancel`] for what that leaves behind.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let socket = runtime.tcp_v4()?;
+    /// # socket.connect_async(listener.local_addr()?).wait().result?;
+    /// let hasty = socket.with_timeout(Duration::from_millis(10));
+    /// let error = hasty.receive_async([0; 16]).wait().result.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use = "the limit is that of the returned handle, not of this one"]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { inner: self.inner.clone(), limit: Limit::After(timeout) }
+    }
+
+    /// Returns a handle to the same socket whose operations have `deadline` for a limit, all the same
+    /// one: else as [`with_timeout`](Self::with_timeout).
+    #[must_use = "the limit is that of the returned handle, not of this one"]
+    pub fn with_deadline(&self, deadline: Instant) -> Self {
+        Self { inner: self.inner.clone(), limit: Limit::At(deadline) }
     }
 
     /// Binds the socket to a local address. Port 0 lets the system choose one.
@@ -115,15 +177,16 @@ impl Socket {
     /// # Errors
     ///
     /// The system's, with the address: in use, not of this machine, not permitted.
-    pub fn bind(&self, address: SocketAddr) -> io::Result<()> {
+    pub fn bind(&self, address: impl Into<SockAddr>) -> io::Result<()> {
+        let address = address.into();
         self.with_socket(|socket| {
             #[cfg(unix)]
             if self.inner.is_stream {
                 socket.set_reuse_address(true)?;
             }
             socket
-                .bind(&address.into())
-                .map_err(|error| crate::error::attempted(format!("bind to {address}"), error))
+                .bind(&address)
+                .map_err(|error| attempted(format!("bind to {}", display_address(&address)), error))
         })?
     }
 
@@ -170,7 +233,7 @@ impl Socket {
     pub fn with_socket<R>(&self, f: impl FnOnce(&socket2::Socket) -> R) -> io::Result<R> {
         match self.inner.descriptor.pin() {
             Some(socket) => Ok(f(&socket)),
-            None => Err(crate::error::Aborted::Closed.into()),
+            None => Err(Aborted::Closed.into()),
         }
     }
 
@@ -197,7 +260,12 @@ impl Socket {
     /// Begins to connect to `address`.
     ///
     /// A socket connects once: after a failed attempt, connect a new one.
-    pub fn begin_connect<S, F>(&self, address: SocketAddr, callback: F, state: S) -> OperationHandle
+    pub fn begin_connect<S, F>(
+        &self,
+        address: impl Into<SockAddr>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
     where
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
@@ -274,16 +342,341 @@ impl Socket {
         result.into_completion()
     }
 
+    /// Begins to end the connection in both directions, after the sends that were begun before.
+    ///
+    /// The socket is not connected again.
+    pub fn begin_disconnect<S, F>(&self, callback: F, state: S) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Disconnect, S>) + Send + 'static,
+    {
+        self.begin(op::Disconnect::new(), callback, state)
+    }
+
+    /// Ends a disconnect.
+    pub fn end_disconnect<S>(
+        &self,
+        result: AsyncResult<op::Disconnect, S>,
+    ) -> Completion<op::Disconnect, S> {
+        result.into_completion()
+    }
+
+    /// Begins to send all bytes of several buffers, in order, as one send. A datagram gets them all.
+    pub fn begin_send_list<B, S, F>(
+        &self,
+        buffers: Vec<B>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBuf,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::SendList<B>, S>) + Send + 'static,
+    {
+        self.begin(op::SendList::new(buffers), callback, state)
+    }
+
+    /// Ends a send of several buffers.
+    pub fn end_send_list<B, S>(
+        &self,
+        result: AsyncResult<op::SendList<B>, S>,
+    ) -> Completion<op::SendList<B>, S>
+    where
+        B: IoBuf,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to send a datagram to `address`.
+    pub fn begin_send_to<B, S, F>(
+        &self,
+        buffer: B,
+        address: impl Into<SockAddr>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBuf,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::SendTo<B>, S>) + Send + 'static,
+    {
+        self.begin(op::SendTo::new(buffer, address.into()), callback, state)
+    }
+
+    /// Ends the send of a datagram.
+    pub fn end_send_to<B, S>(
+        &self,
+        result: AsyncResult<op::SendTo<B>, S>,
+    ) -> Completion<op::SendTo<B>, S>
+    where
+        B: IoBuf,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive into several buffers, in order: one is not touched until the one before it is
+    /// full. Else as [`begin_receive`](Self::begin_receive); the result is the number of all bytes.
+    pub fn begin_receive_list<B, S, F>(
+        &self,
+        buffers: Vec<B>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveList<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveList::new(buffers), callback, state)
+    }
+
+    /// Ends a receive into several buffers.
+    pub fn end_receive_list<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveList<B>, S>,
+    ) -> Completion<op::ReceiveList<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive a datagram, and to learn whom it is from.
+    ///
+    /// One that does not fit into the buffer is an error that says how long it was, and is lost; see
+    /// [`begin_receive_message_from`](Self::begin_receive_message_from).
+    pub fn begin_receive_from<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveFrom<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveFrom::new(buffer), callback, state)
+    }
+
+    /// Ends the receive of a datagram.
+    pub fn end_receive_from<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveFrom<B>, S>,
+    ) -> Completion<op::ReceiveFrom<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive a datagram, or as much of it as fits, and to learn whom it is from.
+    pub fn begin_receive_message_from<B, S, F>(
+        &self,
+        buffer: B,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveMessageFrom<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveMessageFrom::new(buffer), callback, state)
+    }
+
+    /// Ends the receive of a datagram or a part of it.
+    pub fn end_receive_message_from<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveMessageFrom<B>, S>,
+    ) -> Completion<op::ReceiveMessageFrom<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    /// Connects to `address`, and blocks until that is done.
+    ///
+    /// The synchronous calls are operations too: they take their turn among those that were begun, and a
+    /// handle [`with_timeout`](Self::with_timeout) limits them. In a callback they hold a worker, but
+    /// I/O goes on.
+    ///
+    /// ```
+    /// use aio_core::Runtime;
+    ///
+    /// let runtime = Runtime::builder().workers(1).build()?;
+    /// let listener = runtime.associate(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+    /// let client = runtime.tcp_v4()?;
+    /// client.connect(listener.local_addr()?)?;
+    /// let server = listener.accept()?;
+    /// client.send(b"hello")?;
+    /// let mut bytes = [0; 16];
+    /// let n = server.receive(&mut bytes)?;
+    /// assert_eq!(&bytes[..n], b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`end_connect`](Self::end_connect)'s result.
+    pub fn connect(&self, address: impl Into<SockAddr>) -> io::Result<()> {
+        self.connect_async(address).wait().result
+    }
+
+    /// Accepts a connection, and blocks until there is one: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_accept`](Self::end_accept)'s result.
+    pub fn accept(&self) -> io::Result<Self> {
+        self.accept_async().wait().result
+    }
+
+    /// Ends the connection in both directions, after the sends before it: see
+    /// [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_disconnect`](Self::end_disconnect)'s result.
+    pub fn disconnect(&self) -> io::Result<()> {
+        self.disconnect_async().wait().result
+    }
+
+    /// Sends all bytes, and blocks until that is done: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_send`](Self::end_send)'s result. How many bytes were sent before the error is known to
+    /// the other faces only.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        // SAFETY: `finish` returns when the operation is over, and not otherwise; a send does not write.
+        finish(self.send_async(unsafe { Lent::to_read(bytes) }))
+    }
+
+    /// Sends a datagram to `address`: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_send_to`](Self::end_send_to)'s result.
+    pub fn send_to(&self, bytes: &[u8], address: impl Into<SockAddr>) -> io::Result<usize> {
+        // SAFETY: as in `send`.
+        finish(self.send_to_async(unsafe { Lent::to_read(bytes) }, address))
+    }
+
+    /// Receives what there is, and blocks until there is something: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_receive`](Self::end_receive)'s result.
+    pub fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: `finish` returns when the operation is over, and not otherwise.
+        finish(self.receive_async(unsafe { Lent::to_write(bytes) }))
+    }
+
+    /// Receives a datagram, and blocks until there is one: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_receive_from`](Self::end_receive_from)'s result.
+    pub fn receive_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SockAddr)> {
+        // SAFETY: as in `receive`.
+        finish(self.receive_from_async(unsafe { Lent::to_write(bytes) }))
+    }
+
+    /// Starts to connect to `address`: [`begin_connect`](Self::begin_connect) without a callback.
+    pub fn connect_async(&self, address: impl Into<SockAddr>) -> Operation<op::Connect> {
+        self.start(op::Connect::new(address.into()))
+    }
+
+    /// Starts to accept a connection: [`begin_accept`](Self::begin_accept) without a callback.
+    pub fn accept_async(&self) -> Operation<op::Accept> {
+        self.start(op::Accept::new())
+    }
+
+    /// Starts to send the whole buffer: [`begin_send`](Self::begin_send) without a callback.
+    pub fn send_async<B: IoBuf>(&self, buffer: B) -> Operation<op::Send<B>> {
+        self.start(op::Send::new(buffer))
+    }
+
+    /// Starts to receive into the front of the buffer: [`begin_receive`](Self::begin_receive) without
+    /// a callback.
+    pub fn receive_async<B: IoBufMut>(&self, buffer: B) -> Operation<op::Receive<B>> {
+        self.start(op::Receive::new(buffer))
+    }
+
+    /// Starts to end the connection: [`begin_disconnect`](Self::begin_disconnect) without a callback.
+    pub fn disconnect_async(&self) -> Operation<op::Disconnect> {
+        self.start(op::Disconnect::new())
+    }
+
+    /// Starts to send several buffers: [`begin_send_list`](Self::begin_send_list) without a callback.
+    pub fn send_list_async<B: IoBuf>(&self, buffers: Vec<B>) -> Operation<op::SendList<B>> {
+        self.start(op::SendList::new(buffers))
+    }
+
+    /// Starts to send a datagram: [`begin_send_to`](Self::begin_send_to) without a callback.
+    pub fn send_to_async<B: IoBuf>(
+        &self,
+        buffer: B,
+        address: impl Into<SockAddr>,
+    ) -> Operation<op::SendTo<B>> {
+        self.start(op::SendTo::new(buffer, address.into()))
+    }
+
+    /// Starts to receive into several buffers: [`begin_receive_list`](Self::begin_receive_list)
+    /// without a callback.
+    pub fn receive_list_async<B: IoBufMut>(
+        &self,
+        buffers: Vec<B>,
+    ) -> Operation<op::ReceiveList<B>> {
+        self.start(op::ReceiveList::new(buffers))
+    }
+
+    /// Starts to receive a datagram: [`begin_receive_from`](Self::begin_receive_from) without a
+    /// callback.
+    pub fn receive_from_async<B: IoBufMut>(&self, buffer: B) -> Operation<op::ReceiveFrom<B>> {
+        self.start(op::ReceiveFrom::new(buffer))
+    }
+
+    /// Starts to receive a datagram or a part of it:
+    /// [`begin_receive_message_from`](Self::begin_receive_message_from) without a callback.
+    pub fn receive_message_from_async<B: IoBufMut>(
+        &self,
+        buffer: B,
+    ) -> Operation<op::ReceiveMessageFrom<B>> {
+        self.start(op::ReceiveMessageFrom::new(buffer))
+    }
+
+    fn start<K: Perform>(&self, work: K) -> Operation<K> {
+        let (operation, pending) = in_flight::start(&self.inner, self.limit.deadline(), work);
+        self.inner.runtime.watch_deadline(pending.handle());
+        self.inner.runtime.driver.start(&self.inner, operation);
+        Operation::new(pending)
+    }
+
     fn begin<K, S, F>(&self, work: K, callback: F, state: S) -> OperationHandle
     where
         K: Perform,
         S: Send + 'static,
         F: FnOnce(AsyncResult<K, S>) + Send + 'static,
     {
-        let (operation, handle) = in_flight::begin(&self.inner, work, callback, state);
+        let deadline = self.limit.deadline();
+        let (operation, handle) = in_flight::begin(&self.inner, deadline, work, callback, state);
+        self.inner.runtime.watch_deadline(&handle);
         self.inner.runtime.driver.start(&self.inner, operation);
-        handle
+        OperationHandle::new(handle)
     }
+}
+
+/// Waits for an operation that works on borrowed bytes.
+fn finish<K: Perform<Buffer = Lent>>(operation: Operation<K>) -> io::Result<K::Output> {
+    /// The operation may not outlive the borrow, so nothing may unwind before it is over.
+    struct NotBefore;
+    impl Drop for NotBefore {
+        fn drop(&mut self) {
+            process::abort();
+        }
+    }
+    let not_before = NotBefore;
+    let completion = operation.wait();
+    mem::forget(not_before);
+    completion.result
 }
 
 fn internet_address(address: SockAddr) -> io::Result<SocketAddr> {
@@ -325,6 +718,11 @@ impl SocketInner {
 
     pub(crate) fn is_stream(&self) -> bool {
         self.is_stream
+    }
+
+    /// Gives the chance back after an attempt that left the socket as it was.
+    pub(crate) fn may_connect_again(&self) {
+        self.has_connected.store(false, Ordering::Relaxed);
     }
 
     /// Takes the socket's one chance to connect. A datagram socket may change its peer at will.

@@ -34,6 +34,11 @@
 //!    the last that became so waits alone; if some are stalled, whoever marked them does, or
 //!    another after it. What must not be left unattended is attended by who waits alone.
 //!
+//! A piece of work may have to wait for another one ([`wait_inside`]). Its worker then counts as
+//! stalled, so that others run what it leaves behind, and waits in the host's wait as an idle one
+//! does, where it does what needs no callback to be run. So with a single worker, too, what it waits
+//! for can come about.
+//!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
 use aio_sync::ManualResetEvent;
@@ -46,10 +51,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Two of these are how long a blocked callback can delay what is queued behind it.
 const TICK: Duration = Duration::from_micros(500);
+
+/// How often a worker that waits inside its work looks whether it has to attend to something.
+const INSIDE_TICK: Duration = Duration::from_millis(1);
 
 /// For how many ticks without any work a watcher stays: waking it again costs more than this does.
 const QUIET_TICKS: u32 = 20;
@@ -58,10 +66,11 @@ const QUIET_TICKS: u32 = 20;
 const BACKLOG: usize = 64;
 
 /// After so many pieces of work a worker looks for new work elsewhere even if it has some left:
-/// at what its waits have found before what it has posted itself, at the shared queue, and at what a
-/// wait would find.
+/// at what its waits have found before what it has posted itself, at the shared queue, and, when it
+/// has not waited for so long, at what a wait would find.
 const FOUND_INTERVAL: u64 = 16;
 const SHARED_INTERVAL: u64 = 64;
+const WAIT_INTERVAL: u64 = 256;
 
 /// What a pool works for.
 pub(crate) trait Host: Send + Sync + 'static {
@@ -71,6 +80,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// Runs a piece of work. Does not panic.
     fn run(&self, work: Self::Work);
+
+    /// Runs a piece of work that runs nothing of a user's; returns any other.
+    fn run_inside(&self, work: Self::Work) -> Option<Self::Work>;
 
     /// Waits for work or a wake-up; adds the work to `found`.
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Self::Work>);
@@ -224,6 +236,15 @@ impl<W: Send + 'static> WorkerPool<W> {
             return self.shared.pop().map_or(Ok(()), Err);
         }
         Ok(())
+    }
+
+    /// Queues `work` for any worker but the one that is stuck in what it runs.
+    fn post_to_others(&self, host: &impl Host<Work = W>, work: W) {
+        self.shared.push(work);
+        fence(Ordering::SeqCst);
+        if self.idle.load(Ordering::Relaxed) > 0 {
+            self.wake_one(host);
+        }
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -512,9 +533,11 @@ fn work<H: Host>(host: &H, me: usize) {
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let mut begun = 0;
+    let mut begun_at_wait = 0;
     loop {
         // What is waited for gets its turn even if what is queued never ends.
-        if begun % SHARED_INTERVAL == SHARED_INTERVAL - 1 {
+        if begun - begun_at_wait >= WAIT_INTERVAL {
+            begun_at_wait = begun;
             host.wait(me, Wait::LOOK, &mut found);
             keep(pool, me, &mut found);
         }
@@ -532,6 +555,7 @@ fn work<H: Host>(host: &H, me: usize) {
             continue;
         }
         idle(host, me, &mut watch, &mut found);
+        begun_at_wait = begun;
     }
     CURRENT.set(None);
 }
@@ -555,7 +579,9 @@ fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work
         watched = stance.watching;
         let timeout = watched.then_some(TICK);
         host.wait(me, Wait { timeout, alone: stance.alone }, found);
-        if !found.is_empty() || pool.workers[me].running.load(Ordering::Relaxed) {
+        let mine = &pool.workers[me];
+        // What the wait has brought: work, work that it has posted itself, or a claim.
+        if !found.is_empty() || !mine.posted.is_empty() || mine.running.load(Ordering::Relaxed) {
             break;
         }
         if watched {
@@ -579,6 +605,39 @@ fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work
     if claimed {
         pool.waking.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+    }
+}
+
+/// Waits, on the worker `me` and inside a piece of its work, until `is_over` or the deadline.
+///
+/// Whatever makes `is_over` true has to wake `me`.
+pub(crate) fn wait_inside<H: Host>(
+    host: &H,
+    me: usize,
+    deadline: Option<Instant>,
+    is_over: impl Fn() -> bool,
+) {
+    let pool = host.pool();
+    let mine = &pool.workers[me];
+    mine.stalled.store(true, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    let mut found = Vec::new();
+    while !is_over() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        // What lies here waits for this work to return, unless somebody else can take it.
+        while let Some(work) = mine.found.pop().or_else(|| mine.posted.pop()) {
+            found.push(work);
+        }
+        if found.is_empty() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            // Others may become stuck and leave unattended what this worker then has to attend.
+            let timeout = Some(left.map_or(INSIDE_TICK, |left| left.min(INSIDE_TICK)));
+            host.wait(me, Wait { timeout, alone: true }, &mut found);
+        }
+        for work in found.drain(..) {
+            if let Some(work) = host.run_inside(work) {
+                pool.post_to_others(host, work);
+            }
+        }
     }
 }
 

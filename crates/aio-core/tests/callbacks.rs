@@ -4,9 +4,10 @@ mod support;
 
 use aio_core::{AsyncResult, Completion, Engine, Runtime, Socket, op};
 use std::cell::Cell;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 use support::{LIMIT, connected, receive, send, with_every_runtime, within};
 
 #[test]
@@ -43,7 +44,7 @@ fn in_the_callback_the_operation_is_completed() {
         let handle = socket.begin_send(
             [1],
             move |ar| {
-                let set = ar.async_wait_handle().is_set() && ar.operation().is_completed();
+                let set = ar.async_wait_handle().try_wait() && ar.operation().is_completed();
                 report.send((ar.is_completed() && set, ar.completed_synchronously())).unwrap();
             },
             (),
@@ -143,5 +144,72 @@ fn close_inside_a_callback_of_the_same_socket() {
             socket.clone(),
         );
         assert!(aio_core::is_aborted(&received.recv().unwrap().result.unwrap_err()));
+    });
+}
+
+/// RC-13, UX-12: with one worker, a callback waits for operations that need one.
+#[test]
+fn a_callback_can_wait_for_operations_of_its_own_runtime() {
+    with_every_runtime(|runtime: &Runtime| {
+        for _ in 0..20 {
+            let (socket, mut peer) = connected(runtime);
+            let (other, mut other_peer) = connected(runtime);
+            let (report_other, other_received) = mpsc::channel();
+            receive(&other, 1, &report_other);
+            let (report, waited) = mpsc::channel();
+            socket.begin_send(
+                [1],
+                move |ar: AsyncResult<op::Send<[u8; 1]>, Socket>| {
+                    let socket = ar.async_state();
+                    // One that completes at once, one that has to wait, one that is too late, and one
+                    // that takes the peer many reads.
+                    socket.send_async([2]).wait().result.unwrap();
+                    let received = socket.receive_async([0; 1]).wait().buffer;
+                    let mut late = socket.receive_async([0; 1]);
+                    assert!(late.wait_timeout(Duration::from_millis(1)).is_none());
+                    drop(late);
+                    let hasty = socket.with_timeout(Duration::from_millis(1));
+                    assert!(hasty.receive_async([0; 1]).wait().result.is_err());
+                    let sent = socket.send_async(vec![4; 4 << 20]).wait();
+                    report.send((received, sent.result.unwrap())).unwrap();
+                },
+                socket.clone(),
+            );
+            let mut bytes = [0; 2];
+            peer.read_exact(&mut bytes).unwrap();
+            // Somebody else's completion meanwhile: delivered, if not now then later.
+            other_peer.write_all(&[7]).unwrap();
+            peer.write_all(&[3]).unwrap();
+            let mut rest = vec![0; 4 << 20];
+            peer.read_exact(&mut rest).unwrap();
+            assert_eq!((bytes, waited.recv().unwrap()), ([1, 2], ([3], 4 << 20)));
+            assert_eq!(other_received.recv().unwrap().buffer, [7]);
+        }
+    });
+}
+
+/// Every worker waits inside a callback, for what the others' callbacks do not do.
+#[test]
+fn callbacks_on_all_workers_can_wait_at_once() {
+    with_every_runtime(|runtime: &Runtime| {
+        let mut pairs: Vec<_> = (0..8).map(|_| connected(runtime)).collect();
+        let (report, waited) = mpsc::channel();
+        for (socket, _) in &pairs {
+            let report = report.clone();
+            socket.begin_send(
+                [1],
+                move |ar: AsyncResult<op::Send<[u8; 1]>, Socket>| {
+                    let received = ar.async_state().receive_async([0; 1]).wait();
+                    report.send(received.buffer[0]).unwrap();
+                },
+                socket.clone(),
+            );
+        }
+        for (index, (_, peer)) in (0..8).zip(&mut pairs) {
+            peer.write_all(&[index]).unwrap();
+        }
+        let mut bytes: Vec<u8> = (0..8).map(|_| waited.recv().unwrap()).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, [0, 1, 2, 3, 4, 5, 6, 7]);
     });
 }

@@ -4,6 +4,7 @@ mod support;
 
 use aio_core::{AsyncResult, Completion, Runtime, Socket, op};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use support::{Received, accept, connected, listener, receive, send, with_every_runtime};
 
@@ -167,7 +168,7 @@ fn datagrams_keep_their_boundaries() {
         use socket2::{Domain, Type};
         let [here, there] = [(); 2].map(|()| {
             let socket = runtime.socket(Domain::IPV4, Type::DGRAM, None).unwrap();
-            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
             socket
         });
         for (socket, peer) in [(&here, &there), (&there, &here)] {

@@ -4,6 +4,7 @@ mod support;
 
 use aio_core::{AsyncResult, Engine, Runtime, Socket, is_aborted, op};
 use std::fs;
+use std::io::Read;
 use std::sync::mpsc;
 use std::thread;
 use support::{LIMIT, accept, connected, listener, receive, send, within};
@@ -39,6 +40,26 @@ fn drop_completes_what_is_pending_as_aborted() {
         assert!(is_aborted(&accepted.recv().unwrap().result.unwrap_err()));
         let sent = sent.recv().unwrap();
         assert!(is_aborted(&sent.result.unwrap_err()) && sent.buffer.len() == 64 << 20);
+    });
+}
+
+/// CL-8: a socket that outlives its runtime is closed with its last handle, whatever was pending.
+#[test]
+fn drop_lets_go_of_every_socket() {
+    with_every_engine(|runtime| {
+        let pairs: Vec<_> = (0..20).map(|_| connected(&runtime)).collect();
+        let (report, received) = mpsc::channel();
+        for (socket, _) in &pairs {
+            receive(socket, 1, &report);
+        }
+        drop(runtime);
+        for _ in &pairs {
+            assert!(is_aborted(&received.recv().unwrap().result.unwrap_err()));
+        }
+        for (socket, mut peer) in pairs {
+            drop(socket);
+            assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+        }
     });
 }
 

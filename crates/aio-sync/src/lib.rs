@@ -1,87 +1,124 @@
 //! Win32/.NET event objects: [`ManualResetEvent`] and [`AutoResetEvent`].
+//!
+//! An event is signaled or nonsignaled. Threads and tasks wait until it is signaled; others set and reset
+//! it. A manual-reset event stays signaled until it is reset, an auto-reset event lets one wait through.
+//! Several can be waited for at once, for [any](wait_any) or for [all](wait_all) of them.
+//!
+//! ```
+//! use std::thread;
+//! use aio_sync::{AutoResetEvent, ManualResetEvent, wait_any};
+//!
+//! static WORK: AutoResetEvent = AutoResetEvent::new(false);
+//! static QUIT: ManualResetEvent = ManualResetEvent::new(false);
+//!
+//! let worker = thread::spawn(|| {
+//!     let mut done = 0;
+//!     while wait_any(&[&WORK, &QUIT]) == 0 {
+//!         done += 1;
+//!     }
+//!     done
+//! });
+//! WORK.set();
+//! while WORK.is_set() {
+//!     thread::yield_now();
+//! }
+//! QUIT.set();
+//! assert_eq!(worker.join().unwrap(), 1);
+//! ```
+//!
+//! # What is promised
+//!
+//! * An event is one pointer wide, is made in a constant, owns nothing, and shares nothing with others.
+//!   Without waiters each operation is one atomic instruction. Only sleeping and waking is a system call.
+//! * Who waits when an event is set is released by that set. Two sets of an auto-reset event release two
+//!   waiters, and a set followed by a reset releases everybody who was there.
+//! * Waiters are served first come, first served; who waits for all of several events comes in where it
+//!   finds the last of them missing.
+//! * No signal is lost to a timeout, to a dropped future, or to a wait that another event has ended.
+//! * A wait for all takes all signals in one moment, or none.
+//! * What happened before a `set` is visible after the waits that it satisfies.
+//! * No code of a user, such as a waker, runs under a lock.
+//!
+//! Setting an event with waiters takes a lock of a few instructions inside the event; so `set` must not
+//! be called from a signal handler.
+//!
+//! # What is where
+//!
+//! | file | what it is | unsafe |
+//! |------|------------|--------|
+//! | `manual_reset_event`, `auto_reset_event` | the two events | |
+//! | `wait_handle` | the trait that other crates implement | extends a borrow |
+//! | `wait_options` | spinning and deadlines of one wait | |
+//! | `wait_one`, `wait_any` | threads that wait for one event, and for any of several | queue their own frames |
+//! | `wait_all` | waiting for several events at once: protocol and proof | uses the waiter's list |
+//! | `wait_future`, `registration` | tasks and runtimes that wait | pinning |
+//! | `pinned_wait` | what these two have inside | pinning, queues itself |
+//! | `raw_event` | the word, the lock, the delivery of signals: states, invariants, orderings | follows the queue |
+//! | `wait_block` | one wait, and who decided it | the waker's cell |
+//! | `wait_list` | the queue | the links |
+//! | `parker` | sleeping and waking | the system call |
+//! | `sync` | std's atomics, or a model checker's | |
 
-use std::sync::{Condvar, Mutex};
-use std::time::{Duration, Instant};
+#![deny(unsafe_code)]
 
-macro_rules! event {
-    ($(#[$doc:meta])* $name:ident, $auto:expr) => {
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub struct $name {
-            state: Mutex<bool>,
-            condvar: Condvar,
-        }
+mod auto_reset_event;
+mod deadline;
+mod hooks;
+mod manual_reset_event;
+mod parker;
+#[expect(unsafe_code, reason = "its node and block are queued while it is pinned")]
+mod pinned_wait;
+#[cfg(all(test, not(any(loom, shuttle))))]
+#[expect(unsafe_code, reason = "frees events and moves futures to threads as only unsafe code can")]
+mod race_tests;
+#[expect(unsafe_code, reason = "the queue leads through the memory of the waiters")]
+mod raw_event;
+#[expect(unsafe_code, reason = "pins its wait, and borrows from the handle that it owns")]
+mod registration;
+mod sync;
+#[expect(unsafe_code, reason = "setters use the list of events that the waiter keeps")]
+mod wait_all;
+#[expect(unsafe_code, reason = "queues nodes of its own frame")]
+mod wait_any;
+#[expect(unsafe_code, reason = "the waker belongs to the owner, then to the claimer")]
+mod wait_block;
+#[expect(unsafe_code, reason = "pins its wait")]
+mod wait_future;
+mod wait_handle;
+#[expect(unsafe_code, reason = "the links of the queue")]
+mod wait_list;
+#[expect(unsafe_code, reason = "queues a node of its own frame")]
+mod wait_one;
+mod wait_options;
 
-        impl $name {
-            /// Makes an event, signaled if `initial` is true.
-            #[must_use]
-            pub const fn new(initial: bool) -> Self {
-                Self { state: Mutex::new(initial), condvar: Condvar::new() }
-            }
+pub use auto_reset_event::AutoResetEvent;
+pub use manual_reset_event::ManualResetEvent;
+#[cfg(any(loom, shuttle))]
+pub use parker::Expiry;
+pub use registration::Registration;
+pub use wait_all::{wait_all, wait_all_timeout, wait_all_until, wait_all_with};
+pub use wait_any::{wait_any, wait_any_timeout, wait_any_until, wait_any_with};
+pub use wait_future::WaitFuture;
+pub use wait_handle::{EventRef, WaitHandle};
+pub use wait_options::WaitOptions;
 
-            /// Signals the event.
-            pub fn set(&self) {
-                *self.state.lock().unwrap_or_else(|e| e.into_inner()) = true;
-                if $auto { self.condvar.notify_one() } else { self.condvar.notify_all() }
-            }
+#[cfg(not(any(loom, shuttle)))]
+const _: () = {
+    assert!(size_of::<ManualResetEvent>() == size_of::<usize>());
+    assert!(size_of::<AutoResetEvent>() == size_of::<usize>());
+    assert!(cfg!(not(target_pointer_width = "64")) || size_of::<WaitFuture<'_>>() <= 96);
+};
 
-            /// Makes the event nonsignaled.
-            pub fn reset(&self) {
-                *self.state.lock().unwrap_or_else(|e| e.into_inner()) = false;
-            }
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<ManualResetEvent>();
+    is_send_and_sync::<AutoResetEvent>();
+    is_send_and_sync::<EventRef<'_>>();
+    is_send_and_sync::<WaitFuture<'_>>();
+    is_send_and_sync::<Registration<&ManualResetEvent>>();
+    is_send_and_sync::<WaitOptions>();
+};
 
-            /// Returns true if the event is signaled; takes the signal of an auto-reset event.
-            pub fn try_wait(&self) -> bool {
-                self.wait_until(Some(Instant::now()))
-            }
-
-            /// Blocks until the event is signaled.
-            pub fn wait_one(&self) {
-                self.wait_until(None);
-            }
-
-            /// Blocks until the event is signaled or the time is over; false if it is over.
-            pub fn wait_timeout(&self, timeout: Duration) -> bool {
-                self.wait_until(Instant::now().checked_add(timeout))
-            }
-
-            fn wait_until(&self, deadline: Option<Instant>) -> bool {
-                let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-                while !*state {
-                    state = match deadline {
-                        None => self.condvar.wait(state).unwrap_or_else(|e| e.into_inner()),
-                        Some(deadline) => {
-                            let left = deadline.saturating_duration_since(Instant::now());
-                            if left.is_zero() {
-                                return false;
-                            }
-                            self.condvar.wait_timeout(state, left).unwrap_or_else(|e| e.into_inner()).0
-                        }
-                    };
-                }
-                if $auto {
-                    *state = false;
-                }
-                true
-            }
-        }
-    };
-}
-
-event!(
-    /// Stays signaled until it is reset; releases every waiter.
-    ManualResetEvent,
-    false
-);
-event!(
-    /// Lets one waiter through per signal.
-    AutoResetEvent,
-    true
-);
-
-impl ManualResetEvent {
-    /// True if the event is signaled.
-    pub fn is_set(&self) -> bool {
-        *self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -32,7 +32,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use wake::Wake;
 
@@ -64,15 +64,18 @@ struct Waits {
 
 #[derive(Debug)]
 struct Wait {
-    socket: Arc<SocketInner>,
+    /// Weak, since the operation that waits keeps the socket open, and a wait that is over must
+    /// not: nobody may come to drop it, least of all once the workers have ended.
+    socket: Weak<SocketInner>,
     direction: Direction,
     ticket: Ticket,
 }
 
 impl Wait {
-    /// False once the operation was canceled, or its socket closed.
-    fn is_wanted(&self) -> bool {
-        self.socket.queue(self.direction).is_waiting(self.ticket)
+    /// The socket; `None` once the operation was canceled, or its socket closed.
+    fn wanted(&self) -> Option<Arc<SocketInner>> {
+        let socket = self.socket.upgrade()?;
+        socket.queue(self.direction).is_waiting(self.ticket).then_some(socket)
     }
 
     fn events(&self) -> PollFlags {
@@ -82,15 +85,15 @@ impl Wait {
         }
     }
 
-    fn into_work(self) -> Work {
+    fn into_work(self, socket: Arc<SocketInner>) -> Work {
         Work::Ready {
+            socket,
             report: Report {
                 receive: self.direction == Direction::Receive,
                 send: self.direction == Direction::Send,
                 // The next wait reports it again.
                 hung_up: false,
             },
-            socket: self.socket,
         }
     }
 }
@@ -167,7 +170,11 @@ impl Waiter {
         timeout: Option<Duration>,
         found: &mut Vec<Work>,
     ) -> Vec<Wait> {
-        let pins: Vec<_> = waits.iter().map(|wait| wait.socket.descriptor.pin()).collect();
+        let (waits, sockets): (Vec<_>, Vec<_>) = waits
+            .into_iter()
+            .filter_map(|wait| wait.wanted().map(|socket| (wait, socket)))
+            .unzip();
+        let pins: Vec<_> = sockets.iter().map(|socket| socket.descriptor.pin()).collect();
         let mut descriptors = vec![PollFd::new(&self.wake, PollFlags::IN)];
         for (wait, pin) in waits.iter().zip(&pins) {
             // One whose socket is closed has been stopped, and is dropped below.
@@ -198,9 +205,9 @@ impl Waiter {
             self.woken.swap(false, Ordering::AcqRel);
         }
         let mut still_waiting = Vec::with_capacity(waits.len());
-        for (wait, ready) in waits.into_iter().zip(ready) {
+        for ((wait, socket), ready) in waits.into_iter().zip(sockets).zip(ready) {
             if ready {
-                found.push(wait.into_work());
+                found.push(wait.into_work(socket));
             } else {
                 still_waiting.push(wait);
             }
@@ -220,7 +227,7 @@ impl Driver for Blocking {
         direction: Direction,
         ticket: Ticket,
     ) -> io::Result<()> {
-        let wait = Wait { socket: socket.clone(), direction, ticket };
+        let wait = Wait { socket: Arc::downgrade(socket), direction, ticket };
         if let Some(me) = Current::worker_of(&socket.runtime.pool) {
             let mut waits = self.workers[me].waits();
             if !waits.abandoned {
@@ -258,7 +265,6 @@ impl Driver for Blocking {
         };
         self.adopt(worker, &mut waits);
         let before = waits.len();
-        waits.retain(Wait::is_wanted);
         let timeout = if woken { Some(Duration::ZERO) } else { wait.timeout };
         let waits = me.poll(waits, timeout, found);
         me.polling.store(false, Ordering::Relaxed);
@@ -293,7 +299,7 @@ impl Driver for Blocking {
     fn sockets(&self) -> Vec<Arc<SocketInner>> {
         let mut sockets = Vec::new();
         for worker in &self.workers {
-            sockets.extend(worker.waits().list.iter().map(|wait| wait.socket.clone()));
+            sockets.extend(worker.waits().list.iter().filter_map(|wait| wait.socket.upgrade()));
         }
         sockets
     }

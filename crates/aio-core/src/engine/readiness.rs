@@ -94,7 +94,7 @@ impl Readiness {
         for event in &leader.events {
             if event.token() == WAKER {
                 // This wait has ended; the wake-up is not to end the next one too.
-                self.woken[worker].try_wait();
+                let _ = self.woken[worker].try_wait();
                 continue;
             }
             let Some(socket) = table.get(event.token()) else { continue };
@@ -204,7 +204,7 @@ impl Driver for Readiness {
         match wait.timeout {
             None => self.woken[worker].wait_one(),
             Some(timeout) => {
-                self.woken[worker].wait_timeout(timeout);
+                let _ = self.woken[worker].wait_timeout(timeout);
             }
         }
     }

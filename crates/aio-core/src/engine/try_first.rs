@@ -7,7 +7,7 @@
 //! queued meanwhile is left to a worker.
 
 use crate::error::Aborted;
-use crate::in_flight::{Handle, Owner};
+use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Attempt, Call, Direction};
 use crate::operation_queue::{Next, OperationQueue, Ticket};
 use crate::runtime::{RuntimeInner, Work};
@@ -164,10 +164,14 @@ fn abort(
     operations: Vec<Owner>,
     reason: Aborted,
 ) {
-    for mut operation in operations {
-        let reason = if operation.is_canceled() { Aborted::Canceled } else { reason };
+    for operation in operations {
+        let reason = match operation.wish() {
+            None => reason,
+            Some(Wish::Cancel) => Aborted::Canceled,
+            Some(Wish::TimeOut) => Aborted::TimedOut,
+        };
         let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
-        if let Some(system) = system.filter(|_| ends_the_socket && operation.resets_when_closed()) {
+        if let Some(system) = system.filter(|_| ends_the_socket && operation.is_send()) {
             // A peer must not take half a message for a whole one, so the connection is reset when
             // it is closed. The worst that a failure leaves is an ordinary close.
             let _ = system.set_linger(Some(Duration::ZERO));

@@ -45,7 +45,7 @@ pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
 /// A listening socket on a port of the system's choice.
 pub(crate) fn listener(runtime: &Runtime) -> (Socket, SocketAddr) {
     let listener = runtime.tcp_v4().unwrap();
-    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    listener.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     listener.listen(128).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)

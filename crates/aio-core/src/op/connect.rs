@@ -1,0 +1,129 @@
+//! Connect and disconnect.
+
+use super::{Attempt, Call, Direction, Kind, Perform, display_address, sealed};
+use crate::error::attempted;
+use socket2::{Domain, SockAddr};
+use std::io;
+use std::mem;
+use std::net::Shutdown;
+
+/// Connects a socket to an address: [`Socket::begin_connect`](crate::Socket::begin_connect).
+#[derive(Debug)]
+pub struct Connect {
+    address: SockAddr,
+    /// True exactly when the system has been asked to connect.
+    asked: bool,
+}
+
+impl Connect {
+    pub(crate) fn new(address: SockAddr) -> Self {
+        Self { address, asked: false }
+    }
+
+    fn ask(&mut self, call: Call<'_>) -> Option<io::Result<()>> {
+        if !call.socket.may_connect() {
+            return Some(Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this socket is connected, is being connected or has failed to connect; \
+                 connect a new one",
+            )));
+        }
+        self.asked = true;
+        match call.system.connect(&self.address) {
+            // A local connect is over at once, or cannot be: the listener's backlog is full, and
+            // nothing will report when it is not.
+            Err(error)
+                if self.address.domain() == Domain::UNIX
+                    && error.kind() == io::ErrorKind::WouldBlock =>
+            {
+                call.socket.may_connect_again();
+                Some(Err(io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "the listener's backlog is full; connect again later",
+                )))
+            }
+            Err(error) if is_in_progress(&error) => None,
+            result => Some(result),
+        }
+    }
+
+    /// The system reported the socket writable, or somebody else's report was mistaken for it: only
+    /// a socket that has a peer and no error is connected.
+    fn outcome(call: Call<'_>) -> Option<io::Result<()>> {
+        match call.system.take_error() {
+            Ok(Some(error)) | Err(error) => Some(Err(error)),
+            Ok(None) => match call.system.peer_addr() {
+                Ok(_) => Some(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+                Err(error) => Some(Err(error)),
+            },
+        }
+    }
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    // POSIX: an interrupted connect goes on in the background.
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) || {
+        #[cfg(unix)]
+        {
+            error.raw_os_error() == Some(libc::EINPROGRESS)
+        }
+        #[cfg(not(unix))]
+        {
+            false
+        }
+    }
+}
+
+impl sealed::Sealed for Connect {}
+
+impl Kind for Connect {
+    const NAME: &'static str = "connect";
+    type Output = ();
+    type Buffer = ();
+}
+
+impl Perform for Connect {
+    const DIRECTION: Direction = Direction::Send;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
+        let asked = mem::replace(&mut self.asked, true);
+        let Some(result) = (if asked { Self::outcome(call) } else { self.ask(call) }) else {
+            return Attempt::WouldBlock;
+        };
+        Attempt::done(result.map_err(|error| {
+            attempted(format!("connect to {}", display_address(&self.address)), error)
+        }))
+    }
+
+    fn into_buffer(self) {}
+}
+
+/// Ends the connection in both directions: [`Socket::begin_disconnect`](crate::Socket::begin_disconnect).
+#[derive(Debug)]
+pub struct Disconnect(());
+
+impl Disconnect {
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
+
+impl sealed::Sealed for Disconnect {}
+
+impl Kind for Disconnect {
+    const NAME: &'static str = "disconnect";
+    type Output = ();
+    type Buffer = ();
+}
+
+impl Perform for Disconnect {
+    const DIRECTION: Direction = Direction::Send;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
+        let result = call.system.shutdown(Shutdown::Both);
+        Attempt::done(result.map_err(|error| attempted("disconnect", error)))
+    }
+
+    fn into_buffer(self) {}
+}

@@ -1,0 +1,128 @@
+//! The kinds of operation: what each needs, what it does, and what it yields.
+//!
+//! A kind is a type parameter of [`AsyncResult`](crate::AsyncResult) and
+//! [`Completion`](crate::Completion), so that the result of a receive cannot be given to
+//! `end_send`. Its value is the work itself: the buffer and how far the work has come.
+//!
+//! An attempt makes the socket2 call without blocking. It is made by the thread that begins the
+//! operation or by a worker, always one at a time for a socket and direction
+//! (`operation_queue.rs`), so the work needs no lock.
+
+mod accept;
+mod connect;
+mod receive;
+mod send;
+
+pub use accept::Accept;
+pub use connect::{Connect, Disconnect};
+pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom};
+pub use send::{Send, SendList, SendTo};
+
+use crate::socket::SocketInner;
+use socket2::SockAddr;
+use std::fmt;
+use std::io;
+use std::marker;
+
+/// A kind of operation.
+///
+/// Implemented by the types of this module and by nothing else.
+pub trait Kind: sealed::Sealed + marker::Send + 'static {
+    /// The operation's name, as in `begin_NAME`.
+    const NAME: &'static str;
+    /// What a successful operation yields.
+    type Output: marker::Send + 'static;
+    /// What the operation borrows from its caller and gives back in every outcome.
+    type Buffer: marker::Send + 'static;
+}
+
+/// The two directions in which operations of a socket are ordered and otherwise independent (I5).
+///
+/// Accept waits for the same readiness as receive and connect for the same as send, so they share
+/// their queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Receive,
+    Send,
+}
+
+/// What one attempt came to.
+#[derive(Debug)]
+pub(crate) enum Attempt<T> {
+    /// The operation is over. `drained` is true if the call found all there was, so that another
+    /// one would block unless readiness is reported meanwhile.
+    Done { result: io::Result<T>, drained: bool },
+    /// The call would have to wait.
+    WouldBlock,
+    /// More could be done at once, but others are to be served first.
+    Yielded,
+}
+
+impl<T> Attempt<T> {
+    fn done(result: io::Result<T>) -> Self {
+        Self::Done { result, drained: false }
+    }
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "so that nobody else can implement `Kind`")]
+    pub trait Sealed {}
+}
+
+/// What the crate does with a [`Kind`].
+pub(crate) trait Perform: Kind {
+    const DIRECTION: Direction;
+
+    /// True for what sends bytes: the peer has to learn if it did not finish.
+    const IS_SEND: bool = false;
+
+    /// Makes the call, without blocking.
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<Self::Output>;
+
+    fn bytes_transferred(&self) -> usize {
+        0
+    }
+
+    /// True exactly when the operation, if it ends now without success, leaves a gap in the stream.
+    fn is_partly_done(&self) -> bool {
+        false
+    }
+
+    fn into_buffer(self) -> Self::Buffer;
+}
+
+/// What an attempt may use: the socket, and its pinned descriptor.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) socket: &'a SocketInner,
+    pub(crate) system: &'a socket2::Socket,
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.system.fmt(f)
+    }
+}
+
+/// Makes `call` until it is not interrupted by a signal; `None` if it would block.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> Option<io::Result<T>> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            result => return Some(result),
+        }
+    }
+}
+
+/// An address in words.
+pub(crate) fn display_address(address: &SockAddr) -> String {
+    match (address.as_socket(), address.as_pathname()) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(path)) => path.display().to_string(),
+        (None, None) => "an unnamed address".to_owned(),
+    }
+}
+
+/// The most buffers that one call on a stream is given; the system allows 1024.
+const BUFFERS_PER_CALL: usize = 64;

@@ -1,0 +1,296 @@
+//! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
+
+use super::{Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, retry, sealed};
+use crate::buffer::{self, IoBufMut};
+use crate::error::attempted;
+use socket2::{MaybeUninitSlice, SockAddr};
+use std::io::{self, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+
+/// Has the system tell how long a datagram was that did not fit.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const FLAGS: i32 = libc::MSG_TRUNC;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const FLAGS: i32 = 0;
+
+/// A datagram that was received: its part that fitted is in the buffer.
+struct Datagram {
+    /// How many bytes are in the buffer.
+    length: usize,
+    /// How many bytes it had, as far as the system tells.
+    at_least: usize,
+    truncated: bool,
+    from: SockAddr,
+}
+
+impl Datagram {
+    fn receive(system: &socket2::Socket, buffers: &mut [&mut [u8]]) -> io::Result<Self> {
+        let capacity: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let mut slices: Vec<_> = buffers
+            .iter_mut()
+            .map(|bytes| MaybeUninitSlice::new(buffer::as_uninit(bytes)))
+            .collect();
+        let (received, flags, from) = system.recv_from_vectored_with_flags(&mut slices, FLAGS)?;
+        Ok(Self {
+            length: received.min(capacity),
+            at_least: received,
+            truncated: flags.is_truncated(),
+            from,
+        })
+    }
+
+    /// RC-8: what does not fit is lost, which must not go unnoticed.
+    fn whole(self) -> io::Result<Self> {
+        if !self.truncated {
+            return Ok(self);
+        }
+        let message = if self.at_least > self.length {
+            format!("the datagram had {} bytes and the buffer {}", self.at_least, self.length)
+        } else {
+            format!("the datagram had more than the buffer's {} bytes", self.length)
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    }
+}
+
+/// One receive on a stream that would not fill `capacity` has emptied it: a stream gives all it has.
+/// The end of the stream (0) stays readable for ever.
+fn drained(received: usize, capacity: usize) -> bool {
+    received > 0 && received < capacity
+}
+
+/// Waits for readability without taking anything. A receive of no bytes would return at once, so it
+/// looks at one byte and leaves it.
+fn peek(system: &socket2::Socket) -> io::Result<usize> {
+    system.peek(&mut [MaybeUninit::uninit()]).map(|_| 0)
+}
+
+fn failed<T>(error: io::Error) -> Attempt<T> {
+    Attempt::done(Err(attempted("receive", error)))
+}
+
+/// Receives into a buffer: [`Socket::begin_receive`](crate::Socket::begin_receive).
+#[derive(Debug)]
+pub struct Receive<B> {
+    buffer: B,
+    received: usize,
+}
+
+impl<B: IoBufMut> Receive<B> {
+    pub(crate) fn new(buffer: B) -> Self {
+        Self { buffer, received: 0 }
+    }
+}
+
+impl<B: IoBufMut> sealed::Sealed for Receive<B> {}
+
+impl<B: IoBufMut> Kind for Receive<B> {
+    const NAME: &'static str = "receive";
+    type Output = usize;
+    type Buffer = B;
+}
+
+impl<B: IoBufMut> Perform for Receive<B> {
+    const DIRECTION: Direction = Direction::Receive;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        let (mut system, is_stream) = (call.system, call.socket.is_stream());
+        let bytes = self.buffer.as_mut_slice();
+        let capacity = bytes.len();
+        let received = retry(|| match (is_stream, capacity) {
+            (true, 0) => peek(system),
+            (true, _) => system.read(bytes),
+            (false, _) => {
+                Datagram::receive(system, &mut [&mut *bytes])?.whole().map(|whole| whole.length)
+            }
+        });
+        match received {
+            None => Attempt::WouldBlock,
+            Some(Err(error)) => failed(error),
+            Some(Ok(received)) => {
+                self.received = received;
+                let drained = is_stream && drained(received, capacity);
+                Attempt::Done { result: Ok(received), drained }
+            }
+        }
+    }
+
+    fn bytes_transferred(&self) -> usize {
+        self.received
+    }
+
+    fn into_buffer(self) -> B {
+        self.buffer
+    }
+}
+
+/// Receives into several buffers, in order:
+/// [`Socket::begin_receive_list`](crate::Socket::begin_receive_list).
+#[derive(Debug)]
+pub struct ReceiveList<B> {
+    buffers: Vec<B>,
+    received: usize,
+}
+
+impl<B: IoBufMut> ReceiveList<B> {
+    pub(crate) fn new(buffers: Vec<B>) -> Self {
+        Self { buffers, received: 0 }
+    }
+}
+
+impl<B: IoBufMut> sealed::Sealed for ReceiveList<B> {}
+
+impl<B: IoBufMut> Kind for ReceiveList<B> {
+    const NAME: &'static str = "receive_list";
+    type Output = usize;
+    type Buffer = Vec<B>;
+}
+
+impl<B: IoBufMut> Perform for ReceiveList<B> {
+    const DIRECTION: Direction = Direction::Receive;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        let (mut system, is_stream) = (call.system, call.socket.is_stream());
+        let mut slices: Vec<_> = self.buffers.iter_mut().map(B::as_mut_slice).collect();
+        slices.retain(|slice| !slice.is_empty());
+        if is_stream {
+            // A receive may be short, so the rest can stay empty; a datagram must fit.
+            slices.truncate(BUFFERS_PER_CALL);
+        }
+        let capacity: usize = slices.iter().map(|slice| slice.len()).sum();
+        let received = if is_stream && capacity > 0 {
+            let mut slices: Vec<_> = slices.into_iter().map(IoSliceMut::new).collect();
+            retry(|| system.read_vectored(&mut slices))
+        } else if is_stream {
+            retry(|| peek(system))
+        } else {
+            retry(|| Datagram::receive(system, &mut slices)?.whole().map(|whole| whole.length))
+        };
+        match received {
+            None => Attempt::WouldBlock,
+            Some(Err(error)) => failed(error),
+            Some(Ok(received)) => {
+                self.received = received;
+                let drained = is_stream && drained(received, capacity);
+                Attempt::Done { result: Ok(received), drained }
+            }
+        }
+    }
+
+    fn bytes_transferred(&self) -> usize {
+        self.received
+    }
+
+    fn into_buffer(self) -> Vec<B> {
+        self.buffers
+    }
+}
+
+/// Receives a datagram and whom it is from:
+/// [`Socket::begin_receive_from`](crate::Socket::begin_receive_from).
+#[derive(Debug)]
+pub struct ReceiveFrom<B> {
+    buffer: B,
+    received: usize,
+}
+
+impl<B: IoBufMut> ReceiveFrom<B> {
+    pub(crate) fn new(buffer: B) -> Self {
+        Self { buffer, received: 0 }
+    }
+}
+
+impl<B: IoBufMut> sealed::Sealed for ReceiveFrom<B> {}
+
+impl<B: IoBufMut> Kind for ReceiveFrom<B> {
+    const NAME: &'static str = "receive_from";
+    /// How many bytes, and from whom.
+    type Output = (usize, SockAddr);
+    type Buffer = B;
+}
+
+impl<B: IoBufMut> Perform for ReceiveFrom<B> {
+    const DIRECTION: Direction = Direction::Receive;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<(usize, SockAddr)> {
+        let bytes = self.buffer.as_mut_slice();
+        let received = retry(|| Datagram::receive(call.system, &mut [&mut *bytes]));
+        match received {
+            None => Attempt::WouldBlock,
+            Some(Err(error)) => failed(error),
+            Some(Ok(datagram)) => {
+                self.received = datagram.length;
+                match datagram.whole() {
+                    Ok(whole) => Attempt::done(Ok((whole.length, whole.from))),
+                    Err(error) => failed(error),
+                }
+            }
+        }
+    }
+
+    fn bytes_transferred(&self) -> usize {
+        self.received
+    }
+
+    fn into_buffer(self) -> B {
+        self.buffer
+    }
+}
+
+/// What a [`ReceiveMessageFrom`] yields.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Message {
+    /// How many bytes are in the buffer.
+    pub length: usize,
+    /// Whom they are from.
+    pub from: SockAddr,
+    /// True if the datagram had more bytes than the buffer; they are lost.
+    pub truncated: bool,
+}
+
+/// Receives a datagram, or the part of it that fits, and whom it is from:
+/// [`Socket::begin_receive_message_from`](crate::Socket::begin_receive_message_from).
+#[derive(Debug)]
+pub struct ReceiveMessageFrom<B> {
+    buffer: B,
+    received: usize,
+}
+
+impl<B: IoBufMut> ReceiveMessageFrom<B> {
+    pub(crate) fn new(buffer: B) -> Self {
+        Self { buffer, received: 0 }
+    }
+}
+
+impl<B: IoBufMut> sealed::Sealed for ReceiveMessageFrom<B> {}
+
+impl<B: IoBufMut> Kind for ReceiveMessageFrom<B> {
+    const NAME: &'static str = "receive_message_from";
+    type Output = Message;
+    type Buffer = B;
+}
+
+impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
+    const DIRECTION: Direction = Direction::Receive;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<Message> {
+        let bytes = self.buffer.as_mut_slice();
+        match retry(|| Datagram::receive(call.system, &mut [&mut *bytes])) {
+            None => Attempt::WouldBlock,
+            Some(Err(error)) => failed(error),
+            Some(Ok(Datagram { length, truncated, from, .. })) => {
+                self.received = length;
+                Attempt::done(Ok(Message { length, from, truncated }))
+            }
+        }
+    }
+
+    fn bytes_transferred(&self) -> usize {
+        self.received
+    }
+
+    fn into_buffer(self) -> B {
+        self.buffer
+    }
+}

@@ -1,0 +1,210 @@
+//! Send: a buffer, a list of buffers, a datagram to an address.
+
+use super::{
+    Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, display_address, retry, sealed,
+};
+use crate::buffer::IoBuf;
+use crate::error::attempted;
+use socket2::SockAddr;
+use std::io::{self, IoSlice};
+
+/// Calls that one attempt makes before it lets others have their turn (I4): a peer that reads as fast
+/// as we send must not hold a worker, or the thread that began the send, for ever.
+const CALLS_PER_TURN: usize = 16;
+
+/// A send to a peer that has gone is an error, never a signal that ends the process.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const FLAGS: i32 = libc::MSG_NOSIGNAL;
+/// Windows has no such signal; socket2 sets `SO_NOSIGPIPE` on every socket it makes on Apple's
+/// systems.
+#[cfg(any(not(unix), target_vendor = "apple"))]
+const FLAGS: i32 = 0;
+
+/// Calls `send` with how much has been sent, until all of it has been, or it would block, or the turn
+/// is over.
+fn send_all(
+    sent: &mut usize,
+    all: usize,
+    is_stream: bool,
+    mut send: impl FnMut(usize) -> io::Result<usize>,
+) -> Attempt<usize> {
+    if all == 0 && is_stream {
+        return Attempt::done(Ok(0));
+    }
+    for _ in 0..CALLS_PER_TURN {
+        match retry(|| send(*sent)) {
+            None => return Attempt::WouldBlock,
+            Some(Err(error)) => return Attempt::done(Err(attempted("send", error))),
+            Some(Ok(more)) => {
+                *sent += more;
+                // A datagram is sent whole or not at all.
+                if *sent == all || !is_stream {
+                    return Attempt::done(Ok(*sent));
+                }
+            }
+        }
+    }
+    Attempt::Yielded
+}
+
+/// Sends all bytes of a buffer: [`Socket::begin_send`](crate::Socket::begin_send).
+#[derive(Debug)]
+pub struct Send<B> {
+    buffer: B,
+    /// How many bytes from the front of the buffer the transport has taken.
+    sent: usize,
+}
+
+impl<B: IoBuf> Send<B> {
+    pub(crate) fn new(buffer: B) -> Self {
+        Self { buffer, sent: 0 }
+    }
+}
+
+impl<B: IoBuf> sealed::Sealed for Send<B> {}
+
+impl<B: IoBuf> Kind for Send<B> {
+    const NAME: &'static str = "send";
+    type Output = usize;
+    type Buffer = B;
+}
+
+impl<B: IoBuf> Perform for Send<B> {
+    const DIRECTION: Direction = Direction::Send;
+    const IS_SEND: bool = true;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        let bytes = self.buffer.as_slice();
+        send_all(&mut self.sent, bytes.len(), call.socket.is_stream(), |sent| {
+            call.system.send_with_flags(&bytes[sent..], FLAGS)
+        })
+    }
+
+    fn bytes_transferred(&self) -> usize {
+        self.sent
+    }
+
+    fn is_partly_done(&self) -> bool {
+        self.sent > 0 && self.sent < self.buffer.as_slice().len()
+    }
+
+    fn into_buffer(self) -> B {
+        self.buffer
+    }
+}
+
+/// Sends all bytes of several buffers, in order:
+/// [`Socket::begin_send_list`](crate::Socket::begin_send_list).
+#[derive(Debug)]
+pub struct SendList<B> {
+    buffers: Vec<B>,
+    sent: usize,
+}
+
+impl<B: IoBuf> SendList<B> {
+    pub(crate) fn new(buffers: Vec<B>) -> Self {
+        Self { buffers, sent: 0 }
+    }
+
+    fn length(&self) -> usize {
+        self.buffers.iter().map(|buffer| buffer.as_slice().len()).sum()
+    }
+}
+
+/// What is left of `buffers` after `sent` bytes.
+fn rest<B: IoBuf>(buffers: &[B], mut sent: usize) -> impl Iterator<Item = IoSlice<'_>> {
+    buffers.iter().filter_map(move |buffer| {
+        let bytes = buffer.as_slice();
+        let skipped = sent.min(bytes.len());
+        sent -= skipped;
+        (skipped < bytes.len()).then(|| IoSlice::new(&bytes[skipped..]))
+    })
+}
+
+impl<B: IoBuf> sealed::Sealed for SendList<B> {}
+
+impl<B: IoBuf> Kind for SendList<B> {
+    const NAME: &'static str = "send_list";
+    type Output = usize;
+    type Buffer = Vec<B>;
+}
+
+impl<B: IoBuf> Perform for SendList<B> {
+    const DIRECTION: Direction = Direction::Send;
+    const IS_SEND: bool = true;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        let (all, is_stream) = (self.length(), call.socket.is_stream());
+        // A datagram must leave in one call; the system says so if it has too many parts.
+        let most = if is_stream { BUFFERS_PER_CALL } else { usize::MAX };
+        let buffers = &self.buffers;
+        let mut slices = Vec::new();
+        send_all(&mut self.sent, all, is_stream, |sent| {
+            slices.clear();
+            slices.extend(rest(buffers, sent).take(most));
+            call.system.send_vectored_with_flags(&slices, FLAGS)
+        })
+    }
+
+    fn bytes_transferred(&self) -> usize {
+        self.sent
+    }
+
+    fn is_partly_done(&self) -> bool {
+        self.sent > 0 && self.sent < self.length()
+    }
+
+    fn into_buffer(self) -> Vec<B> {
+        self.buffers
+    }
+}
+
+/// Sends a datagram to an address: [`Socket::begin_send_to`](crate::Socket::begin_send_to).
+#[derive(Debug)]
+pub struct SendTo<B> {
+    buffer: B,
+    address: SockAddr,
+    sent: usize,
+}
+
+impl<B: IoBuf> SendTo<B> {
+    pub(crate) fn new(buffer: B, address: SockAddr) -> Self {
+        Self { buffer, address, sent: 0 }
+    }
+}
+
+impl<B: IoBuf> sealed::Sealed for SendTo<B> {}
+
+impl<B: IoBuf> Kind for SendTo<B> {
+    const NAME: &'static str = "send_to";
+    type Output = usize;
+    type Buffer = B;
+}
+
+impl<B: IoBuf> Perform for SendTo<B> {
+    const DIRECTION: Direction = Direction::Send;
+    const IS_SEND: bool = true;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        let bytes = self.buffer.as_slice();
+        let sent = retry(|| call.system.send_to_with_flags(bytes, &self.address, FLAGS));
+        let Some(sent) = sent else { return Attempt::WouldBlock };
+        Attempt::done(match sent {
+            Ok(sent) => {
+                self.sent = sent;
+                Ok(sent)
+            }
+            Err(error) => {
+                Err(attempted(format!("send to {}", display_address(&self.address)), error))
+            }
+        })
+    }
+
+    fn bytes_transferred(&self) -> usize {
+        self.sent
+    }
+
+    fn into_buffer(self) -> B {
+        self.buffer
+    }
+}

@@ -1,0 +1,151 @@
+//! An operation without a callback: waited for, awaited, or canceled.
+
+use crate::async_result::{Completion, OperationHandle};
+use crate::in_flight::{Handle, Pending, Wish};
+use crate::op::Kind;
+use aio_sync::{EventRef, Registration, WaitHandle};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// An operation that was started without a callback, by one of [`Socket`](crate::Socket)'s `*_async`
+/// methods.
+///
+/// It has been started, and goes on whether or not it is waited for. To get its [`Completion`],
+/// [`wait`](Self::wait) for it, with a limit if need be, or `.await` it on any executor. It is a wait
+/// handle, so that it can be waited for beside events and other operations, and it costs no worker.
+///
+/// Dropping a pending receive, accept or connect cancels it; what it may have received at that moment
+/// is gone, so cancel and wait where that matters. A send that is dropped goes on.
+///
+/// ```
+/// use aio_sync::{ManualResetEvent, wait_any_timeout};
+/// use std::time::{Duration, Instant};
+///
+/// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let address = listener.local_addr()?;
+/// # let socket = runtime.tcp_v4()?;
+/// socket.connect_async(address).wait().result?;
+/// let quit = ManualResetEvent::new(false);
+/// let operation = socket.receive_async(vec![0; 256]);
+/// match wait_any_timeout(&[&operation, &quit], Duration::from_millis(1)) {
+///     Some(0) => println!("{:?}", operation.wait().result),
+///     _ => {
+///         operation.cancel();
+///         // It may have won all the same; then its bytes are here.
+///         let completion = operation.wait();
+///         assert!(completion.bytes_transferred > 0 || completion.result.is_err());
+///     }
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "dropping a pending receive, accept or connect cancels it"]
+pub struct Operation<K: Kind> {
+    pending: Pending<K>,
+    /// Registered while a task waits. Pinned with the operation.
+    registration: Registration<Handle>,
+    /// The waker of that task.
+    waker: Option<Waker>,
+}
+
+impl<K: Kind> Operation<K> {
+    pub(crate) fn new(pending: Pending<K>) -> Self {
+        Self { registration: Registration::new(pending.handle().clone()), pending, waker: None }
+    }
+
+    /// Returns true once the result stands: [`wait`](Self::wait) then returns at once.
+    #[must_use]
+    pub fn is_completed(&self) -> bool {
+        self.pending.handle().completed().is_set()
+    }
+
+    /// Asks to cancel the operation: see [`OperationHandle::cancel`].
+    pub fn cancel(&self) {
+        self.pending.handle().cancel(Wish::Cancel);
+    }
+
+    /// Returns a handle, for others to wait for or cancel the operation.
+    #[must_use]
+    pub fn handle(&self) -> OperationHandle {
+        OperationHandle::new(self.pending.handle().clone())
+    }
+
+    /// Blocks until the operation is over.
+    ///
+    /// In a callback this holds a worker. I/O goes on meanwhile, so that the operation can complete even
+    /// if it is the only one, but callbacks that no other worker can run have to wait.
+    ///
+    /// # Panics
+    ///
+    /// Panics if [`wait_timeout`](Self::wait_timeout) has returned the completion.
+    pub fn wait(mut self) -> Completion<K> {
+        self.pending.handle().wait(None);
+        self.pending.take().expect(TAKEN)
+    }
+
+    /// Blocks until the operation is over or `timeout` has passed. `None` means that it is pending,
+    /// and it goes on: a timeout does not cancel it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the completion has been returned before.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Completion<K>> {
+        if !self.pending.handle().wait(Instant::now().checked_add(timeout)) {
+            return None;
+        }
+        Some(self.pending.take().expect(TAKEN))
+    }
+}
+
+const TAKEN: &str = "an operation has one completion, and it has been returned";
+
+/// Awaits the completion. Safe to drop, which cancels as above, and to poll from changing tasks.
+impl<K: Kind> Future for Operation<K> {
+    type Output = Completion<K>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completion<K>> {
+        // SAFETY: nothing that is pinned is moved: that is `registration` alone, of which only a
+        // pinned reference is made.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: it is pinned with the operation, which does not move it when it is dropped either.
+        let mut registration = unsafe { Pin::new_unchecked(&mut this.registration) };
+        let is_waiting = match &this.waker {
+            Some(waker) if waker.will_wake(context.waker()) && registration.is_registered() => {
+                !this.pending.handle().completed().is_set()
+            }
+            _ => {
+                registration.as_mut().take_back();
+                this.waker = Some(context.waker().clone());
+                registration.register(context.waker().clone())
+            }
+        };
+        if is_waiting {
+            return Poll::Pending;
+        }
+        Poll::Ready(this.pending.take().expect(TAKEN))
+    }
+}
+
+impl<K: Kind> WaitHandle for Operation<K> {
+    fn event(&self) -> EventRef<'_> {
+        self.pending.handle().event()
+    }
+}
+
+impl<K: Kind> Drop for Operation<K> {
+    fn drop(&mut self) {
+        let handle = self.pending.handle();
+        if !handle.is_send() {
+            handle.cancel(Wish::Cancel);
+        }
+    }
+}
+
+impl<K: Kind> fmt::Debug for Operation<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pending.fmt(f)
+    }
+}

@@ -1,0 +1,262 @@
+//! The event that lets one wait through per signal.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::raw_event::{RawEvent, Reset};
+use crate::sync::const_fn;
+use crate::wait_future::WaitFuture;
+use crate::wait_handle::{EventRef, WaitHandle};
+use crate::wait_one;
+use crate::wait_options::WaitOptions;
+
+/// An event that lets one wait through per signal.
+///
+/// * `set` before a wait: the signal is kept, and the next wait takes it.
+/// * `set` twice before a wait: one signal is kept, not two.
+/// * `set` while threads wait: the first in the queue gets the signal, so two sets release two waiters.
+///   A thread that comes later cannot overtake them.
+/// * `set` racing with a timeout: that wait returns true, or the signal goes to the next waiter or stays.
+///
+/// What happened before `set` is visible after the wait that takes its signal, also if the event was
+/// signaled already.
+///
+/// It is 8 bytes (4 on 32-bit machines), needs no initialisation at run time, and owns nothing. Waiters
+/// borrow it, so it cannot be dropped while anybody waits. It may be dropped, even from memory that
+/// another thread's `set` was called on, as soon as the wait that this `set` satisfies has returned.
+///
+/// As the signal is handed over, a waiter that has to be woken first holds up those behind it; an event
+/// that is used as a lock forms convoys, as it does on Windows.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+/// use aio_sync::AutoResetEvent;
+///
+/// static REQUEST: AutoResetEvent = AutoResetEvent::new(false);
+/// static REPLY: AutoResetEvent = AutoResetEvent::new(false);
+///
+/// let server = thread::spawn(|| {
+///     REQUEST.wait_one();
+///     REPLY.set();
+/// });
+/// REQUEST.set();
+/// REPLY.wait_one();
+/// server.join().unwrap();
+/// ```
+#[repr(transparent)]
+pub struct AutoResetEvent {
+    raw: RawEvent,
+}
+
+impl AutoResetEvent {
+    const_fn! {
+        /// Makes an event, signaled if `initial` is true.
+        ///
+        /// ```
+        /// use aio_sync::AutoResetEvent;
+        ///
+        /// static EVENT: AutoResetEvent = AutoResetEvent::new(false);
+        /// assert!(!EVENT.is_set());
+        /// ```
+        #[must_use]
+        pub const fn new(initial: bool) -> Self {
+            Self { raw: RawEvent::new(initial) }
+        }
+    }
+
+    /// Sets the event; returns true if it was signaled already.
+    ///
+    /// With waiters in the queue, the first of them gets the signal, and the event stays nonsignaled.
+    ///
+    /// ```
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// let event = AutoResetEvent::new(false);
+    /// assert!(!event.set());
+    /// assert!(event.set(), "it was signaled");
+    /// ```
+    #[inline]
+    pub fn set(&self) -> bool {
+        self.raw.set(Reset::Auto)
+    }
+
+    /// Makes the event nonsignaled; returns true if it was signaled.
+    ///
+    /// Whoever a `set` has released stays released.
+    ///
+    /// ```
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// let event = AutoResetEvent::new(true);
+    /// assert!(event.reset());
+    /// assert!(!event.is_set());
+    /// ```
+    #[inline]
+    pub fn reset(&self) -> bool {
+        self.raw.reset()
+    }
+
+    /// Returns true if the event is signaled, and leaves the signal where it is. Another
+    /// thread may take it before the caller acts.
+    ///
+    /// ```
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// assert!(AutoResetEvent::new(true).is_set());
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.raw.is_set(Reset::Auto)
+    }
+
+    /// Takes the signal if there is one: a wait that never blocks.
+    ///
+    /// ```
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// let event = AutoResetEvent::new(true);
+    /// assert!(event.try_wait());
+    /// assert!(!event.try_wait(), "the signal is taken");
+    /// ```
+    #[inline]
+    #[must_use = "true means that the signal was taken"]
+    pub fn try_wait(&self) -> bool {
+        self.raw.try_wait(Reset::Auto)
+    }
+
+    /// Blocks until the event is signaled and takes the signal.
+    ///
+    /// ```
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// let event = AutoResetEvent::new(true);
+    /// event.wait_one();
+    /// assert_eq!(event.is_set(), false);
+    /// ```
+    #[inline]
+    pub fn wait_one(&self) {
+        wait_one::wait(self.event());
+    }
+
+    /// Blocks until the event is signaled and takes the signal, or returns false when `timeout` has passed.
+    ///
+    /// Never false before that, and never because of anything else. Zero does not block, but sees a signal
+    /// that is there. A timeout that the clock cannot represent is for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// let event = AutoResetEvent::new(false);
+    /// assert!(!event.wait_timeout(Duration::from_millis(1)));
+    /// event.set();
+    /// assert!(event.wait_timeout(Duration::MAX));
+    /// ```
+    #[must_use = "false means that the event was not signaled"]
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        wait_one::wait_timeout(self.event(), timeout)
+    }
+
+    /// Blocks until the event is signaled and takes the signal, or returns false when `deadline` has come.
+    ///
+    /// A deadline in the past does not keep it from seeing a signal that is there.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// let event = AutoResetEvent::new(false);
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// assert!(!event.wait_until(deadline));
+    /// ```
+    #[must_use = "false means that the event was not signaled"]
+    pub fn wait_until(&self, deadline: Instant) -> bool {
+        wait_one::wait_until(self.event(), deadline)
+    }
+
+    /// Blocks until the event is signaled and takes the signal, or returns false when the options say to give up.
+    ///
+    /// ```
+    /// use aio_sync::{AutoResetEvent, WaitOptions};
+    ///
+    /// let event = AutoResetEvent::new(true);
+    /// assert!(event.wait_with(&WaitOptions::new().spins(0)));
+    /// ```
+    #[must_use = "false means that the event was not signaled"]
+    pub fn wait_with(&self, options: &WaitOptions) -> bool {
+        wait_one::wait_with(self.event(), options)
+    }
+
+    /// Returns a future that is ready when the event is signaled, and takes the signal.
+    ///
+    /// ```
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// async fn after(event: &AutoResetEvent) -> &'static str {
+    ///     event.wait().await;
+    ///     "signaled"
+    /// }
+    /// # let event = AutoResetEvent::new(true);
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # assert!(std::future::Future::poll(std::pin::pin!(after(&event)), &mut context).is_ready());
+    /// ```
+    pub fn wait(&self) -> WaitFuture<'_> {
+        WaitFuture::new(self.event())
+    }
+
+    /// Sets this event, and blocks until `on` is signaled.
+    ///
+    /// The caller is in the queue of `on` before it sets: whatever the set brings about, a set and reset of
+    /// `on` included, is not missed. If `on` is signaled already, its signal is taken before this event is
+    /// set. `on` may be this event: then it is set first.
+    ///
+    /// ```
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// let (request, reply) = (AutoResetEvent::new(false), AutoResetEvent::new(true));
+    /// request.signal_and_wait(&reply);
+    /// assert!(request.is_set() && !reply.is_set());
+    /// ```
+    pub fn signal_and_wait(&self, on: &dyn WaitHandle) {
+        wait_one::signal_and_wait(self.event(), on.event(), Some(&WaitOptions::new()));
+    }
+
+    /// Sets this event, and blocks until `on` is signaled, as [`signal_and_wait`](Self::signal_and_wait) does, or
+    /// returns false when `timeout` has passed. This event is set in any case.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aio_sync::AutoResetEvent;
+    ///
+    /// let (request, reply) = (AutoResetEvent::new(false), AutoResetEvent::new(false));
+    /// assert!(!request.signal_and_wait_timeout(&reply, Duration::from_millis(1)));
+    /// assert!(request.is_set());
+    /// ```
+    pub fn signal_and_wait_timeout(&self, on: &dyn WaitHandle, timeout: Duration) -> bool {
+        let options = (!timeout.is_zero()).then(|| WaitOptions::new().timeout(timeout));
+        wait_one::signal_and_wait(self.event(), on.event(), options.as_ref())
+    }
+}
+
+impl WaitHandle for AutoResetEvent {
+    #[inline]
+    fn event(&self) -> EventRef<'_> {
+        EventRef::new(&self.raw, Reset::Auto)
+    }
+}
+
+/// A nonsignaled event.
+impl Default for AutoResetEvent {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+impl fmt::Debug for AutoResetEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AutoResetEvent").field(&self.raw).finish()
+    }
+}
