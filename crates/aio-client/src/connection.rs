@@ -100,7 +100,8 @@ impl Connection {
         let in_time = sent.done.wait_timeout(deadline.remaining());
         if !in_time {
             operation.cancel();
-            sent.done.wait_timeout(CANCEL_LIMIT);
+            // Whether it was over in time, the outcome tells.
+            let _ = sent.done.wait_timeout(CANCEL_LIMIT);
         }
         let outcome = sent.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         match outcome {
@@ -199,9 +200,9 @@ impl Connection {
                     fail(ErrorKind::Closed, &"the peer has closed the connection")
                 }
                 Some(End::Closed) => {
-                    let arrived = inbound.bytes().len();
+                    let arrived = bytes(inbound.bytes().len());
                     let reason = "the peer has closed the connection in the middle of a message";
-                    fail(ErrorKind::Incomplete, &format_args!("{reason}, after {arrived} bytes"))
+                    fail(ErrorKind::Incomplete, &format_args!("{reason}, with {arrived} received"))
                 }
                 Some(End::Failed(error)) if self.is_closed_error(error) => {
                     Err(self.closed_here(Attempt::Receive).with_source(error.clone()))
@@ -243,8 +244,8 @@ impl Connection {
     }
 
     fn incomplete_in_time(&self, deadline: Deadline) -> Error {
-        let arrived = self.inbound().bytes().len();
-        let progress = format_args!("{arrived} bytes of the message were received");
+        let arrived = bytes(self.inbound().bytes().len());
+        let progress = format_args!("{arrived} of the message received");
         self.timed_out(Attempt::Receive, deadline.timeout(), progress)
     }
 
@@ -256,4 +257,8 @@ impl Connection {
     fn misuse(&self, attempt: Attempt, misuse: Misuse) -> Error {
         Error::new(ErrorKind::InvalidInput, attempt, self.peer, misuse)
     }
+}
+
+fn bytes(count: usize) -> String {
+    if count == 1 { "1 byte".to_owned() } else { format!("{count} bytes") }
 }

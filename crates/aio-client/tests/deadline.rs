@@ -20,7 +20,7 @@ fn a_receive_from_a_silent_peer_ends_with_its_deadline() {
         assert_eq!(
             error.to_string(),
             format!(
-                "receive from {}: timed out after 50ms: 0 bytes of the message were received",
+                "receive from {}: timed out after 50ms: 0 bytes of the message received",
                 client.peer_addr()
             )
         );

@@ -64,7 +64,10 @@ fn the_end_inside_a_message_is_not_the_end_of_the_message() {
             drop(peer);
             let framed = client.with_framing(framing.clone());
             let error = error_of(framed.receive(), ErrorKind::Incomplete);
-            assert!(error.to_string().contains("after 1 bytes"), "{framing:?}: {error}");
+            assert!(
+                error.to_string().contains("of a message, with 1 byte received"),
+                "{framing:?}: {error}"
+            );
             // It can be had as what it is.
             assert_eq!(client.receive().unwrap(), [1]);
         }

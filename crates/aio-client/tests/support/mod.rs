@@ -19,6 +19,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(50);
 /// Runs `test` and fails if it does not end in time, instead of hanging.
 pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
+    what: &str,
     test: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     let (sender, receiver) = mpsc::channel();
@@ -29,8 +30,8 @@ pub(crate) fn within<T: Send + 'static>(
         outcome
     });
     match receiver.recv_timeout(limit) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not over after {limit:?}"),
-        _ => thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: not over after {limit:?}"),
+        _ => thread.join().unwrap_or_else(|_| panic!("{what}: failed, see above")),
     }
 }
 
@@ -38,8 +39,7 @@ pub(crate) fn within<T: Send + 'static>(
 pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
-            println!("engine {engine}, {workers} workers");
-            within(LIMIT, move || {
+            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
                 let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
                 test(&runtime);
             });

@@ -170,10 +170,8 @@ impl Waiter {
         timeout: Option<Duration>,
         found: &mut Vec<Work>,
     ) -> Vec<Wait> {
-        let (waits, sockets): (Vec<_>, Vec<_>) = waits
-            .into_iter()
-            .filter_map(|wait| wait.wanted().map(|socket| (wait, socket)))
-            .unzip();
+        let (waits, sockets): (Vec<_>, Vec<_>) =
+            waits.into_iter().filter_map(|wait| wait.wanted().map(|socket| (wait, socket))).unzip();
         let pins: Vec<_> = sockets.iter().map(|socket| socket.descriptor.pin()).collect();
         let mut descriptors = vec![PollFd::new(&self.wake, PollFlags::IN)];
         for (wait, pin) in waits.iter().zip(&pins) {
