@@ -37,6 +37,23 @@ pub(crate) struct Settings {
     pub(crate) max_response: usize,
     pub(crate) framing: Framing,
     pub(crate) encoding: Encoding,
+    pub(crate) progress: Option<Progress>,
+}
+
+/// Told how many bytes of the message have been received, of how many.
+#[derive(Clone)]
+pub(crate) struct Progress(pub(crate) Arc<dyn Fn(usize, Option<usize>) + Send + Sync>);
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Progress")
+    }
+}
+
+/// What a look at the received bytes came to.
+enum Look {
+    Message(Vec<u8>),
+    Incomplete { received: usize, expected: Option<usize> },
 }
 
 #[derive(Debug)]
@@ -148,8 +165,13 @@ impl Connection {
         let _turn = Turn(&self.receive_turn);
         let mut has_waited = false;
         loop {
-            if let Some(message) = self.take_message(&mut search, settings, &check)? {
-                return Ok(message);
+            match self.take_message(&mut search, settings, &check)? {
+                Look::Message(message) => return Ok(message),
+                Look::Incomplete { received, expected } => {
+                    if let Some(Progress(progress)) = &settings.progress {
+                        progress(received, expected);
+                    }
+                }
             }
             // A peer that always has a little more must not keep the thread for ever. But the first
             // look comes before the clock, so that a timeout of zero takes what there is.
@@ -170,13 +192,13 @@ impl Connection {
         }
     }
 
-    /// Returns the next message if all of it is there, `None` if more has to be received.
+    /// Returns the next message if all of it is there.
     fn take_message(
         &self,
         search: &mut Search<'_>,
         settings: &Settings,
         check: impl Fn(&[u8]) -> Result<(), Error>,
-    ) -> Result<Option<Vec<u8>>, Error> {
+    ) -> Result<Look, Error> {
         let mut inbound = self.inbound();
         let fail = |kind, reason: &dyn fmt::Display| {
             Err(Error::new(kind, Attempt::Receive, self.peer, reason))
@@ -184,18 +206,18 @@ impl Connection {
         match search.next(inbound.bytes(), inbound.can_end_a_message()) {
             Found::Message { content, end } => {
                 check(&inbound.bytes()[content.clone()])?;
-                Ok(Some(inbound.take(content, end)))
+                Ok(Look::Message(inbound.take(content, end)))
             }
             Found::Rest => {
                 check(inbound.bytes())?;
-                Ok(Some(inbound.take_rest()))
+                Ok(Look::Message(inbound.take_rest()))
             }
             Found::TooLong => {
                 let limit = settings.max_response;
                 fail(ErrorKind::TooLong, &format_args!("the message is longer than {limit} bytes"))
             }
-            Found::Incomplete => match inbound.end() {
-                None => Ok(None),
+            Found::Incomplete { received, expected } => match inbound.end() {
+                None => Ok(Look::Incomplete { received, expected }),
                 Some(End::Closed) if inbound.bytes().is_empty() => {
                     fail(ErrorKind::Closed, &"the peer has closed the connection")
                 }
