@@ -13,31 +13,32 @@
 //! 4. An unpin releases and the closing thread acquires, so that every call made under a pin
 //!    happens before the close.
 
+use crate::sync::{AtomicUsize, Ordering};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 const CLOSED: usize = 1;
 const PIN: usize = 2;
 
-pub(crate) struct Descriptor {
+/// `S` is socket2's socket, but for the models.
+pub(crate) struct Descriptor<S = socket2::Socket> {
     state: AtomicUsize,
-    socket: UnsafeCell<ManuallyDrop<socket2::Socket>>,
+    socket: UnsafeCell<ManuallyDrop<S>>,
 }
 
-// SAFETY: shared access is either `&socket2::Socket`, which is `Sync`, under a pin, or the one
-// close, which by invariant 3 happens once and after every pin.
-unsafe impl Sync for Descriptor {}
+// SAFETY: shared access is either `&S`, for which `S` is `Sync`, under a pin, or the one close, for
+// which `S` is `Send`, and which by invariant 3 happens once and after every pin.
+unsafe impl<S: Send + Sync> Sync for Descriptor<S> {}
 
-impl Descriptor {
-    pub(crate) fn new(socket: socket2::Socket) -> Self {
+impl<S> Descriptor<S> {
+    pub(crate) fn new(socket: S) -> Self {
         Self { state: AtomicUsize::new(0), socket: UnsafeCell::new(ManuallyDrop::new(socket)) }
     }
 
     /// Keeps the descriptor open until the guard is dropped; `None` once it has been closed.
-    pub(crate) fn pin(&self) -> Option<Pinned<'_>> {
+    pub(crate) fn pin(&self) -> Option<Pinned<'_, S>> {
         let mut state = self.state.load(Ordering::Relaxed);
         while state & CLOSED == 0 {
             match self.state.compare_exchange_weak(
@@ -82,7 +83,7 @@ impl Descriptor {
     }
 }
 
-impl Drop for Descriptor {
+impl<S> Drop for Descriptor<S> {
     fn drop(&mut self) {
         // A pin borrows the descriptor, so there is none now.
         self.close();
@@ -99,26 +100,29 @@ impl fmt::Debug for Descriptor {
 }
 
 /// Proof that the descriptor stays open.
-pub(crate) struct Pinned<'a> {
-    descriptor: &'a Descriptor,
+pub(crate) struct Pinned<'a, S = socket2::Socket> {
+    descriptor: &'a Descriptor<S>,
 }
 
-impl Deref for Pinned<'_> {
-    type Target = socket2::Socket;
+impl<S> Deref for Pinned<'_, S> {
+    type Target = S;
 
-    fn deref(&self) -> &socket2::Socket {
+    fn deref(&self) -> &S {
         // SAFETY: the pin that this guard stands for keeps the state from `CLOSED` without pins.
         unsafe { &*self.descriptor.socket.get() }
     }
 }
 
-impl Drop for Pinned<'_> {
+impl<S> Drop for Pinned<'_, S> {
     fn drop(&mut self) {
         self.descriptor.unpin();
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::Barrier;

@@ -87,6 +87,7 @@ mod operation_queue;
 mod runtime;
 #[expect(unsafe_code, reason = "a synchronous call lends borrowed bytes to its operation")]
 mod socket;
+mod sync;
 mod timer;
 mod worker_pool;
 

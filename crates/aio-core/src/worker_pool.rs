@@ -41,15 +41,15 @@
 //!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Queue, fence};
 use aio_sync::ManualResetEvent;
-use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicUsize as StdAtomicUsize;
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -116,7 +116,7 @@ pub(crate) struct WorkerPool<W> {
     /// Tells pools apart in thread-locals.
     id: usize,
     /// From threads that are not workers of this pool, and from stalled workers.
-    shared: SegQueue<W>,
+    shared: Queue<W>,
     workers: Box<[CachePadded<Worker<W>>]>,
     roster: Mutex<Roster>,
     /// How many workers are entered as idle; readable without the roster's lock.
@@ -132,9 +132,9 @@ pub(crate) struct WorkerPool<W> {
 
 struct Worker<W> {
     /// Posted by this worker.
-    posted: SegQueue<W>,
+    posted: Queue<W>,
     /// Found by this worker's waits.
-    found: SegQueue<W>,
+    found: Queue<W>,
     /// Counts the pieces of work that this worker has begun.
     begun: AtomicU64,
     /// True from the tick at which this worker was found to be stalled until it begins something
@@ -165,24 +165,30 @@ pub(crate) struct Current {
     worker: usize,
 }
 
+#[cfg(not(loom))]
 thread_local! {
     static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+}
+#[cfg(loom)]
+loom::thread_local! {
+    static CURRENT: Cell<Option<Current>> = Cell::new(None);
 }
 
 impl Current {
     /// The index of the current thread among the workers of `pool`.
     pub(crate) fn worker_of<W>(pool: &WorkerPool<W>) -> Option<usize> {
-        CURRENT.get().filter(|current| current.pool == pool.id).map(|current| current.worker)
+        let current = CURRENT.with(Cell::get);
+        current.filter(|current| current.pool == pool.id).map(|current| current.worker)
     }
 }
 
 impl<W: Send + 'static> WorkerPool<W> {
     pub(crate) fn new(workers: usize) -> Self {
-        static POOLS: AtomicUsize = AtomicUsize::new(0);
+        static POOLS: StdAtomicUsize = StdAtomicUsize::new(0);
         let worker = |_| {
             CachePadded::new(Worker {
-                posted: SegQueue::new(),
-                found: SegQueue::new(),
+                posted: Queue::new(),
+                found: Queue::new(),
                 begun: AtomicU64::new(0),
                 stalled: AtomicBool::new(false),
                 running: AtomicBool::new(true),
@@ -190,9 +196,9 @@ impl<W: Send + 'static> WorkerPool<W> {
         };
         Self {
             id: POOLS.fetch_add(1, Ordering::Relaxed),
-            shared: SegQueue::new(),
+            shared: Queue::new(),
             workers: (0..workers).map(worker).collect(),
-            roster: Mutex::default(),
+            roster: Mutex::new(Roster::default()),
             idle: AtomicUsize::new(0),
             waking: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -529,7 +535,7 @@ impl Threads {
 /// A worker's life.
 fn work<H: Host>(host: &H, me: usize) {
     let pool = host.pool();
-    CURRENT.set(Some(Current { pool: pool.id, worker: me }));
+    CURRENT.with(|current| current.set(Some(Current { pool: pool.id, worker: me })));
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let mut begun = 0;
@@ -557,7 +563,7 @@ fn work<H: Host>(host: &H, me: usize) {
         idle(host, me, &mut watch, &mut found);
         begun_at_wait = begun;
     }
-    CURRENT.set(None);
+    CURRENT.with(|current| current.set(None));
 }
 
 /// Queues what a wait of `me` has found.
@@ -655,3 +661,6 @@ fn leave<W>(pool: &WorkerPool<W>, me: usize) -> bool {
     pool.alive.fetch_add(1, Ordering::SeqCst);
     false
 }
+
+#[cfg(all(test, loom))]
+mod models;

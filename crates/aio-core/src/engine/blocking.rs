@@ -85,6 +85,13 @@ impl Wait {
         }
     }
 
+    /// True if `poll` has returned `revents` for the socket and this direction is concerned: errors
+    /// and hang-ups concern both.
+    fn is_answered_by(&self, revents: PollFlags) -> bool {
+        revents.intersects(self.events())
+            || !(revents - (PollFlags::IN | PollFlags::OUT)).is_empty()
+    }
+
     fn into_work(self, socket: Arc<SocketInner>) -> Work {
         Work::Ready {
             socket,
@@ -170,15 +177,35 @@ impl Waiter {
         timeout: Option<Duration>,
         found: &mut Vec<Work>,
     ) -> Vec<Wait> {
-        let (waits, sockets): (Vec<_>, Vec<_>) =
-            waits.into_iter().filter_map(|wait| wait.wanted().map(|socket| (wait, socket))).unzip();
+        let (mut waits, mut sockets) = (waits, Vec::new());
+        // The two directions of a socket side by side. What was sorted before still is.
+        waits.sort_by_key(|wait| wait.socket.as_ptr());
+        waits.retain(|wait| {
+            wait.wanted().is_some_and(|socket| {
+                sockets.push(socket);
+                true
+            })
+        });
         let pins: Vec<_> = sockets.iter().map(|socket| socket.descriptor.pin()).collect();
         let mut descriptors = vec![PollFd::new(&self.wake, PollFlags::IN)];
-        for (wait, pin) in waits.iter().zip(&pins) {
-            // One whose socket is closed has been stopped, and is dropped below.
-            if let Some(system) = pin {
-                descriptors.push(PollFd::new(&**system, wait.events()));
+        // Where in `descriptors` each wait is; `None` if its socket has been closed and so stopped.
+        let mut entries: Vec<Option<usize>> = Vec::with_capacity(waits.len());
+        for (index, (wait, pin)) in waits.iter().zip(&pins).enumerate() {
+            let Some(system) = pin else {
+                entries.push(None);
+                continue;
+            };
+            let mut events = wait.events();
+            // `poll` refuses more entries than a process may have descriptors, so a socket has one
+            // entry, not one for each direction.
+            if entries.last().is_some_and(Option::is_some)
+                && Arc::ptr_eq(&sockets[index - 1], &sockets[index])
+            {
+                events |= waits[index - 1].events();
+                descriptors.pop();
             }
+            descriptors.push(PollFd::new(&**system, events));
+            entries.push(Some(descriptors.len() - 1));
         }
         let timeout = timeout.map(|timeout| {
             Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
@@ -190,10 +217,12 @@ impl Waiter {
             Err(_) => descriptors.iter_mut().for_each(PollFd::clear_revents),
         }
         let woken = !descriptors[0].revents().is_empty();
-        let mut reports = descriptors[1..].iter().map(PollFd::revents);
-        let ready: Vec<bool> = pins
+        let ready: Vec<bool> = waits
             .iter()
-            .map(|pin| pin.is_some() && reports.next().is_some_and(|revents| !revents.is_empty()))
+            .zip(entries)
+            .map(|(wait, entry)| {
+                entry.is_some_and(|entry| wait.is_answered_by(descriptors[entry].revents()))
+            })
             .collect();
         drop(pins);
         if woken {
