@@ -51,6 +51,7 @@ impl Default for Builder<'_> {
                 max_response: 64 << 20,
                 framing: Framing::default(),
                 encoding: Encoding::default(),
+                progress: None,
             },
         }
     }

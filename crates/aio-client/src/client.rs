@@ -1,7 +1,7 @@
 //! The client: what its users hold.
 
 use crate::builder::Builder;
-use crate::connection::{Connection, Settings};
+use crate::connection::{Connection, Progress, Settings};
 use crate::encoding::Encoding;
 use crate::end_point::EndPoint;
 use crate::error::{Attempt, Error, ErrorKind};
@@ -124,6 +124,34 @@ impl Client {
     #[must_use]
     pub fn with_encoding(&self, encoding: Encoding) -> Self {
         self.with(|settings| settings.encoding = encoding)
+    }
+
+    /// Returns a handle whose receives call `progress` whenever they have to wait for more of a
+    /// message: with the number of bytes received, and that of the whole message if its frame tells.
+    /// The call is made by the thread that receives, and counts against its deadline.
+    ///
+    /// ```
+    /// use aio_client::{Client, Framing, LengthPrefix};
+    /// use std::io::Write;
+    ///
+    /// let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let client = Client::connect(server.local_addr()?)?
+    ///     .with_framing(Framing::LengthPrefix(LengthPrefix::U32Be))
+    ///     .with_progress(|received, expected| println!("{received} of {expected:?} bytes"));
+    /// # std::thread::spawn(move || -> std::io::Result<()> {
+    /// #     let mut peer = server.accept()?.0;
+    /// #     peer.write_all(&100_000_u32.to_be_bytes())?;
+    /// #     peer.write_all(&[0; 100_000])
+    /// # });
+    /// assert_eq!(client.receive()?.len(), 100_000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_progress(
+        &self,
+        progress: impl Fn(usize, Option<usize>) + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|settings| settings.progress = Some(Progress(Arc::new(progress))))
     }
 
     fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {

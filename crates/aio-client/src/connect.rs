@@ -78,7 +78,8 @@ pub(crate) fn connect(
             return Err(Failure::Refused(failures));
         }
         let delay = if left.len() > 0 { ATTEMPT_DELAY } else { Duration::MAX };
-        outcomes.added.wait_timeout(delay.min(deadline.remaining()));
+        // Signaled or not, there is a look at the list.
+        let _ = outcomes.added.wait_timeout(delay.min(deadline.remaining()));
         let news = mem::take(&mut *outcomes.list.lock().unwrap_or_else(PoisonError::into_inner));
         for (number, result) in news {
             pending -= 1;

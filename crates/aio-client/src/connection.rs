@@ -20,7 +20,7 @@ use aio_core::{AsyncResult, Completion, Socket, is_aborted, op};
 use aio_sync::{AutoResetEvent, ManualResetEvent};
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +37,23 @@ pub(crate) struct Settings {
     pub(crate) max_response: usize,
     pub(crate) framing: Framing,
     pub(crate) encoding: Encoding,
+    pub(crate) progress: Option<Progress>,
+}
+
+/// Told how many bytes of the message have been received, of how many.
+#[derive(Clone)]
+pub(crate) struct Progress(pub(crate) Arc<dyn Fn(usize, Option<usize>) + Send + Sync>);
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Progress")
+    }
+}
+
+/// What a look at the received bytes came to.
+enum Look {
+    Message(Vec<u8>),
+    Incomplete { received: usize, expected: Option<usize> },
 }
 
 #[derive(Debug)]
@@ -82,11 +99,8 @@ impl Connection {
     }
 
     pub(crate) fn close(&self) {
-        if self.is_closed.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        // Fails only if the peer has gone already.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.is_closed.store(true, Ordering::Relaxed);
+        // No shutdown before it: that would end a pending receive as if the peer had closed.
         self.socket.close();
     }
 
@@ -103,7 +117,8 @@ impl Connection {
         let in_time = sent.done.wait_timeout(deadline.remaining());
         if !in_time {
             operation.cancel();
-            sent.done.wait_timeout(CANCEL_LIMIT);
+            // Whether it was over in time, the outcome tells.
+            let _ = sent.done.wait_timeout(CANCEL_LIMIT);
         }
         let outcome = sent.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         match outcome {
@@ -150,8 +165,13 @@ impl Connection {
         let _turn = Turn(&self.receive_turn);
         let mut has_waited = false;
         loop {
-            if let Some(message) = self.take_message(&mut search, settings, &check)? {
-                return Ok(message);
+            match self.take_message(&mut search, settings, &check)? {
+                Look::Message(message) => return Ok(message),
+                Look::Incomplete { received, expected } => {
+                    if let Some(Progress(progress)) = &settings.progress {
+                        progress(received, expected);
+                    }
+                }
             }
             // A peer that always has a little more must not keep the thread for ever. But the first
             // look comes before the clock, so that a timeout of zero takes what there is.
@@ -172,13 +192,13 @@ impl Connection {
         }
     }
 
-    /// Returns the next message if all of it is there, `None` if more has to be received.
+    /// Returns the next message if all of it is there.
     fn take_message(
         &self,
         search: &mut Search<'_>,
         settings: &Settings,
         check: impl Fn(&[u8]) -> Result<(), Error>,
-    ) -> Result<Option<Vec<u8>>, Error> {
+    ) -> Result<Look, Error> {
         let mut inbound = self.inbound();
         let fail = |kind, reason: &dyn fmt::Display| {
             Err(Error::new(kind, Attempt::Receive, self.peer, reason))
@@ -186,25 +206,25 @@ impl Connection {
         match search.next(inbound.bytes(), inbound.can_end_a_message()) {
             Found::Message { content, end } => {
                 check(&inbound.bytes()[content.clone()])?;
-                Ok(Some(inbound.take(content, end)))
+                Ok(Look::Message(inbound.take(content, end)))
             }
             Found::Rest => {
                 check(inbound.bytes())?;
-                Ok(Some(inbound.take_rest()))
+                Ok(Look::Message(inbound.take_rest()))
             }
             Found::TooLong => {
                 let limit = settings.max_response;
                 fail(ErrorKind::TooLong, &format_args!("the message is longer than {limit} bytes"))
             }
-            Found::Incomplete => match inbound.end() {
-                None => Ok(None),
+            Found::Incomplete { received, expected } => match inbound.end() {
+                None => Ok(Look::Incomplete { received, expected }),
                 Some(End::Closed) if inbound.bytes().is_empty() => {
                     fail(ErrorKind::Closed, &"the peer has closed the connection")
                 }
                 Some(End::Closed) => {
-                    let arrived = inbound.bytes().len();
+                    let arrived = bytes(inbound.bytes().len());
                     let reason = "the peer has closed the connection in the middle of a message";
-                    fail(ErrorKind::Incomplete, &format_args!("{reason}, after {arrived} bytes"))
+                    fail(ErrorKind::Incomplete, &format_args!("{reason}, with {arrived} received"))
                 }
                 Some(End::Failed(error)) if self.is_closed_error(error) => {
                     Err(self.closed_here(Attempt::Receive).with_source(error.clone()))
@@ -246,8 +266,8 @@ impl Connection {
     }
 
     fn incomplete_in_time(&self, deadline: Deadline) -> Error {
-        let arrived = self.inbound().bytes().len();
-        let progress = format_args!("{arrived} bytes of the message were received");
+        let arrived = bytes(self.inbound().bytes().len());
+        let progress = format_args!("{arrived} of the message received");
         self.timed_out(Attempt::Receive, deadline.timeout(), progress)
     }
 
@@ -259,4 +279,8 @@ impl Connection {
     fn misuse(&self, attempt: Attempt, misuse: Misuse) -> Error {
         Error::new(ErrorKind::InvalidInput, attempt, self.peer, misuse)
     }
+}
+
+fn bytes(count: usize) -> String {
+    if count == 1 { "1 byte".to_owned() } else { format!("{count} bytes") }
 }

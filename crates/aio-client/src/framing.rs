@@ -91,8 +91,9 @@ pub(crate) enum Found {
     Message { content: Range<usize>, end: usize },
     /// All bytes are a message, which the end of the stream ends.
     Rest,
-    /// More bytes are needed.
-    Incomplete,
+    /// More bytes are needed: `received` are of the message, which will have `expected`, if its frame
+    /// tells.
+    Incomplete { received: usize, expected: Option<usize> },
     /// The message is, or will be, longer than the limit.
     TooLong,
 }
@@ -156,10 +157,10 @@ impl Search<'_> {
         match self.framing {
             Framing::UntilClose if bytes.len() > self.limit => Found::TooLong,
             Framing::UntilClose if ended => Found::Rest,
-            Framing::UntilClose => Found::Incomplete,
+            Framing::UntilClose => Found::Incomplete { received: bytes.len(), expected: None },
             Framing::Delimiter(delimiter) => self.delimited(bytes, delimiter),
             Framing::LengthPrefix(prefix) => match prefix.read(bytes) {
-                None => Found::Incomplete,
+                None => Found::Incomplete { received: 0, expected: None },
                 Some(length) => match usize::try_from(length) {
                     Ok(length) if length <= self.limit => whole(bytes, prefix.width(), length),
                     _ => Found::TooLong,
@@ -177,7 +178,11 @@ impl Search<'_> {
             Some(length) => Found::Message { content: 0..length, end: length + delimiter.len() },
             None => {
                 self.searched = (bytes.len() + 1).saturating_sub(delimiter.len());
-                if self.searched > self.limit { Found::TooLong } else { Found::Incomplete }
+                if self.searched > self.limit {
+                    Found::TooLong
+                } else {
+                    Found::Incomplete { received: bytes.len(), expected: None }
+                }
             }
         }
     }
@@ -186,7 +191,10 @@ impl Search<'_> {
 fn whole(bytes: &[u8], start: usize, length: usize) -> Found {
     match start.checked_add(length) {
         Some(end) if end <= bytes.len() => Found::Message { content: start..end, end },
-        _ => Found::Incomplete,
+        _ => {
+            let received = bytes.len().saturating_sub(start);
+            Found::Incomplete { received, expected: Some(length) }
+        }
     }
 }
 
@@ -265,7 +273,8 @@ mod tests {
             let bytes = framing.frame(b"abc".to_vec()).unwrap();
             let mut search = framing.search(3).unwrap();
             for arrived in 0..bytes.len() {
-                assert_eq!(search.next(&bytes[..arrived], false), Found::Incomplete, "{framing:?}");
+                let found = search.next(&bytes[..arrived], false);
+                assert!(matches!(found, Found::Incomplete { .. }), "{framing:?}: {found:?}");
             }
             let Found::Message { content, end } = search.next(&bytes, false) else {
                 panic!("{framing:?}: not found")
@@ -296,7 +305,7 @@ mod tests {
         for length in [1 << 63, u64::MAX] {
             let mut search = framing.search(usize::MAX - 1).unwrap();
             let found = search.next(&length.to_be_bytes(), false);
-            assert!(matches!(found, Found::TooLong | Found::Incomplete), "{found:?}");
+            assert!(matches!(found, Found::TooLong | Found::Incomplete { .. }), "{found:?}");
         }
         let mut search = framing.search(1 << 20).unwrap();
         assert_eq!(search.next(&(1_u64 << 63).to_be_bytes(), false), Found::TooLong);
@@ -318,8 +327,9 @@ mod tests {
     fn a_false_start_does_not_hide_the_delimiter() {
         let framing = Framing::delimiter("aab");
         let mut search = framing.search(9).unwrap();
-        assert_eq!(search.next(b"xa", false), Found::Incomplete);
-        assert_eq!(search.next(b"xaaa", false), Found::Incomplete);
+        let incomplete = |received| Found::Incomplete { received, expected: None };
+        assert_eq!(search.next(b"xa", false), incomplete(2));
+        assert_eq!(search.next(b"xaaa", false), incomplete(4));
         assert_eq!(search.next(b"xaaab", false), Found::Message { content: 0..2, end: 5 });
     }
 }

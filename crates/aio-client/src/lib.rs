@@ -28,7 +28,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! [`Error`] has the kinds of failure, and what can be done after each.
+//! [`Error`] has the kinds of failure, and what can be done after each. People who know the document
+//! find its program, name by name, in [from C# to Rust](from_csharp_to_rust).
 
 #![forbid(unsafe_code)]
 
@@ -42,6 +43,7 @@ mod end_point;
 mod error;
 mod framing;
 mod inbound;
+mod state_object;
 
 pub use builder::Builder;
 pub use client::Client;
@@ -49,6 +51,10 @@ pub use encoding::{DecodeError, Decoder, Encoding};
 pub use end_point::EndPoint;
 pub use error::{Error, ErrorKind};
 pub use framing::{Framing, LengthPrefix};
+pub use state_object::StateObject;
+
+#[doc = include_str!("../docs/from-csharp-to-rust.md")]
+pub mod from_csharp_to_rust {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

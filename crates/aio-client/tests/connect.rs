@@ -1,0 +1,132 @@
+//! A client connects to whichever address answers, within one deadline, or says why it cannot.
+
+mod support;
+
+use aio_client::{Client, EndPoint, ErrorKind};
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use support::{connected, error_of, listener, refusing_address, with_every_runtime};
+
+#[test]
+fn a_refused_connect_names_the_address_and_the_reason() {
+    with_every_runtime(|runtime| {
+        let address = refusing_address();
+        let result = Client::builder().runtime(runtime).connect(address);
+        let error = error_of(result, ErrorKind::Connect);
+        assert_eq!(error.peer(), address.to_string());
+        assert_eq!(error.to_string(), format!("connect to {address}: connection refused"));
+        let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn an_address_that_refuses_is_followed_by_the_next() {
+    with_every_runtime(|runtime| {
+        let (listener, address) = listener();
+        let addresses = vec![refusing_address(), refusing_address(), address];
+        let client = Client::builder().runtime(runtime).connect(addresses).unwrap();
+        let (_, from) = listener.accept().unwrap();
+        assert_eq!(client.peer_addr(), address);
+        assert_eq!(client.local_addr().unwrap(), from);
+    });
+}
+
+#[test]
+fn when_all_addresses_refuse_the_source_tells_of_each() {
+    with_every_runtime(|runtime| {
+        let addresses = vec![refusing_address(), refusing_address()];
+        let result = Client::builder().runtime(runtime).connect(addresses.clone());
+        let source = error_of(result, ErrorKind::Connect).source().unwrap().to_string();
+        for address in addresses {
+            assert!(source.contains(&address.to_string()), "{source}");
+        }
+    });
+}
+
+/// A listener whose queue is full, so that a connect to it gets no answer.
+#[cfg(target_os = "linux")]
+fn silent() -> (Vec<socket2::Socket>, SocketAddr) {
+    use socket2::{Domain, Socket, Type};
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut sockets = vec![listener];
+    loop {
+        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        match filler.connect_timeout(&address, Duration::from_millis(200)) {
+            Ok(()) => sockets.push(filler),
+            Err(_) => return (sockets, address.as_socket().unwrap()),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_address_that_stays_silent_does_not_cost_the_deadline() {
+    with_every_runtime(|runtime| {
+        let (_full, silent) = silent();
+        let (_listener, address) = listener();
+        let client = Client::builder().runtime(runtime).connect(vec![silent, address]).unwrap();
+        assert_eq!(client.peer_addr(), address);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_that_gets_no_answer_ends_with_its_deadline() {
+    with_every_runtime(|runtime| {
+        let (_full, silent) = silent();
+        let timeout = Duration::from_millis(300);
+        let start = Instant::now();
+        let result = Client::builder().runtime(runtime).timeout(timeout).connect(silent);
+        let error = error_of(result, ErrorKind::TimedOut);
+        assert!(start.elapsed() >= timeout);
+        assert_eq!(error.to_string(), format!("connect to {silent}: timed out after 300ms"));
+    });
+}
+
+#[test]
+fn a_name_without_an_address_does_not_resolve() {
+    let error = error_of(Client::connect("host.invalid:80"), ErrorKind::Resolve);
+    assert_eq!(error.peer(), "host.invalid:80");
+    assert!(error.source().is_some());
+    error_of(Client::connect(Vec::<SocketAddr>::new()), ErrorKind::Resolve);
+}
+
+#[test]
+fn what_is_no_end_point_is_said_at_connect() {
+    for text in ["", "localhost", "localhost:", "localhost:http", ":80", "::1:80", "a:65536"] {
+        let error = error_of(Client::connect(text), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+    }
+}
+
+#[test]
+fn end_points_print_as_they_are_written() {
+    for text in ["localhost:80", "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80"] {
+        assert_eq!(EndPoint::from(text).to_string(), text);
+    }
+}
+
+#[test]
+fn options_reach_the_socket() {
+    with_every_runtime(|runtime| {
+        let (listener, address) = listener();
+        let client = Client::builder()
+            .runtime(runtime)
+            .nodelay(false)
+            .keepalive(Duration::from_secs(60))
+            .connect(address)
+            .unwrap();
+        drop(listener);
+        let options =
+            |socket: &socket2::Socket| (socket.tcp_nodelay().unwrap(), socket.keepalive().unwrap());
+        assert_eq!(client.socket().with_socket(options).unwrap(), (false, true));
+        let (client, _peer) = connected(runtime);
+        assert_eq!(client.socket().with_socket(options).unwrap(), (true, false));
+    });
+}
