@@ -44,7 +44,9 @@
 //!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Queue, fence};
+use crate::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Queue, fence, has_passed,
+};
 use aio_sync::ManualResetEvent;
 use crossbeam::utils::CachePadded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -487,7 +489,7 @@ impl Watch {
 
     /// True if a tick has passed since the last look; sooner, it would take everybody for stalled.
     fn is_due(&self) -> bool {
-        self.last.elapsed() >= TICK
+        has_passed(TICK, self.last)
     }
 
     fn look<W>(&mut self, pool: &WorkerPool<W>) -> Sight {
