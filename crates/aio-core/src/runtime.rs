@@ -335,8 +335,9 @@ pub(crate) enum Work {
 pub(crate) struct Readiness {
     pub(crate) receive: bool,
     pub(crate) send: bool,
-    /// The peer has hung up, or the connection is broken: receiving stays ready for good.
-    pub(crate) hung_up: bool,
+    /// Receiving stays ready for good, or may be ready again without a report: the peer has hung up,
+    /// the connection is broken, or urgent data is on its way, before which a read stops short.
+    pub(crate) stays_ready: bool,
 }
 
 impl RuntimeInner {
@@ -443,7 +444,7 @@ impl Host for RuntimeInner {
             }
             Work::Ready { socket, report } => {
                 if report.receive {
-                    engine::ready(&socket, Direction::Receive, report.hung_up);
+                    engine::ready(&socket, Direction::Receive, report.stays_ready);
                 }
                 if report.send {
                     engine::ready(&socket, Direction::Send, false);

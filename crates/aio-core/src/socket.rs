@@ -124,16 +124,17 @@ impl Socket {
         socket: socket2::Socket,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let r#type = socket.r#type()?;
+        let is_stream = socket.r#type()? == Type::STREAM;
         Ok(Self {
             inner: Arc::new(SocketInner {
                 runtime: runtime.clone(),
-                descriptor: Descriptor::new(socket),
                 receive: OperationQueue::new(),
                 send: OperationQueue::new(),
                 registration: AtomicUsize::new(0),
                 connection: AtomicU8::new(connection::NOT_ASKED),
-                is_stream: r#type == Type::STREAM,
+                is_stream,
+                is_tcp: is_stream && is_tcp(&socket),
+                descriptor: Descriptor::new(socket),
             }),
             limit: Limit::Never,
         })
@@ -681,6 +682,18 @@ fn finish<K: Perform<Buffer = Lent>>(operation: Operation<K>) -> io::Result<K::O
     completion.result
 }
 
+/// True if that stream socket is known to be one of TCP.
+fn is_tcp(socket: &socket2::Socket) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        socket.protocol().is_ok_and(|protocol| protocol == Some(Protocol::TCP))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        socket.local_addr().is_ok_and(|address| address.as_socket().is_some())
+    }
+}
+
 fn internet_address(address: SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| {
         io::Error::new(
@@ -716,6 +729,7 @@ pub(crate) struct SocketInner {
     /// How far a stream socket has come with its one chance to connect.
     connection: AtomicU8,
     is_stream: bool,
+    is_tcp: bool,
 }
 
 impl SocketInner {
@@ -733,6 +747,12 @@ impl SocketInner {
     /// Gives the chance back after an attempt that left the socket as it was.
     pub(crate) fn may_connect_again(&self) {
         self.connection.store(connection::NOT_ASKED, Ordering::Relaxed);
+    }
+
+    /// True if a receive that gets less than it has room for has emptied the stream. Others stop
+    /// short for other reasons: a Unix socket where descriptors were passed, SCTP after a message.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.is_tcp
     }
 
     /// Takes the socket's one chance to connect. A datagram socket may change its peer at will.

@@ -103,7 +103,7 @@ impl Readiness {
                 report: Report {
                     receive: event.is_readable() || event.is_read_closed() || event.is_error(),
                     send: event.is_writable() || event.is_write_closed() || event.is_error(),
-                    hung_up: event.is_read_closed() || event.is_error(),
+                    stays_ready: event.is_read_closed() || event.is_error() || event.is_priority(),
                 },
             });
         }
@@ -141,11 +141,8 @@ impl Readiness {
             return Ok(());
         };
         let token = self.table().insert(Arc::downgrade(socket));
-        let registered = self.registry.register(
-            &mut SourceFd(&system.as_raw_fd()),
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        );
+        let registered =
+            self.registry.register(&mut SourceFd(&system.as_raw_fd()), token, Self::interests());
         if registered.is_err() {
             self.table().remove(token);
         }
@@ -153,6 +150,13 @@ impl Readiness {
         socket.registration.store(outcome, Ordering::Release);
         fence(Ordering::SeqCst);
         registered
+    }
+
+    fn interests() -> Interest {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interests = interests | Interest::PRIORITY;
+        interests
     }
 
     fn failed() -> io::Error {

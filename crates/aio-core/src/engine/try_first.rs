@@ -52,8 +52,8 @@ pub(super) fn close(socket: &SocketInner) {
 }
 
 /// The driver reports that `direction` may be able to make progress.
-pub(crate) fn ready(socket: &Arc<SocketInner>, direction: Direction, hung_up: bool) {
-    let next = socket.queue(direction).ready(hung_up);
+pub(crate) fn ready(socket: &Arc<SocketInner>, direction: Direction, stays_ready: bool) {
+    let next = socket.queue(direction).ready(stays_ready);
     go_on(socket, direction, next, OPERATIONS_PER_TURN);
 }
 

@@ -53,10 +53,10 @@ impl Datagram {
     }
 }
 
-/// One receive on a stream that would not fill `capacity` has emptied it: a stream gives all it has.
-/// The end of the stream (0) stays readable for ever.
-fn drained(received: usize, capacity: usize) -> bool {
-    received > 0 && received < capacity
+/// TCP gives all it has, so a receive that got less than it had room for has emptied the stream. (It
+/// also stops at urgent data; that is reported.) The end of the stream (0) stays readable for ever.
+fn drained(call: Call<'_>, received: usize, capacity: usize) -> bool {
+    call.socket.is_tcp() && received > 0 && received < capacity
 }
 
 /// Waits for readability without taking anything. A receive of no bytes would return at once, so it
@@ -124,7 +124,7 @@ impl<B: IoBufMut> Perform for Receive<B> {
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => {
                 self.received = received;
-                let drained = is_stream && drained(received, capacity);
+                let drained = drained(call, received, capacity);
                 Attempt::Done { result: Ok(received), drained }
             }
         }
@@ -189,7 +189,7 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => {
                 self.received = received;
-                let drained = is_stream && drained(received, capacity);
+                let drained = drained(call, received, capacity);
                 Attempt::Done { result: Ok(received), drained }
             }
         }
