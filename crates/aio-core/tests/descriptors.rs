@@ -158,3 +158,23 @@ fn pass_descriptor(socket: &UnixStream, bytes: &[u8]) {
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, 0) };
     assert_eq!(sent, bytes.len() as isize);
 }
+
+/// A duplicate keeps the socket that was closed in the system's queue, under its old number.
+#[cfg(unix)]
+#[test]
+fn a_duplicate_of_a_closed_socket_can_be_associated_under_the_same_number() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, mut peer) = connected(runtime);
+        let (report, received) = mpsc::channel();
+        let mut socket = Some(socket);
+        for _ in 0..50 {
+            let old = socket.take().unwrap();
+            receive(&old, 1, &report);
+            peer.write_all(&[1]).unwrap();
+            assert_eq!(received.recv().unwrap().result.unwrap(), 1);
+            let duplicate = old.with_socket(|socket| socket.try_clone()).unwrap().unwrap();
+            old.close();
+            socket = Some(runtime.associate(duplicate.try_clone().unwrap()).unwrap());
+        }
+    });
+}

@@ -12,7 +12,8 @@
 //!
 //! A token names a slot of the table and the slot's generation: an event that was fetched before
 //! its socket was closed finds a newer generation, or nobody, and is dropped (I6). Closing a
-//! descriptor takes it out of the poller; there is no call for that either.
+//! descriptor takes it out of the poller; there is no call for that either. (If the user keeps a
+//! duplicate of it, the system goes on reporting; to nobody.)
 
 use super::{Driver, Engine};
 use crate::op::Direction;
@@ -141,8 +142,16 @@ impl Readiness {
             return Ok(());
         };
         let token = self.table().insert(Arc::downgrade(socket));
-        let registered =
-            self.registry.register(&mut SourceFd(&system.as_raw_fd()), token, Self::interests());
+        let (descriptor, interests) = (system.as_raw_fd(), Self::interests());
+        let registered = self.registry.register(&mut SourceFd(&descriptor), token, interests);
+        let registered = match registered {
+            // A socket that had this number before was closed while a duplicate of its descriptor
+            // was kept, and then duplicated to this number: the system still has it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.registry.reregister(&mut SourceFd(&descriptor), token, interests)
+            }
+            registered => registered,
+        };
         if registered.is_err() {
             self.table().remove(token);
         }
