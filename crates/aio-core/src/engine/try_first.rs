@@ -128,8 +128,13 @@ fn attempt(
     };
     let next = match operation.attempt(Call { socket, system: &system }) {
         Attempt::Done { drained, .. } => {
-            // The direction moves on before the callback can begin the next operation.
-            let next = queue.done(drained, go_on);
+            // The direction moves on before the callback can begin the next operation; unless this
+            // one failed halfway, for what comes after the gap would be misread.
+            let next = if operation.is_partly_done() {
+                queue.stop(Aborted::StreamBroken)
+            } else {
+                queue.done(drained, go_on)
+            };
             operation.complete(runtime);
             return next;
         }
