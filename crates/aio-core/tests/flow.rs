@@ -5,7 +5,7 @@ mod support;
 use aio_core::socket2::{self, Domain, Type};
 use aio_core::{AsyncResult, Completion, Runtime, Socket, op};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use support::{Received, accept, connected, listener, receive, send, with_every_runtime};
 
@@ -182,6 +182,24 @@ fn datagrams_keep_their_boundaries() {
             send(&here, vec![9; size], &report_sent);
             assert_eq!(received.recv().unwrap().result.unwrap(), size);
         }
+    });
+}
+
+/// RC-6, I2: of a datagram a receive of nothing takes nothing either.
+#[test]
+fn a_receive_of_nothing_leaves_a_datagram() {
+    with_every_runtime(|runtime: &Runtime| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.connect(socket.local_addr().unwrap()).unwrap();
+        let socket = runtime.associate(socket).unwrap();
+        let (report, received) = mpsc::channel();
+        receive(&socket, 0, &report);
+        peer.send(b"hello").unwrap();
+        assert_eq!(received.recv().unwrap().result.unwrap(), 0);
+        receive(&socket, 8, &report);
+        let Completion { bytes_transferred, buffer, .. } = received.recv().unwrap();
+        assert_eq!(&buffer[..bytes_transferred], b"hello");
     });
 }
 

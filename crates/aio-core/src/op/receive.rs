@@ -59,8 +59,8 @@ fn drained(call: Call<'_>, received: usize, capacity: usize) -> bool {
     call.socket.is_tcp() && received > 0 && received < capacity
 }
 
-/// Waits for readability without taking anything. A receive of no bytes would return at once, so it
-/// looks at one byte and leaves it.
+/// Waits for readability without taking anything. A receive of no bytes would return at once from a
+/// stream, and take a datagram and lose its bytes; so it looks at one and leaves it.
 fn peek(system: &socket2::Socket) -> io::Result<usize> {
     system.peek(&mut [MaybeUninit::uninit()]).map(|_| 0)
 }
@@ -113,7 +113,7 @@ impl<B: IoBufMut> Perform for Receive<B> {
         let bytes = self.buffer.as_mut_slice();
         let capacity = bytes.len();
         let received = retry(|| match (is_stream, capacity) {
-            (true, 0) => peek(system),
+            (_, 0) => peek(system),
             (true, _) => system.read(bytes),
             (false, _) => {
                 Datagram::receive(system, &mut [&mut *bytes])?.whole().map(|whole| whole.length)
@@ -176,11 +176,11 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             slices.truncate(BUFFERS_PER_CALL);
         }
         let capacity: usize = slices.iter().map(|slice| slice.len()).sum();
-        let received = if is_stream && capacity > 0 {
+        let received = if capacity == 0 {
+            retry(|| peek(system))
+        } else if is_stream {
             let mut slices: Vec<_> = slices.into_iter().map(IoSliceMut::new).collect();
             retry(|| system.read_vectored(&mut slices))
-        } else if is_stream {
-            retry(|| peek(system))
         } else {
             retry(|| Datagram::receive(system, &mut slices)?.whole().map(|whole| whole.length))
         };
