@@ -88,6 +88,31 @@ fn an_operation_begun_afterwards_completes_as_aborted_here_and_does_not_nest() {
     });
 }
 
+/// I3: nor does it nest in a callback of another runtime; and a panic is counted where it belongs.
+#[test]
+fn what_is_begun_afterwards_in_a_callback_of_another_runtime_does_not_nest() {
+    with_every_engine(|ended| {
+        let alive = Runtime::builder().engine(ended.engine()).workers(1).build().unwrap();
+        let (socket, _peer) = connected(&ended);
+        drop(ended);
+        let (other, _other_peer) = connected(&alive);
+        let (report, calls) = mpsc::channel();
+        let callback = move |_| {
+            report.send("first begins").unwrap();
+            let inner = report.clone();
+            let callback = move |_| {
+                inner.send("second").unwrap();
+                panic!("on purpose: in a callback of a runtime that has ended");
+            };
+            socket.begin_send([2], callback, ());
+            report.send("first ends").unwrap();
+        };
+        other.begin_send([1], callback, ());
+        assert_eq!(calls.iter().collect::<Vec<_>>(), ["first begins", "first ends", "second"]);
+        assert_eq!(alive.metrics().callback_panics, 0);
+    });
+}
+
 #[test]
 fn drop_races_with_begin_and_everything_completes() {
     with_every_engine(|first| {
