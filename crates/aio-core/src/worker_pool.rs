@@ -129,6 +129,8 @@ pub(crate) struct WorkerPool<W> {
     /// True while a worker has been claimed and has not noted it yet.
     waking: AtomicBool,
     stopping: AtomicBool,
+    /// True once all workers were idle after that: they may leave.
+    ending: AtomicBool,
     /// How many workers have not left their loop.
     alive: AtomicUsize,
     /// Set when the last worker has left its loop.
@@ -210,6 +212,7 @@ impl<W: Send + 'static> WorkerPool<W> {
             idle: AtomicUsize::new(0),
             waking: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             alive: AtomicUsize::new(workers),
             ended: ManualResetEvent::new(false),
         }
@@ -226,6 +229,23 @@ impl<W: Send + 'static> WorkerPool<W> {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Lets the workers end if the pool is stopping and none of them is running. Until then those
+    /// that are idle stay: a callback that is running may wait for what only they can do.
+    fn end_if_idle(&self, host: &impl Host<Work = W>) {
+        // Against `Threads::stop`, which says so and then looks at the roster, as this does after a
+        // worker was entered there: under the lock, one of the two sees what the other did.
+        if !self.is_stopping() || self.roster().idle.len() < self.workers.len() {
+            return;
+        }
+        if !self.ending.swap(true, Ordering::SeqCst) {
+            (0..self.workers.len()).for_each(|worker| host.wake(worker));
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
     }
 
     /// Queues `work`. Never waits for anything but another thread's few instructions (I9). Returns
@@ -567,12 +587,14 @@ impl Threads {
         }
     }
 
-    /// Tells the workers to run what is queued, and what that leads to, and end.
+    /// Tells the workers to run what is queued, and what that leads to, and end; none ends while
+    /// another is running.
     pub(crate) fn stop<H: Host>(host: &H) {
         let pool = host.pool();
         pool.stopping.store(true, Ordering::SeqCst);
         host.abort();
         (0..pool.workers()).for_each(|worker| host.wake(worker));
+        pool.end_if_idle(host);
     }
 
     /// Waits until the threads have ended.
@@ -608,7 +630,7 @@ fn work<H: Host>(host: &H, me: usize) {
             host.run(next);
             continue;
         }
-        if pool.is_stopping() {
+        if pool.is_ending() {
             host.abort();
             if leave(pool, me) {
                 break;
@@ -634,7 +656,14 @@ fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work
     pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
     let mut stance = pool.go_idle(me);
     let mut watched = false;
-    while !pool.has_work() && !pool.is_stopping() {
+    let mut aborted = false;
+    pool.end_if_idle(host);
+    while !pool.has_work() && !pool.is_ending() {
+        if pool.is_stopping() && !aborted {
+            // What this worker was waiting for when the pool was stopped was out of reach then.
+            host.abort();
+            aborted = true;
+        }
         if stance.watching && !watched {
             watch.start(pool);
         }
