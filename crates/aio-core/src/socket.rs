@@ -16,7 +16,9 @@ use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+#[cfg(unix)]
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
@@ -130,6 +132,7 @@ impl Socket {
                 runtime: runtime.clone(),
                 receive: OperationQueue::new(),
                 send: OperationQueue::new(),
+                #[cfg(unix)]
                 registration: AtomicUsize::new(0),
                 connection: AtomicU8::new(connection::NOT_ASKED),
                 is_stream,
@@ -730,6 +733,7 @@ pub(crate) struct SocketInner {
     pub(crate) receive: OperationQueue,
     pub(crate) send: OperationQueue,
     /// For the engine that waits for readiness; 0 until it knows the socket.
+    #[cfg(unix)]
     pub(crate) registration: AtomicUsize,
     /// How far a stream socket has come with its one chance to connect.
     connection: AtomicU8,

@@ -117,11 +117,14 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> Option<io::Result<T>> {
 
 /// An address in words.
 pub(crate) fn display_address(address: &SockAddr) -> String {
-    match (address.as_socket(), address.as_pathname()) {
-        (Some(address), _) => address.to_string(),
-        (None, Some(path)) => path.display().to_string(),
-        (None, None) => "an unnamed address".to_owned(),
+    if let Some(address) = address.as_socket() {
+        return address.to_string();
     }
+    #[cfg(unix)]
+    if let Some(path) = address.as_pathname() {
+        return path.display().to_string();
+    }
+    "an unnamed address".to_owned()
 }
 
 /// The most buffers that one call on a stream is given; the system allows 1024.
