@@ -3,10 +3,10 @@
 //! # The word
 //!
 //! ```text
-//!   63 …                                 3   2          1       0
-//!  ┌───────────────────────────────────────┬───────────┬────────┬─────┐
-//!  │ pointer to the first node of the queue │ CONTENDED │ LOCKED │ SET │
-//!  └───────────────────────────────────────┴───────────┴────────┴─────┘
+//!   63 …                                  4    3         2          1       0
+//!  ┌────────────────────────────────────────┬─────────┬───────────┬────────┬─────┐
+//!  │ pointer to the first node of the queue │ WATCHED │ CONTENDED │ LOCKED │ SET │
+//!  └────────────────────────────────────────┴─────────┴───────────┴────────┴─────┘
 //! ```
 //!
 //! | pointer | SET | LOCKED | the event is                                                            |
@@ -16,7 +16,9 @@
 //! | node    | 0   | 0      | nonsignaled, with waiters                                               |
 //! | any     | any | 1      | in the hands of a thread that delivers a signal, edits the queue, or decides a wait for several events |
 //!
-//! CONTENDED is set only beside LOCKED: some thread sleeps on the word until it is unlocked.
+//! CONTENDED is set only beside LOCKED: some thread sleeps on the word until it is unlocked. WATCHED is set
+//! only beside a pointer, once a wait for all was queued, and stays until the queue is empty: without it
+//! a broadcast need not look for such waits.
 //!
 //! ```text
 //!                   set                              wait
@@ -76,6 +78,7 @@
 //! consistent.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 
 use crate::deadline::Deadline;
@@ -112,14 +115,16 @@ struct State(*mut WaitNode);
 const SET: usize = 1;
 const LOCKED: usize = 2;
 const CONTENDED: usize = 4;
-const TAGS: usize = SET | LOCKED | CONTENDED;
+const WATCHED: usize = 8;
+const TAGS: usize = SET | LOCKED | CONTENDED | WATCHED;
 
 impl State {
     const UNSET: Self = Self(ptr::null_mut());
     const SET: Self = Self(ptr::without_provenance_mut(SET));
 
     fn queue(list: WaitList) -> Self {
-        Self(list.first().cast_mut())
+        let watched = if list.is_watched() { WATCHED } else { 0 };
+        Self(list.first().cast_mut()).with(watched)
     }
 
     #[inline]
@@ -133,7 +138,8 @@ impl State {
     }
 
     fn list(self) -> WaitList {
-        WaitList::starting_at(self.0.map_addr(|address| address & !TAGS))
+        let watched = self.0.addr() & WATCHED != 0;
+        WaitList::starting_at(self.without(TAGS).0, watched)
     }
 
     fn with(self, tag: usize) -> Self {
@@ -385,28 +391,39 @@ impl RawEvent {
                 return Err(Conflict(wait));
             }
         };
-        let mut claimed = WaitList::EMPTY;
+        // What stays in `list` are the claimed waits for this event, in their places.
+        let mut satisfied = WaitList::EMPTY;
         let mut dead = WaitList::EMPTY;
-        // SAFETY: this thread holds the lock.
-        while let Some(first) = unsafe { list.pop_front() } {
+        let mut next = list.first();
+        while !next.is_null() {
+            let this_node = next;
             // SAFETY: a queued node is alive while the event is locked (invariants 2 and 5).
-            let node = unsafe { &*first };
-            let taken = match node.waiter() {
-                // SAFETY: invariant 5.
-                Waiter::Any { block, index } => Some(unsafe { &*block }.claim(index)),
+            let node = unsafe { &*this_node };
+            // SAFETY: as before; this thread holds the lock.
+            next = unsafe { list.after(this_node) };
+            match node.waiter() {
+                Waiter::Any { block, index } => {
+                    // SAFETY: invariant 5.
+                    if !unsafe { &*block }.claim(index) {
+                        // SAFETY: the node is in this list.
+                        unsafe { list.remove(this_node) };
+                        node.mark_unlinked();
+                    }
+                }
                 Waiter::All(wait) => {
+                    // SAFETY: the node is in this list.
+                    unsafe { list.remove(this_node) };
                     // SAFETY: invariant 5.
                     let wait = unsafe { &*wait };
                     // SAFETY: `hold_events` locked its events, and the node was taken out.
-                    unsafe { wait.take_or_move(node, self) }
+                    match unsafe { wait.take_or_move(node, self) } {
+                        // SAFETY: the node was taken out; its links are this thread's.
+                        Some(true) => unsafe { satisfied.push_back(this_node) },
+                        // SAFETY: as before.
+                        Some(false) => unsafe { dead.push_back(this_node) },
+                        None => {}
+                    }
                 }
-            };
-            match taken {
-                // SAFETY: the node was taken out above; its links are this thread's.
-                Some(true) => unsafe { claimed.push_back(first) },
-                // SAFETY: as before.
-                Some(false) => unsafe { dead.push_back(first) },
-                None => {}
             }
         }
         reached(Window::Claimed);
@@ -427,7 +444,7 @@ impl RawEvent {
         self.unlock(State::SET);
         reached(Window::Unlocked);
         // SAFETY: this thread claimed them all, and is done with the events.
-        unsafe { release_claimed(claimed) };
+        unsafe { release_claimed([list, satisfied]) };
         Ok(())
     }
 
@@ -648,12 +665,10 @@ impl RawEvent {
     /// queue, and keeps invariant 5.
     pub(crate) unsafe fn push_member(&self, node: &WaitNode) {
         let mut list = State(self.word.load(Relaxed)).list();
-        let was_empty = list.is_empty();
         // SAFETY: the contract of this function.
         unsafe { list.push_back(node) };
-        if was_empty {
-            self.change_locked(|state| State::queue(list).with(state.0.addr() & TAGS));
-        }
+        list.mark_watched();
+        self.change_locked(|state| State::queue(list).with(state.0.addr() & (LOCKED | CONTENDED)));
     }
 
     /// Changes the word of an event that this thread has locked. Others may add CONTENDED meanwhile.
@@ -700,7 +715,7 @@ impl fmt::Debug for RawEvent {
     }
 }
 
-/// Releases every wait of `claimed`, then wakes those who sleep.
+/// Releases every wait of the lists, then wakes those who sleep.
 ///
 /// All waits of a batch are released before the first of them is woken, because waking takes long: a
 /// wait whose deadline comes after its claim has to stay until it is released. A waker that panics
@@ -708,34 +723,42 @@ impl fmt::Debug for RawEvent {
 ///
 /// # Safety
 ///
-/// The caller claimed the block of every node, took the nodes out, and is done with their events.
-unsafe fn release_claimed(mut claimed: WaitList) {
+/// The caller claimed the block of every node, took the lists out, and is done with their events.
+unsafe fn release_claimed(claimed: [WaitList; 2]) {
     const BATCH: usize = 32;
+    let mut batch = [const { None::<Wakeup> }; BATCH];
     let mut panic = None;
-    while !claimed.is_empty() {
-        let mut batch = [const { None::<Wakeup> }; BATCH];
-        for wakeup in &mut batch {
-            // SAFETY: the nodes are alive until their blocks are released.
-            let Some(node) = (unsafe { claimed.pop_front() }) else { break };
-            // SAFETY: as before.
-            let node = unsafe { &*node };
-            let block = match node.waiter() {
-                // SAFETY: as before.
-                Waiter::Any { block, .. } => unsafe { &*block },
-                // SAFETY: as before.
-                Waiter::All(wait) => unsafe { &*wait }.block(),
-            };
-            node.mark_unlinked();
-            // SAFETY: the contract of this function.
-            *wakeup = Some(unsafe { block.release() });
-        }
-        reached(Window::Released);
-        for wakeup in batch.into_iter().flatten() {
-            let woken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wakeup.wake()));
-            panic = panic.or(woken.err());
+    for list in claimed {
+        let mut next = list.first();
+        while !next.is_null() {
+            for wakeup in &mut batch {
+                if next.is_null() {
+                    break;
+                }
+                // SAFETY: the nodes are alive until their blocks are released.
+                let node = unsafe { &*next };
+                // SAFETY: as before; the links are this thread's.
+                next = unsafe { list.after(next) };
+                let block = match node.waiter() {
+                    // SAFETY: as before.
+                    Waiter::Any { block, .. } => unsafe { &*block },
+                    // SAFETY: as before.
+                    Waiter::All(wait) => unsafe { &*wait }.block(),
+                };
+                node.mark_unlinked();
+                // SAFETY: the contract of this function.
+                *wakeup = Some(unsafe { block.release() });
+            }
+            reached(Window::Released);
+            let mut asleep = batch.iter_mut();
+            let mut wake = || asleep.by_ref().filter_map(Option::take).for_each(Wakeup::wake);
+            // A waker that panicked is used up; those behind it are woken in the next turn.
+            while let Err(payload) = catch_unwind(AssertUnwindSafe(&mut wake)) {
+                panic.get_or_insert(payload);
+            }
         }
     }
     if let Some(payload) = panic {
-        std::panic::resume_unwind(payload);
+        resume_unwind(payload);
     }
 }

@@ -67,6 +67,9 @@ pub(crate) struct WaitAll {
     held_before: UnsafeCell<*const Self>,
     /// The number of setters that have the wait pinned, and `SLEEPER`.
     pins: AtomicU32,
+    /// To loom, using the list is a read of this, and freeing it is a write.
+    #[cfg(loom)]
+    lent: UnsafeCell<()>,
 }
 
 /// What a setter achieved by offering its signal to a wait for all.
@@ -276,6 +279,8 @@ impl WaitAll {
             watch: AtomicPtr::new(ptr::from_ref(watch).cast_mut()),
             held_before: UnsafeCell::new(ptr::null()),
             pins: AtomicU32::new(0),
+            #[cfg(loom)]
+            lent: UnsafeCell::new(()),
         }
     }
 
@@ -284,6 +289,8 @@ impl WaitAll {
     }
 
     fn events(&self) -> &[EventRef<'static>] {
+        #[cfg(loom)]
+        self.lent.with(|_| ());
         // SAFETY: the owner keeps the list as long as the wait (invariant 5 of `raw_event`).
         unsafe { &*self.events }
     }
@@ -356,7 +363,7 @@ impl WaitAll {
         pins: Option<&Pins<'_>>,
     ) -> Result<*const Self, &'w Self> {
         let mut held = ptr::null();
-        let mut next = list.first();
+        let mut next = if list.is_watched() { list.first() } else { ptr::null() };
         while !next.is_null() {
             // SAFETY: queued nodes are alive while the event is locked (invariant 5 of `raw_event`).
             let node = unsafe { &*next };
@@ -563,6 +570,7 @@ impl WaitAll {
 impl Drop for WaitAll {
     fn drop(&mut self) {
         self.held_before.with_mut(|_| ());
+        self.lent.with_mut(|_| ());
     }
 }
 

@@ -166,7 +166,10 @@ fn on_heap(handles: &[&dyn WaitHandle], options: Option<&WaitOptions>) -> Option
 }
 
 fn place(block: &WaitBlock, index: usize) -> WaitNode {
-    WaitNode::new(Waiter::Any { block, index: u32::try_from(index).unwrap_or(u32::MAX) })
+    WaitNode::new(Waiter::Any {
+        block,
+        index: u32::try_from(index).expect("fewer than MAX_EVENTS"),
+    })
 }
 
 /// # Safety
@@ -182,7 +185,7 @@ unsafe fn queue_and_park(
     let mut queued = 0;
     let mut winner = None;
     for (event, node) in events.iter().zip(nodes) {
-        let index = u32::try_from(queued).unwrap_or(u32::MAX);
+        let index = u32::try_from(queued).expect("fewer than MAX_EVENTS");
         let rivals = (queued > 0).then_some((block, index));
         // SAFETY: the contract of this function.
         match unsafe { event.raw().enqueue(event.reset(), node, rivals) } {

@@ -18,18 +18,23 @@ use crate::wait_block::WaitBlock;
 
 /// One wait's place in the queue of one event.
 ///
-/// Aligned so that its address leaves the tag bits of the event's word free.
-#[repr(align(8))]
+/// Aligned so that its address leaves the four tag bits of the event's word free.
+#[repr(align(16))]
 pub(crate) struct WaitNode {
     prev: UnsafeCell<*const Self>,
     next: UnsafeCell<*const Self>,
-    /// Whose place this is. Constant while the node is linked.
-    waiter: Waiter,
+    /// Whose place this is, taken apart so that a node is half a cache line: the block and the index of
+    /// `Waiter::Any`, or the wait of `Waiter::All` and `ALL`. Constant while the node is linked.
+    owner: *const (),
+    index: u32,
     /// True exactly while the node is in a queue. Set by the owner before it queues the node, cleared by
     /// whoever takes the node out, under the event's lock. When a setter clears it on a node whose wait
     /// it did not claim, that is the setter's last access to node and block.
     linked: AtomicBool,
 }
+
+/// The index of a node whose owner is a wait for all.
+const ALL: u32 = u32::MAX;
 
 /// Whose place in a queue a node is.
 #[derive(Clone, Copy)]
@@ -42,17 +47,25 @@ pub(crate) enum Waiter {
 
 impl WaitNode {
     pub(crate) fn new(waiter: Waiter) -> Self {
+        let (owner, index) = match waiter {
+            Waiter::Any { block, index } => (block.cast(), index),
+            Waiter::All(wait) => (wait.cast(), ALL),
+        };
         Self {
             prev: UnsafeCell::new(ptr::null()),
             next: UnsafeCell::new(ptr::null()),
-            waiter,
+            owner,
+            index,
             linked: AtomicBool::new(false),
         }
     }
 
     #[inline]
     pub(crate) fn waiter(&self) -> Waiter {
-        self.waiter
+        match self.index {
+            ALL => Waiter::All(self.owner.cast()),
+            index => Waiter::Any { block: self.owner.cast(), index },
+        }
     }
 
     /// Returns true while the node is in a queue. After false, whoever took it out is done with it,
@@ -92,15 +105,25 @@ impl fmt::Debug for WaitNode {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitList {
     first: *const WaitNode,
+    /// True if a wait for all may be among the nodes.
+    watched: bool,
 }
 
 /// The safety contract of all its functions: the nodes are alive, and their links are the caller's, as
 /// the holder of the lock of the event in whose queue they are, or as the one who took them out.
 impl WaitList {
-    pub(crate) const EMPTY: Self = Self { first: ptr::null() };
+    pub(crate) const EMPTY: Self = Self { first: ptr::null(), watched: false };
 
-    pub(crate) fn starting_at(first: *const WaitNode) -> Self {
-        Self { first }
+    pub(crate) fn starting_at(first: *const WaitNode, watched: bool) -> Self {
+        Self { first, watched }
+    }
+
+    pub(crate) fn is_watched(self) -> bool {
+        self.watched
+    }
+
+    pub(crate) fn mark_watched(&mut self) {
+        self.watched = true;
     }
 
     pub(crate) fn first(self) -> *const WaitNode {
@@ -131,7 +154,7 @@ impl WaitList {
         // SAFETY: the contract of the type.
         let after = unsafe { next(node) };
         if after == node {
-            self.first = ptr::null();
+            *self = Self::EMPTY;
             return;
         }
         // SAFETY: as before.

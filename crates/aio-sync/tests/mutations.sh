@@ -48,17 +48,18 @@ events of several waits are held one by one|wait_all|if wait.contains(event) {\n
 a wait for all leaves early without a lock|wait_all|let moves = !missing.is_set_member();|let moves = true;
 a wait for all takes only the watch's signal|wait_all|event.raw().consume_member();|
 the dead are told after the unlock|raw_event|unsafe { (*node).mark_unlinked() };\n        }|let _ = node;\n        }
-everybody is released before the unlock|raw_event|self.unlock(State::SET);\n        reached(Window::Unlocked);|unsafe { release_claimed(claimed) }; claimed = WaitList::EMPTY;\n        self.unlock(State::SET);\n        reached(Window::Unlocked);
+everybody is released before the unlock|raw_event|self.unlock(State::SET);\n        reached(Window::Unlocked);|unsafe { release_claimed([list, satisfied]) }; list = WaitList::EMPTY; satisfied = WaitList::EMPTY;\n        self.unlock(State::SET);\n        reached(Window::Unlocked);
 a waiter is released before the unlock|raw_event|let_go(State::queue(list));\n                reached(Window::Unlocked);\n                // SAFETY: this thread claimed the block, and is done with the events.\n                let wakeup = unsafe { block.release() };|let wakeup = unsafe { block.release() };\n                reached(Window::Released);\n                let_go(State::queue(list));
 sleepers on the lock are not woken|raw_event|before.0.addr() & CONTENDED != 0|before.0.addr() & CONTENDED == 1
-push keeps no CONTENDED|raw_event|State::queue(list).with(state.0.addr() & TAGS)|State::queue(list).with(LOCKED)
+push keeps no CONTENDED|raw_event|State::queue(list).with(state.0.addr() & (LOCKED \| CONTENDED))|State::queue(list).with(LOCKED)
 a sleeper is not woken|wait_block|parker::wake_one(address);|let _ = address;
 a parked thread looks once|wait_block|while !self.is_done() {|if !self.is_done() {
 a dropped wait keeps its signal|wait_one|event.raw().set(Reset::Auto);|
 the waker is never changed|pinned_wait|waker = unsafe { this.block.replace_waker(waker.take()) };|
 signal before queueing|wait_one|let queued = unsafe { QueuedWait::queue(on, &node, &block) };\n    set();|set();\n    let queued = unsafe { QueuedWait::queue(on, &node, &block) };
-the last of the queue first|wait_list|self.first = node;\n            // SAFETY|self.first = node;\n            // SAFETY
-wait_any names the higher index|wait_any|.unwrap_or(index)|.map_or(index, \|_\| index)
+last come, first served|wait_list|unsafe { tie(node, self.first) };|unsafe { tie(node, self.first) };\n            self.first = node;
+the queue forgets that it is watched|wait_list|self.watched = true;|
+wait_any names the higher index|wait_any|.position(\|event\| event.address() == address)|.position(\|event\| event.address() == address && index == usize::MAX)
 LIST
 }
 
