@@ -8,8 +8,8 @@ use crate::encoding::Encoding;
 use crate::end_point::{EndPoint, Unresolved};
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::Framing;
+use aio_core::socket2::TcpKeepalive;
 use aio_core::{Runtime, Socket};
-use socket2::TcpKeepalive;
 use std::io;
 use std::time::Duration;
 
