@@ -71,6 +71,7 @@
 
 mod async_result;
 mod buffer;
+mod completion_port;
 #[expect(unsafe_code, reason = "closes a descriptor exactly once, when its last user has left")]
 mod descriptor;
 mod engine;
@@ -93,6 +94,7 @@ mod worker_pool;
 
 pub use async_result::{AsyncResult, Completion, OperationHandle};
 pub use buffer::{IoBuf, IoBufMut, Slice};
+pub use completion_port::{CompletionPort, PostError, WaitError};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
 pub use operation::Operation;

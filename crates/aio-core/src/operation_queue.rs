@@ -60,9 +60,9 @@ pub(crate) struct OperationQueue {
 struct State {
     phase: Phase,
     maybe_ready: bool,
-    /// True once the peer's hang-up has been reported: from then on the direction stays ready, and
-    /// no further report may come.
-    hung_up: bool,
+    /// True once it has been reported that the direction stays ready, as it does when the peer has
+    /// hung up: no further report may come, and an attempt that found little has not found all.
+    stays_ready: bool,
     line: Line,
     last_ticket: u64,
 }
@@ -133,7 +133,7 @@ impl OperationQueue {
             state: Mutex::new(State {
                 phase: Phase::Idle,
                 maybe_ready: true,
-                hung_up: false,
+                stays_ready: false,
                 line: Line::default(),
                 last_ticket: 0,
             }),
@@ -173,7 +173,7 @@ impl OperationQueue {
     /// `go_on`: the caller may attempt the next one itself.
     pub(crate) fn done(&self, drained: bool, go_on: bool) -> Next {
         let mut state = self.lock();
-        if !drained || state.hung_up {
+        if !drained || state.stays_ready {
             state.maybe_ready = true;
         }
         match state.phase {
@@ -202,10 +202,10 @@ impl OperationQueue {
     }
 
     /// The engine reports that the direction may be able to make progress.
-    pub(crate) fn ready(&self, hung_up: bool) -> Next {
+    pub(crate) fn ready(&self, stays_ready: bool) -> Next {
         let mut state = self.lock();
         state.maybe_ready = true;
-        state.hung_up |= hung_up;
+        state.stays_ready |= stays_ready;
         match state.phase {
             Phase::Waiting => self.next(&mut state, true),
             _ => Next::Nothing,

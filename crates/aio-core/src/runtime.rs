@@ -21,8 +21,8 @@ use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -277,8 +277,10 @@ impl Builder {
         if self.thread_name.contains('\0') {
             return Err(invalid(format!("the thread name {:?} has a NUL in it", self.thread_name)));
         }
-        let inner = Arc::new(RuntimeInner {
-            driver: engine::driver(self.engine, workers)?,
+        let driver = engine::driver(self.engine, workers)?;
+        let inner = Arc::new_cyclic(|me| RuntimeInner {
+            me: me.clone(),
+            driver,
             pool: WorkerPool::new(workers),
             timer: Timer::new(),
             on_panic: self.on_panic,
@@ -312,6 +314,7 @@ pub struct Metrics {
 /// What the sockets, the engine and the workers of a runtime share.
 #[derive(Debug)]
 pub(crate) struct RuntimeInner {
+    me: Weak<Self>,
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) pool: WorkerPool<Work>,
     pub(crate) timer: Timer,
@@ -335,8 +338,15 @@ pub(crate) enum Work {
 pub(crate) struct Readiness {
     pub(crate) receive: bool,
     pub(crate) send: bool,
-    /// The peer has hung up, or the connection is broken: receiving stays ready for good.
-    pub(crate) hung_up: bool,
+    /// Receiving stays ready for good, or may be ready again without a report: the peer has hung up,
+    /// the connection is broken, or urgent data is on its way, before which a read stops short.
+    pub(crate) stays_ready: bool,
+}
+
+thread_local! {
+    /// What is to be run on this thread, for runtimes that have ended, after what it runs now; `None`
+    /// if that is nothing.
+    static LATER: RefCell<Option<VecDeque<(Arc<RuntimeInner>, Work)>>> = const { RefCell::new(None) };
 }
 
 impl RuntimeInner {
@@ -345,33 +355,43 @@ impl RuntimeInner {
     }
 
     /// Has a worker run `work`, after what it runs now. Once the workers have ended, the calling
-    /// thread runs it, after what it runs now if that is work of a runtime's too (I3).
+    /// thread runs it, after what it runs now if that is work of a runtime's too, of this one or of
+    /// another (I3).
     pub(crate) fn post(&self, work: Work) {
-        thread_local! {
-            /// What is to be run on this thread after what it runs now; `None` if that is nothing.
-            static LATER: RefCell<Option<VecDeque<Work>>> = const { RefCell::new(None) };
-        }
         let Err(work) = self.pool.post(self, work) else { return };
-        let first = LATER.with_borrow_mut(|later| match later {
-            Some(later) => {
-                later.push_back(work);
-                None
-            }
-            None => {
-                *later = Some(VecDeque::new());
-                Some(work)
+        // The work's operation or socket holds the runtime, so it is there.
+        let Some(me) = self.me.upgrade() else { return };
+        let mut work = Some(work);
+        // A thread that ends has no place to keep it, and no callback that it could be nested in.
+        let _ = LATER.try_with(|later| {
+            if let Some(later) = &mut *later.borrow_mut() {
+                later.extend(work.take().map(|work| (me, work)));
             }
         });
-        let mut next = first;
-        while let Some(work) = next {
+        if let Some(work) = work {
             self.run(work);
-            next = LATER.with_borrow_mut(|later| {
-                let next = later.as_mut().and_then(VecDeque::pop_front);
-                if next.is_none() {
-                    *later = None;
+        }
+    }
+
+    fn run_one(&self, work: Work) {
+        match work {
+            Work::Completed(operation) => {
+                // The callback and what it holds are gone when it has panicked, and nothing of ours
+                // is under way: there is no state that a caught panic could leave broken.
+                let delivered = panic::catch_unwind(AssertUnwindSafe(|| operation.deliver()));
+                if let Err(payload) = delivered {
+                    self.callback_panicked(payload);
                 }
-                next
-            });
+            }
+            Work::Ready { socket, report } => {
+                if report.receive {
+                    engine::ready(&socket, Direction::Receive, report.stays_ready);
+                }
+                if report.send {
+                    engine::ready(&socket, Direction::Send, false);
+                }
+            }
+            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
         }
     }
 
@@ -432,24 +452,20 @@ impl Host for RuntimeInner {
     }
 
     fn run(&self, work: Work) {
-        match work {
-            Work::Completed(operation) => {
-                // The callback and what it holds are gone when it has panicked, and nothing of ours
-                // is under way: there is no state that a caught panic could leave broken.
-                let delivered = panic::catch_unwind(AssertUnwindSafe(|| operation.deliver()));
-                if let Err(payload) = delivered {
-                    self.callback_panicked(payload);
+        // What is posted meanwhile to a runtime that has ended must wait until this is over.
+        let _ = LATER.try_with(|later| *later.borrow_mut() = Some(VecDeque::new()));
+        self.run_one(work);
+        loop {
+            let next = LATER.try_with(|later| {
+                let mut later = later.borrow_mut();
+                let next = later.as_mut().and_then(VecDeque::pop_front);
+                if next.is_none() {
+                    *later = None;
                 }
-            }
-            Work::Ready { socket, report } => {
-                if report.receive {
-                    engine::ready(&socket, Direction::Receive, report.hung_up);
-                }
-                if report.send {
-                    engine::ready(&socket, Direction::Send, false);
-                }
-            }
-            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
+                next
+            });
+            let Ok(Some((runtime, work))) = next else { return };
+            runtime.run_one(work);
         }
     }
 

@@ -16,7 +16,7 @@ use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
@@ -124,16 +124,17 @@ impl Socket {
         socket: socket2::Socket,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let r#type = socket.r#type()?;
+        let is_stream = socket.r#type()? == Type::STREAM;
         Ok(Self {
             inner: Arc::new(SocketInner {
                 runtime: runtime.clone(),
-                descriptor: Descriptor::new(socket),
                 receive: OperationQueue::new(),
                 send: OperationQueue::new(),
                 registration: AtomicUsize::new(0),
-                has_connected: AtomicBool::new(false),
-                is_stream: r#type == Type::STREAM,
+                connection: AtomicU8::new(connection::NOT_ASKED),
+                is_stream,
+                is_tcp: is_stream && is_tcp(&socket),
+                descriptor: Descriptor::new(socket),
             }),
             limit: Limit::Never,
         })
@@ -322,6 +323,8 @@ impl Socket {
     /// buffer's length, which it never changes. The result is the number of bytes: 0 is the end of
     /// the stream, unless the buffer is empty. A receive into an empty buffer waits for bytes, or the
     /// end, and takes nothing.
+    ///
+    /// A receive on a socket that is still being connected fails: begin it when the connect is over.
     pub fn begin_receive<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
     where
         B: IoBufMut,
@@ -679,6 +682,18 @@ fn finish<K: Perform<Buffer = Lent>>(operation: Operation<K>) -> io::Result<K::O
     completion.result
 }
 
+/// True if that stream socket is known to be one of TCP.
+fn is_tcp(socket: &socket2::Socket) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        socket.protocol().is_ok_and(|protocol| protocol == Some(Protocol::TCP))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        socket.local_addr().is_ok_and(|address| address.as_socket().is_some())
+    }
+}
+
 fn internet_address(address: SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| {
         io::Error::new(
@@ -694,6 +709,14 @@ impl fmt::Debug for Socket {
     }
 }
 
+/// The values of [`SocketInner::connection`].
+mod connection {
+    /// It may be connected all the same, if it came to us so.
+    pub(super) const NOT_ASKED: u8 = 0;
+    pub(super) const ASKED: u8 = 1;
+    pub(super) const CONNECTED: u8 = 2;
+}
+
 /// What the handles and the operations of a socket share.
 #[derive(Debug)]
 pub(crate) struct SocketInner {
@@ -703,9 +726,10 @@ pub(crate) struct SocketInner {
     pub(crate) send: OperationQueue,
     /// For the engine that waits for readiness; 0 until it knows the socket.
     pub(crate) registration: AtomicUsize,
-    /// True once the system has been asked to connect.
-    has_connected: AtomicBool,
+    /// How far a stream socket has come with its one chance to connect.
+    connection: AtomicU8,
     is_stream: bool,
+    is_tcp: bool,
 }
 
 impl SocketInner {
@@ -722,12 +746,32 @@ impl SocketInner {
 
     /// Gives the chance back after an attempt that left the socket as it was.
     pub(crate) fn may_connect_again(&self) {
-        self.has_connected.store(false, Ordering::Relaxed);
+        self.connection.store(connection::NOT_ASKED, Ordering::Relaxed);
+    }
+
+    /// True if a receive that gets less than it has room for has emptied the stream. Others stop
+    /// short for other reasons: a Unix socket where descriptors were passed, SCTP after a message.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.is_tcp
     }
 
     /// Takes the socket's one chance to connect. A datagram socket may change its peer at will.
     pub(crate) fn may_connect(&self) -> bool {
-        !self.is_stream || !self.has_connected.swap(true, Ordering::Relaxed)
+        let claim = |from| {
+            let order = Ordering::Relaxed;
+            self.connection.compare_exchange(from, connection::ASKED, order, order)
+        };
+        !self.is_stream || claim(connection::NOT_ASKED).is_ok()
+    }
+
+    /// The system has been asked to connect, and the socket is connected.
+    pub(crate) fn has_connected(&self) {
+        self.connection.store(connection::CONNECTED, Ordering::Relaxed);
+    }
+
+    /// True from the time when the system is asked to connect until that has succeeded.
+    pub(crate) fn lacks_connection(&self) -> bool {
+        self.connection.load(Ordering::Relaxed) == connection::ASKED
     }
 }
 

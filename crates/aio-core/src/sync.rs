@@ -14,6 +14,19 @@ pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// True if `time` has passed since then. In a model no time passes, since what depends on it could not be
+/// repeated.
+#[cfg(not(loom))]
+pub(crate) fn has_passed(time: Duration, since: Instant) -> bool {
+    since.elapsed() >= time
+}
+
+#[cfg(loom)]
+pub(crate) fn has_passed(_time: Duration, _since: Instant) -> bool {
+    false
+}
 
 /// Stands for crossbeam's queue, which loom cannot look into: first in, first out, and each operation
 /// takes effect at one moment. What a push and the pop that finds it make visible is no less here.

@@ -16,6 +16,9 @@
 //! tick before. It marks them, takes over what they would wait for, and runs what lies in their
 //! queues. So a callback that blocks delays what is queued behind it by two ticks at most, as long
 //! as a worker is free (I4), and nobody is woken for work that its worker will get to in time.
+//! A worker may also be *late*: it gets on with its work, but has not come to wait since the tick
+//! before. Then the watcher looks for what a wait would find in its place, and helps if more is
+//! queued than was done in that tick. While nobody is idle, the busy look for the stalled.
 //!
 //! 1. While a worker that is not marked stalled is running and another is idle, there is a watcher:
 //!    whoever goes idle or leaves appoints one under the roster's lock, and a watcher resigns only
@@ -41,7 +44,9 @@
 //!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Queue, fence};
+use crate::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Queue, fence, has_passed,
+};
 use aio_sync::ManualResetEvent;
 use crossbeam::utils::CachePadded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -124,6 +129,8 @@ pub(crate) struct WorkerPool<W> {
     /// True while a worker has been claimed and has not noted it yet.
     waking: AtomicBool,
     stopping: AtomicBool,
+    /// True once all workers were idle after that: they may leave.
+    ending: AtomicBool,
     /// How many workers have not left their loop.
     alive: AtomicUsize,
     /// Set when the last worker has left its loop.
@@ -137,6 +144,8 @@ struct Worker<W> {
     found: Queue<W>,
     /// Counts the pieces of work that this worker has begun.
     begun: AtomicU64,
+    /// Counts how often this worker has come to wait, or to look for what a wait would find.
+    waits: AtomicU64,
     /// True from the tick at which this worker was found to be stalled until it begins something
     /// else.
     stalled: AtomicBool,
@@ -190,6 +199,7 @@ impl<W: Send + 'static> WorkerPool<W> {
                 posted: Queue::new(),
                 found: Queue::new(),
                 begun: AtomicU64::new(0),
+                waits: AtomicU64::new(0),
                 stalled: AtomicBool::new(false),
                 running: AtomicBool::new(true),
             })
@@ -202,6 +212,7 @@ impl<W: Send + 'static> WorkerPool<W> {
             idle: AtomicUsize::new(0),
             waking: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             alive: AtomicUsize::new(workers),
             ended: ManualResetEvent::new(false),
         }
@@ -218,6 +229,23 @@ impl<W: Send + 'static> WorkerPool<W> {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Lets the workers end if the pool is stopping and none of them is running. Until then those
+    /// that are idle stay: a callback that is running may wait for what only they can do.
+    fn end_if_idle(&self, host: &impl Host<Work = W>) {
+        // Against `Threads::stop`, which says so and then looks at the roster, as this does after a
+        // worker was entered there: under the lock, one of the two sees what the other did.
+        if !self.is_stopping() || self.roster().idle.len() < self.workers.len() {
+            return;
+        }
+        if !self.ending.swap(true, Ordering::SeqCst) {
+            (0..self.workers.len()).for_each(|worker| host.wake(worker));
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
     }
 
     /// Queues `work`. Never waits for anything but another thread's few instructions (I9). Returns
@@ -351,7 +379,7 @@ impl<W: Send + 'static> WorkerPool<W> {
         let mine = &self.workers[me];
         if begun % FOUND_INTERVAL == 0 {
             if begun % SHARED_INTERVAL == 0 {
-                if let Some(work) = self.shared.pop() {
+                if let Some(work) = self.shared.pop().or_else(|| self.rescue(me)) {
                     return Some(work);
                 }
             }
@@ -375,6 +403,15 @@ impl<W: Send + 'static> WorkerPool<W> {
         })
     }
 
+    /// Takes a piece of work that is stuck with a stalled worker.
+    fn rescue(&self, me: usize) -> Option<W> {
+        let others = self.workers.len();
+        (1..others).map(|step| &self.workers[(me + step) % others]).find_map(|other| {
+            let is_stuck = other.stalled.load(Ordering::Relaxed);
+            is_stuck.then(|| other.found.pop().or_else(|| other.posted.pop()))?
+        })
+    }
+
     /// True if there is work that a worker on its way to idleness must not leave.
     fn has_work(&self) -> bool {
         !self.shared.is_empty()
@@ -382,6 +419,12 @@ impl<W: Send + 'static> WorkerPool<W> {
                 worker.stalled.load(Ordering::Relaxed)
                     && !(worker.found.is_empty() && worker.posted.is_empty())
             })
+    }
+
+    /// True if a wait of `me` has brought work, made it post work, or ended by a claim.
+    fn has_brought(&self, me: usize, found: &[W]) -> bool {
+        let mine = &self.workers[me];
+        !found.is_empty() || !mine.posted.is_empty() || mine.running.load(Ordering::Relaxed)
     }
 
     /// Before `me` begins a piece of work.
@@ -415,6 +458,7 @@ struct Stance {
 /// What the watcher saw at its last tick.
 struct Watch {
     workers: Box<[Seen]>,
+    last: Instant,
     quiet_ticks: u32,
 }
 
@@ -422,52 +466,81 @@ struct Watch {
 struct Seen {
     /// What the worker had begun last.
     begun: u64,
-    /// True if it was at it.
+    /// How often it had come to wait.
+    waits: u64,
+    /// True if it was at work.
     at_work: bool,
+}
+
+impl Seen {
+    fn now<W>(worker: &Worker<W>) -> Self {
+        Self {
+            begun: worker.begun.load(Ordering::Relaxed),
+            waits: worker.waits.load(Ordering::Relaxed),
+            at_work: worker.is_at_work(),
+        }
+    }
 }
 
 /// What the watcher finds at a tick.
 enum Sight {
     /// Everybody gets on with their work.
     AllWell,
-    /// These workers are stalled; or none is, but one has more queued than it will get to soon.
-    NeedsHelp { stalled: Vec<usize> },
+    /// Some do not; or one has more queued than it will get to soon.
+    NeedsHelp { stalled: Vec<usize>, late: Vec<usize>, backlog: bool },
     /// Nobody has had work for long.
     Quiet,
 }
 
 impl Watch {
     fn new(workers: usize) -> Self {
-        Self { workers: vec![Seen::default(); workers].into(), quiet_ticks: 0 }
+        let workers = vec![Seen::default(); workers].into();
+        Self { workers, last: Instant::now(), quiet_ticks: 0 }
     }
 
-    /// Forgets what was seen in an earlier watch.
-    fn start(&mut self) {
-        self.workers.iter_mut().for_each(|seen| seen.at_work = false);
+    /// Begins a watch.
+    fn start<W>(&mut self, pool: &WorkerPool<W>) {
+        for (worker, seen) in pool.workers.iter().zip(&mut self.workers) {
+            *seen = Seen::now(worker);
+        }
+        self.last = Instant::now();
         self.quiet_ticks = 0;
     }
 
+    /// True if a tick has passed since the last look; sooner, it would take everybody for stalled.
+    fn is_due(&self) -> bool {
+        has_passed(TICK, self.last)
+    }
+
     fn look<W>(&mut self, pool: &WorkerPool<W>) -> Sight {
+        self.last = Instant::now();
         let mut stalled = Vec::new();
+        let mut late = Vec::new();
         let mut backlog = false;
         let mut quiet = true;
         for (index, (worker, seen)) in pool.workers.iter().zip(&mut self.workers).enumerate() {
-            let now =
-                Seen { begun: worker.begun.load(Ordering::Relaxed), at_work: worker.is_at_work() };
+            let now = Seen::now(worker);
             quiet &= !now.at_work && now.begun == seen.begun;
             if now.at_work {
+                let queued = worker.found.len() + worker.posted.len();
+                backlog |= queued > BACKLOG;
                 if seen.at_work && seen.begun == now.begun {
                     stalled.push(index);
+                } else if seen.at_work && seen.waits == now.waits {
+                    late.push(index);
+                    backlog |= queued as u64 > now.begun - seen.begun;
                 }
-                backlog |= worker.found.len() + worker.posted.len() > BACKLOG;
             }
             *seen = now;
         }
-        if backlog || !stalled.is_empty() {
-            return Sight::NeedsHelp { stalled };
-        }
         self.quiet_ticks = if quiet { self.quiet_ticks + 1 } else { 0 };
-        if self.quiet_ticks < QUIET_TICKS { Sight::AllWell } else { Sight::Quiet }
+        if backlog || !stalled.is_empty() || !late.is_empty() {
+            Sight::NeedsHelp { stalled, late, backlog }
+        } else if self.quiet_ticks < QUIET_TICKS {
+            Sight::AllWell
+        } else {
+            Sight::Quiet
+        }
     }
 }
 
@@ -514,12 +587,14 @@ impl Threads {
         }
     }
 
-    /// Tells the workers to run what is queued, and what that leads to, and end.
+    /// Tells the workers to run what is queued, and what that leads to, and end; none ends while
+    /// another is running.
     pub(crate) fn stop<H: Host>(host: &H) {
         let pool = host.pool();
         pool.stopping.store(true, Ordering::SeqCst);
         host.abort();
         (0..pool.workers()).for_each(|worker| host.wake(worker));
+        pool.end_if_idle(host);
     }
 
     /// Waits until the threads have ended.
@@ -544,8 +619,10 @@ fn work<H: Host>(host: &H, me: usize) {
         // What is waited for gets its turn even if what is queued never ends.
         if begun - begun_at_wait >= WAIT_INTERVAL {
             begun_at_wait = begun;
+            pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
             host.wait(me, Wait::LOOK, &mut found);
             keep(pool, me, &mut found);
+            look_after_others(host, me, &mut watch);
         }
         if let Some(next) = pool.next(me, begun) {
             begun += 1;
@@ -553,7 +630,7 @@ fn work<H: Host>(host: &H, me: usize) {
             host.run(next);
             continue;
         }
-        if pool.is_stopping() {
+        if pool.is_ending() {
             host.abort();
             if leave(pool, me) {
                 break;
@@ -576,31 +653,42 @@ fn keep<W>(pool: &WorkerPool<W>, me: usize, found: &mut Vec<W>) {
 /// Waits until there is something to run.
 fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work>) {
     let pool = host.pool();
+    pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
     let mut stance = pool.go_idle(me);
     let mut watched = false;
-    while !pool.has_work() && !pool.is_stopping() {
+    let mut aborted = false;
+    pool.end_if_idle(host);
+    while !pool.has_work() && !pool.is_ending() {
+        if pool.is_stopping() && !aborted {
+            // What this worker was waiting for when the pool was stopped was out of reach then.
+            host.abort();
+            aborted = true;
+        }
         if stance.watching && !watched {
-            watch.start();
+            watch.start(pool);
         }
         watched = stance.watching;
         let timeout = watched.then_some(TICK);
         host.wait(me, Wait { timeout, alone: stance.alone }, found);
-        let mine = &pool.workers[me];
-        // What the wait has brought: work, work that it has posted itself, or a claim.
-        if !found.is_empty() || !mine.posted.is_empty() || mine.running.load(Ordering::Relaxed) {
+        if pool.has_brought(me, found) {
             break;
         }
-        if watched {
+        if watched && watch.is_due() {
             match watch.look(pool) {
                 Sight::AllWell => {}
                 Sight::Quiet => pool.resign(me),
-                Sight::NeedsHelp { stalled } => {
-                    for worker in stalled {
-                        pool.workers[worker].stalled.store(true, Ordering::Relaxed);
-                        fence(Ordering::SeqCst);
+                Sight::NeedsHelp { stalled, late, backlog } => {
+                    take_over(host, me, &stalled);
+                    if backlog || !stalled.is_empty() {
+                        break;
+                    }
+                    for worker in late {
                         host.take_over(worker, me);
                     }
-                    break;
+                    host.wait(me, Wait::LOOK, found);
+                    if pool.has_brought(me, found) {
+                        break;
+                    }
                 }
             }
         }
@@ -644,6 +732,28 @@ pub(crate) fn wait_inside<H: Host>(
                 pool.post_to_others(host, work);
             }
         }
+    }
+}
+
+/// Marks those workers as stalled; `me` waits for what they would wait for.
+fn take_over<H: Host>(host: &H, me: usize, stalled: &[usize]) {
+    for &worker in stalled {
+        host.pool().workers[worker].stalled.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        host.take_over(worker, me);
+    }
+}
+
+/// Does, for a worker that is never idle, what a watcher would, while nobody is there to watch: a
+/// worker that blocks must not hold up what is with it for as long as the others have work.
+fn look_after_others<H: Host>(host: &H, me: usize, watch: &mut Watch) {
+    let pool = host.pool();
+    if pool.workers() == 1 || pool.idle.load(Ordering::Relaxed) > 0 || !watch.is_due() {
+        return;
+    }
+    if let Sight::NeedsHelp { mut stalled, .. } = watch.look(pool) {
+        stalled.retain(|worker| *worker != me);
+        take_over(host, me, &stalled);
     }
 }
 

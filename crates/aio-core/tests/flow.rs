@@ -2,9 +2,10 @@
 
 mod support;
 
+use aio_core::socket2::{self, Domain, Type};
 use aio_core::{AsyncResult, Completion, Runtime, Socket, op};
-use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use support::{Received, accept, connected, listener, receive, send, with_every_runtime};
 
@@ -132,7 +133,7 @@ fn a_refused_connect_names_the_address() {
         let end = client.clone();
         client.begin_connect(address, move |ar| report.send(end.end_connect(ar)).unwrap(), ());
         let error = outcome.recv().unwrap().result.unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         assert!(error.to_string().starts_with(&format!("connect to {address}: ")), "{error}");
 
         let (report, outcome) = mpsc::channel();
@@ -141,7 +142,7 @@ fn a_refused_connect_names_the_address() {
             move |ar| report.send(ar.error().unwrap().kind()).unwrap(),
             (),
         );
-        assert_eq!(outcome.recv().unwrap(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(outcome.recv().unwrap(), ErrorKind::InvalidInput);
     });
 }
 
@@ -157,7 +158,7 @@ fn operations_that_cannot_be_say_why_at_end() {
         let (report, received) = mpsc::channel();
         receive(&socket, 8, &report);
         let error = received.recv().unwrap().result.unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
     });
 }
 
@@ -165,7 +166,6 @@ fn operations_that_cannot_be_say_why_at_end() {
 #[test]
 fn datagrams_keep_their_boundaries() {
     with_every_runtime(|runtime: &Runtime| {
-        use socket2::{Domain, Type};
         let [here, there] = [(); 2].map(|()| {
             let socket = runtime.socket(Domain::IPV4, Type::DGRAM, None).unwrap();
             socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -182,5 +182,72 @@ fn datagrams_keep_their_boundaries() {
             send(&here, vec![9; size], &report_sent);
             assert_eq!(received.recv().unwrap().result.unwrap(), size);
         }
+    });
+}
+
+/// RC-6, I2: of a datagram a receive of nothing takes nothing either.
+#[test]
+fn a_receive_of_nothing_leaves_a_datagram() {
+    with_every_runtime(|runtime: &Runtime| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.connect(socket.local_addr().unwrap()).unwrap();
+        let socket = runtime.associate(socket).unwrap();
+        let (report, received) = mpsc::channel();
+        receive(&socket, 0, &report);
+        peer.send(b"hello").unwrap();
+        assert_eq!(received.recv().unwrap().result.unwrap(), 0);
+        receive(&socket, 8, &report);
+        let Completion { bytes_transferred, buffer, .. } = received.recv().unwrap();
+        assert_eq!(&buffer[..bytes_transferred], b"hello");
+    });
+}
+
+/// CN-4: a receive does not wait for a connection, and takes nothing from the connect that does: its
+/// error least of all, which the system tells once.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_receive_begun_before_the_connect_is_over_fails_and_leaves_the_connect_alone() {
+    with_every_runtime(|runtime: &Runtime| {
+        let full = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        full.listen(0).unwrap();
+        let address = full.local_addr().unwrap();
+        // The system answers no further connect while the one place is taken.
+        let _first = runtime.associate(TcpStream::connect(address.as_socket().unwrap()).unwrap());
+        let client = runtime.tcp_v4().unwrap();
+        let (report, connected) = mpsc::channel();
+        let outcome = move |ar: AsyncResult<op::Connect>| {
+            report.send(ar.error().map(|error| error.kind())).unwrap();
+        };
+        let connect = client.begin_connect(address.as_socket().unwrap(), outcome, ());
+        assert!(!connect.is_completed());
+        let (report, received) = mpsc::channel();
+        receive(&client, 1, &report);
+        let error = received.recv().unwrap().result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
+        // And when it asks again, after a second, it is refused.
+        drop(full);
+        assert_eq!(connected.recv().unwrap(), Some(ErrorKind::ConnectionRefused));
+        receive(&client, 1, &report);
+        assert_eq!(received.recv().unwrap().result.unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+/// A socket that was connected when it came to us is none the worse for a pointless connect.
+#[test]
+fn a_connect_that_is_too_late_does_no_harm() {
+    with_every_runtime(|runtime: &Runtime| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = runtime.associate(TcpStream::connect(address).unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let (report, connected) = mpsc::channel();
+        client.begin_connect(address, move |ar| report.send(ar.error().is_none()).unwrap(), ());
+        assert!(!connected.recv().unwrap());
+        let (report, received) = mpsc::channel();
+        receive(&client, 1, &report);
+        peer.write_all(&[1]).unwrap();
+        assert_eq!(received.recv().unwrap().result.unwrap(), 1);
     });
 }

@@ -20,31 +20,6 @@ fn limit_descriptors(soft: libc::rlim_t) -> libc::rlim_t {
     before
 }
 
-/// A copy of this process that does nothing but hold the descriptors that were open.
-struct Child(libc::pid_t);
-
-impl Child {
-    fn fork() -> Self {
-        // SAFETY: the child makes no call but `pause`.
-        let child = unsafe { libc::fork() };
-        assert!(child >= 0);
-        while child == 0 {
-            // SAFETY: it takes no arguments.
-            unsafe { libc::pause() };
-        }
-        Self(child)
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // SAFETY: it is our child, and has not been waited for.
-        unsafe { libc::kill(self.0, libc::SIGKILL) };
-        // SAFETY: as above; no status is asked for.
-        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
-    }
-}
-
 /// I4: both directions of a socket may wait, so there can be more waits than descriptors, and the
 /// system's `poll` takes no more entries than a process may have descriptors.
 #[test]
@@ -52,11 +27,13 @@ fn more_waits_than_descriptors_are_waited_for() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
             let runtime = Runtime::builder().engine(engine).workers(1).build().unwrap();
-            let pairs: Vec<_> = (0..40).map(|_| UnixStream::pair().unwrap()).collect();
-            let _child = Child::fork();
-            // The child holds the other ends.
-            let sockets: Vec<_> =
-                pairs.into_iter().map(|(end, _)| runtime.associate(end).unwrap()).collect();
+            let (sockets, _peers): (Vec<_>, Vec<_>) = (0..40)
+                .map(|_| UnixStream::pair().unwrap())
+                .map(|(end, peer)| (runtime.associate(end).unwrap(), peer))
+                .unzip();
+            let (mut peer, socket) = UnixStream::pair().unwrap();
+            let socket = runtime.associate(socket).unwrap();
+            // Enough for an entry for each socket, not for one for each wait. What is open stays so.
             let before = limit_descriptors(70);
             let (report, _received) = mpsc::channel();
             let (report_sent, _sent) = mpsc::channel();
@@ -64,8 +41,6 @@ fn more_waits_than_descriptors_are_waited_for() {
                 receive(socket, 1, &report);
                 send(socket, vec![0; 4 << 20], &report_sent);
             }
-            let (mut peer, socket) = UnixStream::pair().unwrap();
-            let socket = runtime.associate(socket).unwrap();
             let (report, received) = mpsc::channel();
             for byte in 0..10 {
                 receive(&socket, 1, &report);

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 use support::{LIMIT, accept, connected, listener, receive, send, within};
 
 fn with_every_engine(test: fn(Runtime)) {
@@ -86,6 +87,57 @@ fn an_operation_begun_afterwards_completes_as_aborted_here_and_does_not_nest() {
         );
         assert_eq!(calls.iter().collect::<Vec<_>>(), ["first begins", "first ends", "second"]);
     });
+}
+
+/// I3: nor does it nest in a callback of another runtime; and a panic is counted where it belongs.
+#[test]
+fn what_is_begun_afterwards_in_a_callback_of_another_runtime_does_not_nest() {
+    with_every_engine(|ended| {
+        let alive = Runtime::builder().engine(ended.engine()).workers(1).build().unwrap();
+        let (socket, _peer) = connected(&ended);
+        drop(ended);
+        let (other, _other_peer) = connected(&alive);
+        let (report, calls) = mpsc::channel();
+        let callback = move |_| {
+            report.send("first begins").unwrap();
+            let inner = report.clone();
+            let callback = move |_| {
+                inner.send("second").unwrap();
+                panic!("on purpose: in a callback of a runtime that has ended");
+            };
+            socket.begin_send([2], callback, ());
+            report.send("first ends").unwrap();
+        };
+        other.begin_send([1], callback, ());
+        assert_eq!(calls.iter().collect::<Vec<_>>(), ["first begins", "first ends", "second"]);
+        assert_eq!(alive.metrics().callback_panics, 0);
+    });
+}
+
+/// I4, I7: what a running callback waits for is done as long as it runs.
+#[test]
+fn drop_leaves_nobody_waiting_for_a_callback() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let (socket, _peer) = connected(&runtime);
+            let (report_running, running) = mpsc::channel();
+            let (report, outcome) = mpsc::channel();
+            let same = socket.clone();
+            let callback = move |_: AsyncResult<_, ()>| {
+                report_running.send(()).unwrap();
+                // The other worker has had time to end.
+                thread::sleep(Duration::from_millis(50));
+                let (report_sent, sent) = mpsc::channel();
+                send(&same, vec![2], &report_sent);
+                report.send(sent.recv_timeout(LIMIT / 4).is_ok()).unwrap();
+            };
+            socket.begin_send([1], callback, ());
+            running.recv().unwrap();
+            drop(runtime);
+            assert!(outcome.recv().unwrap());
+        });
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 use support::{LIMIT, accept, connected, listener, receive, send, with_every_runtime, within};
 
 /// Many more pending receives and accepts than workers, then a send and its echo.
@@ -163,4 +164,91 @@ fn endless_data_on_one_socket_does_not_stop_another() {
         busy.close();
         writer.join().unwrap();
     });
+}
+
+/// Sends a byte again and again from its own callback, which takes `time`, until that fails.
+fn send_again(socket: &Socket, time: Duration) {
+    let callback = move |ar: AsyncResult<op::Send<[u8; 1]>, Socket>| {
+        if !time.is_zero() {
+            thread::sleep(time);
+        }
+        if ar.error().is_none() {
+            send_again(ar.async_state(), time);
+        }
+    };
+    socket.begin_send([0; 1], callback, socket.clone());
+}
+
+/// A socket that sends without end, and the thread that reads it until it is closed.
+fn sender_without_end(runtime: &Runtime, time: Duration) -> (Socket, thread::JoinHandle<()>) {
+    let (socket, mut peer) = connected(runtime);
+    let reader = thread::spawn(move || {
+        let mut bytes = vec![0; 1 << 16];
+        while peer.read(&mut bytes).is_ok_and(|n| n > 0) {}
+    });
+    send_again(&socket, time);
+    (socket, reader)
+}
+
+/// One worker is held by a callback, the other always has work of its own: nobody is idle, so
+/// nobody watches, and still what the first has queued and waits for is done.
+#[test]
+fn a_busy_worker_does_what_a_blocked_one_cannot() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = Arc::new(Runtime::builder().engine(engine).workers(2).build().unwrap());
+            let (socket, mut peer) = connected(&runtime);
+            let (report, outcome) = mpsc::channel();
+            let (blocked, other) = (socket.clone(), runtime.clone());
+            let callback = move |_: AsyncResult<_, ()>| {
+                let (report_received, received) = mpsc::channel();
+                receive(&blocked, 1, &report_received);
+                // Begun by a thread that is no worker, so that the other worker runs it.
+                let begin = move || sender_without_end(&other, Duration::ZERO);
+                let busy = thread::spawn(begin).join().unwrap();
+                thread::sleep(Duration::from_millis(20));
+                let (report_sent, sent) = mpsc::channel();
+                send(&blocked, vec![2], &report_sent);
+                let sent = sent.recv_timeout(LIMIT / 4).is_ok();
+                let received = received.recv_timeout(LIMIT / 4).is_ok();
+                report.send((sent, received, busy)).unwrap();
+            };
+            socket.begin_send([1], callback, ());
+            peer.read_exact(&mut [0; 2]).unwrap();
+            peer.write_all(&[3]).unwrap();
+            let (sent, received, (busy, reader)) = outcome.recv().unwrap();
+            busy.close();
+            reader.join().unwrap();
+            assert!(sent && received, "sent: {sent}, received: {received}");
+        });
+    }
+}
+
+/// A worker whose callbacks each return soon but never end is not stuck; that must not keep a free
+/// worker from what becomes ready meanwhile.
+#[test]
+fn many_short_callbacks_hold_up_nobody_while_a_worker_is_free() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let (busy, reader) = sender_without_end(&runtime, Duration::from_micros(400));
+            let (socket, mut peer) = connected(&runtime);
+            let (report, received) = mpsc::channel();
+            let mut delays: Vec<Duration> = (0..40)
+                .map(|round| {
+                    receive(&socket, 1, &report);
+                    thread::sleep(Duration::from_millis(3 + round % 7));
+                    let begun = Instant::now();
+                    peer.write_all(&[1]).unwrap();
+                    received.recv().unwrap();
+                    begun.elapsed()
+                })
+                .collect();
+            busy.close();
+            reader.join().unwrap();
+            delays.sort();
+            // The median, since other programs run here too; 64 callbacks take 25 ms.
+            assert!(delays[20] < Duration::from_millis(5), "{delays:?}");
+        });
+    }
 }

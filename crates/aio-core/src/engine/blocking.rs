@@ -99,7 +99,7 @@ impl Wait {
                 receive: self.direction == Direction::Receive,
                 send: self.direction == Direction::Send,
                 // The next wait reports it again.
-                hung_up: false,
+                stays_ready: false,
             },
         }
     }

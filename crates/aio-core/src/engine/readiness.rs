@@ -12,7 +12,8 @@
 //!
 //! A token names a slot of the table and the slot's generation: an event that was fetched before
 //! its socket was closed finds a newer generation, or nobody, and is dropped (I6). Closing a
-//! descriptor takes it out of the poller; there is no call for that either.
+//! descriptor takes it out of the poller; there is no call for that either. (If the user keeps a
+//! duplicate of it, the system goes on reporting; to nobody.)
 
 use super::{Driver, Engine};
 use crate::op::Direction;
@@ -103,7 +104,7 @@ impl Readiness {
                 report: Report {
                     receive: event.is_readable() || event.is_read_closed() || event.is_error(),
                     send: event.is_writable() || event.is_write_closed() || event.is_error(),
-                    hung_up: event.is_read_closed() || event.is_error(),
+                    stays_ready: event.is_read_closed() || event.is_error() || event.is_priority(),
                 },
             });
         }
@@ -141,11 +142,16 @@ impl Readiness {
             return Ok(());
         };
         let token = self.table().insert(Arc::downgrade(socket));
-        let registered = self.registry.register(
-            &mut SourceFd(&system.as_raw_fd()),
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        );
+        let (descriptor, interests) = (system.as_raw_fd(), Self::interests());
+        let registered = self.registry.register(&mut SourceFd(&descriptor), token, interests);
+        let registered = match registered {
+            // A socket that had this number before was closed while a duplicate of its descriptor
+            // was kept, and then duplicated to this number: the system still has it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.registry.reregister(&mut SourceFd(&descriptor), token, interests)
+            }
+            registered => registered,
+        };
         if registered.is_err() {
             self.table().remove(token);
         }
@@ -153,6 +159,13 @@ impl Readiness {
         socket.registration.store(outcome, Ordering::Release);
         fence(Ordering::SeqCst);
         registered
+    }
+
+    fn interests() -> Interest {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interests = interests | Interest::PRIORITY;
+        interests
     }
 
     fn failed() -> io::Error {

@@ -52,8 +52,8 @@ pub(super) fn close(socket: &SocketInner) {
 }
 
 /// The driver reports that `direction` may be able to make progress.
-pub(crate) fn ready(socket: &Arc<SocketInner>, direction: Direction, hung_up: bool) {
-    let next = socket.queue(direction).ready(hung_up);
+pub(crate) fn ready(socket: &Arc<SocketInner>, direction: Direction, stays_ready: bool) {
+    let next = socket.queue(direction).ready(stays_ready);
     go_on(socket, direction, next, OPERATIONS_PER_TURN);
 }
 
@@ -128,8 +128,13 @@ fn attempt(
     };
     let next = match operation.attempt(Call { socket, system: &system }) {
         Attempt::Done { drained, .. } => {
-            // The direction moves on before the callback can begin the next operation.
-            let next = queue.done(drained, go_on);
+            // The direction moves on before the callback can begin the next operation; unless this
+            // one failed halfway, for what comes after the gap would be misread.
+            let next = if operation.is_partly_done() {
+                queue.stop(Aborted::StreamBroken)
+            } else {
+                queue.done(drained, go_on)
+            };
             operation.complete(runtime);
             return next;
         }

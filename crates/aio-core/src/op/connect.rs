@@ -91,6 +91,10 @@ impl Perform for Connect {
         let Some(result) = (if asked { Self::outcome(call) } else { self.ask(call) }) else {
             return Attempt::WouldBlock;
         };
+        // It may have been connected when it came to us; then there was nothing to ask for.
+        if result.is_ok() || call.system.peer_addr().is_ok() {
+            call.socket.has_connected();
+        }
         Attempt::done(result.map_err(|error| {
             attempted(format!("connect to {}", display_address(&self.address)), error)
         }))

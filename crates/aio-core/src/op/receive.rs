@@ -53,16 +53,28 @@ impl Datagram {
     }
 }
 
-/// One receive on a stream that would not fill `capacity` has emptied it: a stream gives all it has.
-/// The end of the stream (0) stays readable for ever.
-fn drained(received: usize, capacity: usize) -> bool {
-    received > 0 && received < capacity
+/// TCP gives all it has, so a receive that got less than it had room for has emptied the stream. (It
+/// also stops at urgent data; that is reported.) The end of the stream (0) stays readable for ever.
+fn drained(call: Call<'_>, received: usize, capacity: usize) -> bool {
+    call.socket.is_tcp() && received > 0 && received < capacity
 }
 
-/// Waits for readability without taking anything. A receive of no bytes would return at once, so it
-/// looks at one byte and leaves it.
+/// Waits for readability without taking anything. A receive of no bytes would return at once from a
+/// stream, and take a datagram and lose its bytes; so it looks at one and leaves it.
 fn peek(system: &socket2::Socket) -> io::Result<usize> {
     system.peek(&mut [MaybeUninit::uninit()]).map(|_| 0)
+}
+
+/// The system would tell a receive the error of a connect that fails, and tell it once; and on a socket
+/// that has failed to connect it would report the end of a stream.
+fn check_connection(call: Call<'_>) -> io::Result<()> {
+    if call.socket.lacks_connection() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotConnected,
+            "the socket is not connected (yet); begin it when its connect has succeeded",
+        ));
+    }
+    Ok(())
 }
 
 fn failed<T>(error: io::Error) -> Attempt<T> {
@@ -94,11 +106,14 @@ impl<B: IoBufMut> Perform for Receive<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
         let (mut system, is_stream) = (call.system, call.socket.is_stream());
         let bytes = self.buffer.as_mut_slice();
         let capacity = bytes.len();
         let received = retry(|| match (is_stream, capacity) {
-            (true, 0) => peek(system),
+            (_, 0) => peek(system),
             (true, _) => system.read(bytes),
             (false, _) => {
                 Datagram::receive(system, &mut [&mut *bytes])?.whole().map(|whole| whole.length)
@@ -109,7 +124,7 @@ impl<B: IoBufMut> Perform for Receive<B> {
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => {
                 self.received = received;
-                let drained = is_stream && drained(received, capacity);
+                let drained = drained(call, received, capacity);
                 Attempt::Done { result: Ok(received), drained }
             }
         }
@@ -150,6 +165,9 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
         let (mut system, is_stream) = (call.system, call.socket.is_stream());
         let mut slices: Vec<_> = self.buffers.iter_mut().map(B::as_mut_slice).collect();
         slices.retain(|slice| !slice.is_empty());
@@ -158,11 +176,11 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             slices.truncate(BUFFERS_PER_CALL);
         }
         let capacity: usize = slices.iter().map(|slice| slice.len()).sum();
-        let received = if is_stream && capacity > 0 {
+        let received = if capacity == 0 {
+            retry(|| peek(system))
+        } else if is_stream {
             let mut slices: Vec<_> = slices.into_iter().map(IoSliceMut::new).collect();
             retry(|| system.read_vectored(&mut slices))
-        } else if is_stream {
-            retry(|| peek(system))
         } else {
             retry(|| Datagram::receive(system, &mut slices)?.whole().map(|whole| whole.length))
         };
@@ -171,7 +189,7 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => {
                 self.received = received;
-                let drained = is_stream && drained(received, capacity);
+                let drained = drained(call, received, capacity);
                 Attempt::Done { result: Ok(received), drained }
             }
         }
@@ -213,6 +231,9 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<(usize, SockAddr)> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
         let bytes = self.buffer.as_mut_slice();
         let received = retry(|| Datagram::receive(call.system, &mut [&mut *bytes]));
         match received {
@@ -275,6 +296,9 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Message> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
         let bytes = self.buffer.as_mut_slice();
         match retry(|| Datagram::receive(call.system, &mut [&mut *bytes])) {
             None => Attempt::WouldBlock,
