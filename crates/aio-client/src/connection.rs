@@ -136,16 +136,17 @@ impl Connection {
             }
             // A peer that always has a little more must not keep the thread for ever. But the first
             // receive comes before the clock, so that a timeout of zero takes what there is.
-            let time = deadline.remaining().min(settings.idle_timeout);
-            let is_over = has_received && deadline.is_over();
-            if is_over || !inbound.receive(&self.socket, time) {
-                let (limit, progress) = if deadline.is_over() {
-                    let received = bytes(inbound.bytes().len());
-                    (deadline.timeout(), format!("{received} of the message received"))
+            let remaining = deadline.remaining();
+            let is_over = has_received && remaining.is_zero();
+            if is_over || !inbound.receive(&self.socket, remaining.min(settings.idle_timeout)) {
+                return Err(if settings.idle_timeout < remaining {
+                    let progress = "nothing was received";
+                    self.timed_out(Attempt::Receive, settings.idle_timeout, progress)
                 } else {
-                    (settings.idle_timeout, "nothing was received".to_owned())
-                };
-                return Err(self.timed_out(Attempt::Receive, limit, progress));
+                    let received = bytes(inbound.bytes().len());
+                    let progress = format_args!("{received} of the message received");
+                    self.timed_out(Attempt::Receive, deadline.timeout(), progress)
+                });
             }
             has_received = true;
         }
