@@ -310,3 +310,55 @@ impl OperationQueue {
         self.ticket.store(ticket, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::in_flight::{self, Wish};
+    use crate::{Runtime, Socket, op};
+
+    fn operation(socket: &Socket) -> (Owner, Handle) {
+        in_flight::begin(socket.inner(), None, op::Receive::new([0; 1]), |_| {}, ())
+    }
+
+    fn attempted(next: Next) -> Owner {
+        match next {
+            Next::Attempt(operation) => operation,
+            next => panic!("{next:?}"),
+        }
+    }
+
+    /// Invariant 4.
+    #[test]
+    fn a_cancel_during_an_attempt_is_found_when_it_comes_back() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let socket = runtime.tcp_v4().unwrap();
+        for yielded in [false, true] {
+            let queue = OperationQueue::new();
+            let (owner, handle) = operation(&socket);
+            let owner = attempted(queue.begin(owner));
+            assert!(matches!(queue.begin(operation(&socket).0), Next::Nothing));
+            handle.cancel(Wish::Cancel);
+            let next = if yielded { queue.yielded(owner) } else { queue.blocked(owner) };
+            assert!(matches!(next, Next::Abort(aborted, Aborted::Canceled) if aborted.len() == 1));
+            // The one behind it has its turn, or waits, as if the first had never been.
+            let next = queue.done(true, true);
+            assert!(matches!(
+                (yielded, next),
+                (true, Next::Attempt(_)) | (false, Next::WaitFor(_))
+            ));
+        }
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn a_report_during_an_attempt_makes_it_be_repeated() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let socket = runtime.tcp_v4().unwrap();
+        let queue = OperationQueue::new();
+        let owner = attempted(queue.begin(operation(&socket).0));
+        assert!(matches!(queue.ready(false), Next::Nothing));
+        let owner = attempted(queue.blocked(owner));
+        assert!(matches!(queue.blocked(owner), Next::WaitFor(_)));
+    }
+}

@@ -343,10 +343,12 @@ pub(crate) struct Readiness {
     pub(crate) stays_ready: bool,
 }
 
+/// Work of runtimes that have ended.
+type LeftBehind = VecDeque<(Arc<RuntimeInner>, Work)>;
+
 thread_local! {
-    /// What is to be run on this thread, for runtimes that have ended, after what it runs now; `None`
-    /// if that is nothing.
-    static LATER: RefCell<Option<VecDeque<(Arc<RuntimeInner>, Work)>>> = const { RefCell::new(None) };
+    /// What is to be run on this thread after what it runs now; `None` if that is nothing.
+    static LATER: RefCell<Option<LeftBehind>> = const { RefCell::new(None) };
 }
 
 impl RuntimeInner {

@@ -653,6 +653,11 @@ impl Socket {
         Operation::new(pending)
     }
 
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Arc<SocketInner> {
+        &self.inner
+    }
+
     fn begin<K, S, F>(&self, work: K, callback: F, state: S) -> OperationHandle
     where
         K: Perform,

@@ -78,6 +78,46 @@ fn a_pending_operation_keeps_its_socket_open_and_nothing_else_does() {
     });
 }
 
+/// LS-3: the end of the stream may be reported together with the bytes before it.
+#[test]
+fn the_end_that_came_with_the_last_bytes_is_received() {
+    with_every_runtime(|runtime: &Runtime| {
+        for _ in 0..5 {
+            let (socket, mut peer) = connected(runtime);
+            let (report, received) = mpsc::channel();
+            let canceled = receive(&socket, 16, &report);
+            canceled.cancel();
+            received.recv().unwrap();
+            peer.write_all(b"last").unwrap();
+            drop(peer);
+            thread::sleep(Duration::from_millis(10));
+            for size in [4, 0] {
+                receive(&socket, 16, &report);
+                assert_eq!(received.recv().unwrap().result.unwrap(), size);
+            }
+        }
+    });
+}
+
+/// CL-8: whoever waits for a closed socket lets go of it at once.
+#[test]
+fn the_peer_of_a_closed_socket_reads_the_end_at_once() {
+    with_every_runtime(|runtime: &Runtime| {
+        let pairs: Vec<_> = (0..6).map(|_| connected(runtime)).collect();
+        let (report, _received) = mpsc::channel();
+        for (socket, _) in &pairs {
+            receive(socket, 1, &report);
+        }
+        // Until nobody wakes up for any other reason.
+        thread::sleep(Duration::from_millis(50));
+        for (socket, mut peer) in pairs {
+            socket.close();
+            assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+            thread::sleep(Duration::from_millis(30));
+        }
+    });
+}
+
 /// LS-3: a receive that stopped short has not always taken all there is. TCP stops at urgent data.
 #[test]
 fn what_comes_after_urgent_data_is_received() {

@@ -252,3 +252,63 @@ fn many_short_callbacks_hold_up_nobody_while_a_worker_is_free() {
         });
     }
 }
+
+/// What other threads post has its turn beside work that never ends.
+#[test]
+fn a_busy_worker_runs_what_others_post() {
+    with_every_runtime(|runtime: &Runtime| {
+        let busy: Vec<_> =
+            (0..runtime.workers()).map(|_| sender_without_end(runtime, Duration::ZERO)).collect();
+        let (socket, _peer) = connected(runtime);
+        let (report, sent) = mpsc::channel();
+        for _ in 0..20 {
+            send(&socket, vec![1], &report);
+            sent.recv().unwrap().result.unwrap();
+        }
+        for (socket, reader) in busy {
+            socket.close();
+            reader.join().unwrap();
+        }
+    });
+}
+
+/// I4: what watches for blocked callbacks costs nothing when there is nothing to watch, be everybody
+/// idle or somebody blocked for long.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_wakes_up_when_there_is_nothing_to_do() {
+    fn wake_ups() -> u64 {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let of_task = |task: std::path::PathBuf| {
+            let name = std::fs::read_to_string(task.join("comm")).ok()?;
+            let status = std::fs::read_to_string(task.join("status")).ok()?;
+            let line = status.lines().find(|line| line.starts_with("voluntary"))?;
+            let count = line.split_whitespace().last()?.parse::<u64>().ok()?;
+            name.starts_with("quiet-test").then_some(count)
+        };
+        tasks.filter_map(|task| of_task(task.unwrap().path())).sum()
+    }
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let builder = Runtime::builder().engine(engine).workers(3).thread_name("quiet-test");
+            let runtime = builder.build().unwrap();
+            let (socket, _peer) = connected(&runtime);
+            let (report, _received) = mpsc::channel();
+            receive(&socket, 1, &report);
+            let (release, held) = mpsc::channel::<()>();
+            let mut held = Some(held);
+            for blocked in [false, true] {
+                if blocked {
+                    let held = held.take().unwrap();
+                    socket.begin_send([1], move |_| assert!(held.recv().is_err()), ());
+                }
+                thread::sleep(Duration::from_millis(100));
+                let before = wake_ups();
+                thread::sleep(Duration::from_millis(200));
+                let count = wake_ups() - before;
+                assert!(count < 20, "blocked: {blocked}, {count} wake-ups");
+            }
+            drop(release);
+        });
+    }
+}

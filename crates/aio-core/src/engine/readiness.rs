@@ -290,3 +290,39 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Runtime;
+
+    /// I6.
+    #[test]
+    fn a_slot_that_is_used_again_has_another_token() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let [first, second] = [(); 2].map(|()| runtime.tcp_v4().unwrap());
+        let mut table = Table::default();
+        let old = table.insert(Arc::downgrade(first.inner()));
+        assert!(Arc::ptr_eq(&table.get(old).unwrap(), first.inner()));
+        table.remove(old);
+        let new = table.insert(Arc::downgrade(second.inner()));
+        assert_eq!(table.slots.len(), 1);
+        assert!(table.get(old).is_none());
+        table.remove(old);
+        assert!(Arc::ptr_eq(&table.get(new).unwrap(), second.inner()));
+    }
+
+    #[test]
+    fn a_forgotten_socket_leaves_its_slot_to_the_next() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let driver = Readiness::new(1).unwrap();
+        for _ in 0..10 {
+            let socket = runtime.tcp_v4().unwrap();
+            driver.register(socket.inner()).unwrap();
+            driver.forget(socket.inner());
+            // Its own runtime's engine does not know it.
+            socket.inner().registration.store(registration::NONE, Ordering::Relaxed);
+        }
+        assert_eq!(driver.table().slots.len(), 1);
+    }
+}
