@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The names and their order are the document's. What differs: every callback sets its event on
-//! every path, so that a failure ends the wait; one deadline covers the whole; and the receive
-//! buffer travels with the operation instead of lying in the state object.
+//! every path, so that a failure ends the wait; the socket has a deadline, which covers the whole; and
+//! the receive buffer travels with the operation instead of lying in the state object.
 
 mod ascii;
 mod eof_server;
@@ -79,32 +79,6 @@ impl StateObject {
     const MAX_RESPONSE: usize = 64 << 20;
 }
 
-/// When the time for the whole is over.
-#[derive(Clone, Copy)]
-struct Deadline {
-    timeout: Duration,
-    /// `None` if that is beyond what the clock can tell.
-    at: Option<Instant>,
-}
-
-impl Deadline {
-    fn after(timeout: Duration) -> Self {
-        Self { timeout, at: Instant::now().checked_add(timeout) }
-    }
-
-    /// When one of `parts` equal parts of the time that is left is over.
-    fn share(self, parts: usize) -> Self {
-        match u32::try_from(parts) {
-            Ok(parts @ 2..) if self.at.is_some() => Self::after(self.remaining() / parts),
-            _ => self,
-        }
-    }
-
-    fn remaining(self) -> Duration {
-        self.at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
-    }
-}
-
 fn main() -> ExitCode {
     match start_client(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -117,7 +91,8 @@ fn main() -> ExitCode {
 }
 
 fn start_client(options: &Options) -> io::Result<()> {
-    let deadline = Deadline::after(options.timeout);
+    // `None` if that is beyond what the clock can tell.
+    let deadline = Instant::now().checked_add(options.timeout);
     let runtime = Runtime::builder().engine(options.engine).build()?;
 
     // Establish the remote endpoints for the socket.
@@ -125,17 +100,29 @@ fn start_client(options: &Options) -> io::Result<()> {
         (None, None) => vec![start_embedded_server(&runtime, &options.message)?],
         (host, port) => resolve(host.as_deref().unwrap_or("127.0.0.1"), port.unwrap_or(11000))?,
     };
+    let failed = |attempt: String, error: io::Error| {
+        let is_late = is_aborted(&error) && error.kind() == io::ErrorKind::TimedOut;
+        let reason = match error.get_ref().and_then(|attempted| attempted.source()) {
+            _ if is_late => format!("timed out after {:?}", options.timeout),
+            // The system's words; in front of them aio-core says what was attempted, too.
+            Some(system) => system.to_string(),
+            None => error.to_string(),
+        };
+        io::Error::new(error.kind(), format!("{attempt}: {reason}"))
+    };
 
     // Connect to the remote endpoint.
-    let (client, remote_ep) = connect_first(&runtime, &remote_eps, deadline)?;
+    let (client, remote_ep) = connect_first(&runtime, &remote_eps, deadline, failed)?;
 
     // Send test data to the remote device.
     send(&client, &options.message);
-    wait(&SEND_DONE, &client, deadline, "send").map_err(|error| about(remote_ep, error))?;
+    SEND_DONE.wait_one();
+    outcome().map_err(|error| failed(format!("send to {remote_ep}"), error))?;
 
     // Receive the response from the remote device.
     receive(&client);
-    wait(&RECEIVE_DONE, &client, deadline, "receive").map_err(|error| about(remote_ep, error))?;
+    RECEIVE_DONE.wait_one();
+    outcome().map_err(|error| failed(format!("receive from {remote_ep}"), error))?;
 
     // Write the response to the console.
     write_line(&format!("Response received : {}", lock(&RESPONSE)))?;
@@ -178,25 +165,39 @@ fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 fn connect_first(
     runtime: &Runtime,
     remote_eps: &[SocketAddr],
-    deadline: Deadline,
+    deadline: Option<Instant>,
+    failed: impl Fn(String, io::Error) -> io::Error,
 ) -> io::Result<(Socket, SocketAddr)> {
     let mut failures = Vec::new();
     for (&remote_ep, attempts_left) in remote_eps.iter().zip((1..=remote_eps.len()).rev()) {
         let client = if remote_ep.is_ipv4() { runtime.tcp_v4()? } else { runtime.tcp_v6()? };
-        let share = deadline.share(attempts_left);
-        match connect(remote_ep, &client, share) {
-            Ok(()) => return Ok((client, remote_ep)),
-            Err(error) => failures.push(error.to_string()),
+        match connect(remote_ep, &limited(&client, deadline.map(|at| share(at, attempts_left)))) {
+            Ok(()) => return Ok((limited(&client, deadline), remote_ep)),
+            Err(error) => failures.push(failed(format!("connect to {remote_ep}"), error)),
         }
     }
-    Err(io::Error::other(failures.join("; ")))
+    let reasons: Vec<_> = failures.iter().map(io::Error::to_string).collect();
+    Err(io::Error::other(reasons.join("; ")))
 }
 
-fn connect(remote_ep: SocketAddr, client: &Socket, deadline: Deadline) -> io::Result<()> {
+/// Returns the socket with a deadline for the operations that are begun on it, in callbacks as well.
+fn limited(client: &Socket, deadline: Option<Instant>) -> Socket {
+    deadline.map_or_else(|| client.clone(), |at| client.with_deadline(at))
+}
+
+/// Returns when one of `parts` equal parts of the time until `deadline` is over.
+fn share(deadline: Instant, parts: usize) -> Instant {
+    let now = Instant::now();
+    let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+    now + deadline.saturating_duration_since(now) / parts
+}
+
+fn connect(remote_ep: SocketAddr, client: &Socket) -> io::Result<()> {
     CONNECT_DONE.reset();
     client.begin_connect(remote_ep, connect_callback, client.clone());
 
-    wait(&CONNECT_DONE, client, deadline, &format!("connect to {remote_ep}"))
+    CONNECT_DONE.wait_one();
+    outcome()
 }
 
 fn connect_callback(ar: AsyncResult<op::Connect, Socket>) {
@@ -267,7 +268,7 @@ fn receive_callback(ar: AsyncResult<op::Receive<Vec<u8>>, StateObject>) {
             return;
         }
         Ok(_) => Err(io::Error::other(format!(
-            "receive: the response is longer than {} bytes, which is the limit",
+            "the response is longer than {} bytes, which is the limit",
             StateObject::MAX_RESPONSE
         ))),
         Err(error) => Err(error),
@@ -278,37 +279,15 @@ fn receive_callback(ar: AsyncResult<op::Receive<Vec<u8>>, StateObject>) {
     RECEIVE_DONE.set();
 }
 
-/// Waits until a callback sets the event. At the deadline it closes the socket, which ends what is
-/// pending on it, so that the callback sets the event soon.
-fn wait(
-    done: &ManualResetEvent,
-    client: &Socket,
-    deadline: Deadline,
-    attempt: &str,
-) -> io::Result<()> {
-    let in_time = done.wait_timeout(deadline.remaining());
-    if !in_time {
-        client.close();
-        done.wait_one();
-    }
-    match lock(&FAILURE).take() {
-        Some(error) if in_time || !is_aborted(&error) => Err(error),
-        _ if in_time => Ok(()),
-        _ => {
-            let reason = format!("{attempt}: timed out after {:.1?}", deadline.timeout);
-            Err(io::Error::new(io::ErrorKind::TimedOut, reason))
-        }
-    }
+/// Returns how the operation whose event has been set ended.
+fn outcome() -> io::Result<()> {
+    lock(&FAILURE).take().map_or(Ok(()), Err)
 }
 
 fn keep_failure(outcome: io::Result<()>) {
     if let Err(error) = outcome {
         *lock(&FAILURE) = Some(error);
     }
-}
-
-fn about(remote_ep: SocketAddr, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{remote_ep}: {error}"))
 }
 
 /// Writes a line to standard output. A reader that wants no more of it, such as `head`, is no error.

@@ -9,7 +9,7 @@
 //! A connection is one operation at a time: receive, send what was received, receive again. Its state
 //! and its one buffer travel with the operation, so an echo allocates nothing here.
 
-use aio_core::{AsyncResult, Completion, Engine, Runtime, Socket, is_aborted, op};
+use aio_core::{AsyncResult, Completion, Engine, IoBuf, Runtime, Slice, Socket, is_aborted, op};
 use aio_sync::{AutoResetEvent, ManualResetEvent};
 use clap::Parser;
 use std::collections::HashMap;
@@ -228,28 +228,23 @@ impl Connection {
 
     fn receive_callback(ar: AsyncResult<op::Receive<Vec<u8>>, Self>) {
         let socket = ar.async_state().socket.clone();
-        let Completion { result, mut buffer, state: connection, .. } = socket.end_receive(ar);
+        let Completion { result, buffer, state: connection, .. } = socket.end_receive(ar);
         match result {
             Ok(0) => connection.end(true),
             Ok(received) => {
-                buffer.truncate(received);
-                socket.begin_send(buffer, Self::send_callback, connection);
+                socket.begin_send(buffer.slice(..received), Self::send_callback, connection);
             }
             Err(_) => connection.end(false),
         }
     }
 
-    fn send_callback(ar: AsyncResult<op::Send<Vec<u8>>, Self>) {
+    fn send_callback(ar: AsyncResult<op::Send<Slice<Vec<u8>>>, Self>) {
         let socket = ar.async_state().socket.clone();
         let completion = socket.end_send(ar);
-        let Completion { mut buffer, state: mut connection, .. } = completion;
+        let mut connection = completion.state;
         connection.echoed += completion.bytes_transferred as u64;
         match completion.result {
-            Ok(_) => {
-                // The capacity has never changed, so this does not allocate.
-                buffer.resize(connection.server.buffer, 0);
-                connection.receive(buffer);
-            }
+            Ok(_) => connection.receive(completion.buffer.into_inner()),
             Err(_) => connection.end(false),
         }
     }

@@ -8,8 +8,8 @@ use crate::encoding::Encoding;
 use crate::end_point::{EndPoint, Unresolved};
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::Framing;
+use aio_core::socket2::TcpKeepalive;
 use aio_core::{Runtime, Socket};
-use socket2::TcpKeepalive;
 use std::io;
 use std::time::Duration;
 
@@ -78,8 +78,8 @@ impl<'r> Builder<'r> {
     }
 
     /// Chooses how many bytes a message may have that the peer delimits; one that has more is the
-    /// error [`ErrorKind::TooLong`]. No more than this, and a few kilobytes, is ever held in memory.
-    /// Default: 64 MiB.
+    /// error [`ErrorKind::TooLong`]. Memory is taken for what has arrived, never for what the peer
+    /// announces. Default: 64 MiB.
     pub fn max_response(mut self, bytes: usize) -> Self {
         self.settings.max_response = bytes;
         self

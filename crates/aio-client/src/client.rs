@@ -22,8 +22,9 @@ use std::time::Duration;
 /// for lines beside one for the bytes that follow them, say. Several threads may use a client. Their
 /// messages are sent whole and in the order of the calls; each receive takes the next message.
 ///
-/// A call from a callback of aio-core holds that worker, and ends with its deadline if it holds the
-/// only one.
+/// A call from a callback of aio-core holds a worker, as [`Operation::wait`](aio_core::Operation::wait)
+/// does, and gets on even if it holds the only one; just a connect with several attempts under way at
+/// once needs another to get on.
 ///
 /// ```
 /// use aio_client::Client;
@@ -43,24 +44,13 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    connection: Arc<Owned>,
+    connection: Arc<Connection>,
     settings: Settings,
-}
-
-/// The connection as the clients hold it: closed with the last of them, even if a receive is pending
-/// that keeps the connection itself alive.
-#[derive(Debug)]
-struct Owned(Arc<Connection>);
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        self.0.close();
-    }
 }
 
 impl Client {
     pub(crate) fn new(connection: Connection, settings: Settings) -> Self {
-        Self { connection: Arc::new(Owned(Arc::new(connection))), settings }
+        Self { connection: Arc::new(connection), settings }
     }
 
     /// Connects with the defaults of [`builder`](Self::builder).
@@ -169,7 +159,7 @@ impl Client {
     /// [`ErrorKind::TimedOut`], and the message says how much was sent; [`ErrorKind::Closed`];
     /// [`ErrorKind::Send`].
     pub fn send(&self, message: impl Into<Vec<u8>>) -> Result<(), Error> {
-        self.connection.0.send(message.into(), &self.settings)
+        self.connection.send(message.into(), &self.settings)
     }
 
     /// Sends a text in the client's encoding.
@@ -191,7 +181,7 @@ impl Client {
     /// [`ErrorKind::Incomplete`]; [`ErrorKind::TooLong`]; [`ErrorKind::Receive`];
     /// [`ErrorKind::InvalidInput`] for a framing that cannot be.
     pub fn receive(&self) -> Result<Vec<u8>, Error> {
-        self.connection.0.receive(&self.settings, |_| Ok(()))
+        self.connection.receive(&self.settings, |_| Ok(()))
     }
 
     /// Receives the next message as a text in the client's encoding.
@@ -201,13 +191,13 @@ impl Client {
     /// As [`receive`](Self::receive), and [`ErrorKind::Encoding`].
     pub fn receive_text(&self) -> Result<String, Error> {
         let encoding = self.settings.encoding;
-        let peer = self.connection.0.peer;
+        let peer = self.connection.peer;
         let error = |reason| Error::new(ErrorKind::Encoding, Attempt::Receive, peer, reason);
         let check = |bytes: &[u8]| match encoding {
             Encoding::Ascii => Ok(()),
             Encoding::Utf8 => encoding.get_string(bytes).map(drop).map_err(error),
         };
-        let message = self.connection.0.receive(&self.settings, check)?;
+        let message = self.connection.receive(&self.settings, check)?;
         encoding.get_string(&message).map_err(error)
     }
 
@@ -218,7 +208,7 @@ impl Client {
     ///
     /// [`ErrorKind::Closed`] if there is no connection any more.
     pub fn shutdown_send(&self) -> Result<(), Error> {
-        let Connection { socket, peer, .. } = &*self.connection.0;
+        let Connection { socket, peer, .. } = &*self.connection;
         socket
             .shutdown(Shutdown::Write)
             .map_err(|error| Error::system(ErrorKind::Closed, Attempt::Send, peer, error))
@@ -227,13 +217,13 @@ impl Client {
     /// Closes the connection, for all handles. Calls that wait on it end with
     /// [`ErrorKind::Closed`]. Closing twice changes nothing.
     pub fn close(&self) {
-        self.connection.0.close();
+        self.connection.close();
     }
 
     /// Returns the address that the client is connected to.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        self.connection.0.peer
+        self.connection.peer
     }
 
     /// Returns the address of this side.
@@ -242,13 +232,13 @@ impl Client {
     ///
     /// If the client is closed.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.connection.0.socket.local_addr()
+        self.connection.socket.local_addr()
     }
 
     /// Returns the socket, for options and for operations of aio-core. Receive on it only if nobody
     /// receives on the client, which may hold bytes that have arrived already.
     #[must_use]
     pub fn socket(&self) -> &Socket {
-        &self.connection.0.socket
+        &self.connection.socket
     }
 }

@@ -5,12 +5,10 @@
 //! the deadline. The first connection made is kept; the other attempts are canceled.
 
 use crate::deadline::Deadline;
-use aio_core::{AsyncResult, OperationHandle, Runtime, Socket, op};
-use aio_sync::AutoResetEvent;
+use aio_core::{Operation, Runtime, Socket, op};
+use aio_sync::{WaitHandle, wait_any_timeout};
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long an attempt is waited for before the next one begins beside it (RFC 8305, section 5).
@@ -24,29 +22,12 @@ pub(crate) enum Failure {
     Refused(Vec<io::Error>),
 }
 
-/// What attempts have come to and nobody has looked at yet, by their number.
-#[derive(Debug)]
-struct Outcomes {
-    list: Mutex<Vec<(usize, io::Result<()>)>>,
-    /// Set after each addition to the list.
-    added: AutoResetEvent,
-}
-
+/// A pending attempt. Dropping it cancels it.
 #[derive(Debug)]
 struct Attempt {
     address: SocketAddr,
     socket: Socket,
-    operation: OperationHandle,
-}
-
-/// Cancels the attempts that are still pending when the race is over, however it is over.
-#[derive(Debug, Default)]
-struct Attempts(Vec<Attempt>);
-
-impl Drop for Attempts {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|attempt| attempt.operation.cancel());
-    }
+    operation: Operation<op::Connect>,
 }
 
 /// Connects to one of `addresses`, of which there is at least one. `prepare` sets the options of each
@@ -57,69 +38,55 @@ pub(crate) fn connect(
     deadline: Deadline,
     prepare: impl Fn(&Socket) -> io::Result<()>,
 ) -> Result<(Socket, SocketAddr), Failure> {
-    let outcomes = Arc::new(Outcomes { list: Mutex::default(), added: AutoResetEvent::new(false) });
     let mut left = alternate_families(addresses).into_iter();
-    let mut attempts = Attempts::default();
+    let mut attempts = Vec::new();
     let mut failures = Vec::new();
-    let mut pending = 0;
     loop {
         if let Some(address) = left.next() {
-            match begin(runtime, address, &prepare, &outcomes, attempts.0.len()) {
-                Ok(attempt) => {
-                    attempts.0.push(attempt);
-                    pending += 1;
-                }
+            match start(runtime, address, &prepare) {
+                Ok(attempt) => attempts.push(attempt),
                 Err(error) => {
                     failures.push(error);
                     continue;
                 }
             }
-        } else if pending == 0 {
+        } else if attempts.is_empty() {
             return Err(Failure::Refused(failures));
         }
         let delay = if left.len() > 0 { ATTEMPT_DELAY } else { Duration::MAX };
-        // Signaled or not, there is a look at the list.
-        let _ = outcomes.added.wait_timeout(delay.min(deadline.remaining()));
-        let news = mem::take(&mut *outcomes.list.lock().unwrap_or_else(PoisonError::into_inner));
-        for (number, result) in news {
-            pending -= 1;
-            match result {
-                Ok(()) => {
-                    let Attempt { address, socket, .. } = attempts.0.swap_remove(number);
-                    return Ok((socket, address));
-                }
+        match wait(&mut attempts, delay.min(deadline.remaining())) {
+            Some(Attempt { address, socket, operation }) => match operation.wait().result {
+                Ok(()) => return Ok((socket, address)),
                 Err(error) => failures.push(error),
-            }
-        }
-        if deadline.is_over() {
-            return Err(Failure::TimedOut);
+            },
+            None if deadline.is_over() => return Err(Failure::TimedOut),
+            None => {}
         }
     }
 }
 
-fn begin(
+fn start(
     runtime: &Runtime,
     address: SocketAddr,
     prepare: impl Fn(&Socket) -> io::Result<()>,
-    outcomes: &Arc<Outcomes>,
-    number: usize,
 ) -> io::Result<Attempt> {
     let socket = if address.is_ipv4() { runtime.tcp_v4()? } else { runtime.tcp_v6()? };
     prepare(&socket)?;
-    let outcomes = outcomes.clone();
-    let operation = socket.begin_connect(
-        address,
-        move |connected: AsyncResult<op::Connect, Socket>| {
-            let socket = connected.async_state().clone();
-            let result = socket.end_connect(connected).result;
-            let mut list = outcomes.list.lock().unwrap_or_else(PoisonError::into_inner);
-            list.push((number, result));
-            drop(list);
-            outcomes.added.set();
-        },
-        socket.clone(),
-    );
+    let operation = socket.connect_async(address);
     Ok(Attempt { address, socket, operation })
+}
+
+/// Takes out an attempt that is over, waiting for one if need be. There is at least one attempt.
+fn wait(attempts: &mut Vec<Attempt>, timeout: Duration) -> Option<Attempt> {
+    let index = if let [only] = &attempts[..] {
+        // In a callback this keeps I/O going, which a wait for one of several cannot.
+        only.operation.handle().wait_timeout(timeout).then_some(0)
+    } else {
+        let operations: Vec<&dyn WaitHandle> =
+            attempts.iter().map(|attempt| &attempt.operation as _).collect();
+        wait_any_timeout(&operations, timeout)
+    };
+    index.map(|index| attempts.remove(index))
 }
 
 /// Keeps the order of the resolver, but lets the families take turns (RFC 8305, section 4): when one

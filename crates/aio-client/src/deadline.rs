@@ -19,6 +19,11 @@ impl Deadline {
         self.timeout
     }
 
+    /// Returns when the time is over, unless that is beyond what the clock can tell.
+    pub(crate) fn at(self) -> Option<Instant> {
+        self.at
+    }
+
     pub(crate) fn remaining(self) -> Duration {
         self.at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }

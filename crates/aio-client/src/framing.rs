@@ -151,6 +151,10 @@ impl Framing {
 }
 
 impl Search<'_> {
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Looks at `bytes`, which are those of the last call and what has arrived since; `ended` is true
     /// if the peer has closed and that has not ended a message yet.
     pub(crate) fn next(&mut self, bytes: &[u8], ended: bool) -> Found {

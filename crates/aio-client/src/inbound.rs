@@ -1,8 +1,11 @@
 //! What a connection has received and nobody has taken yet.
 
+use aio_core::{Completion, Operation, Socket, op};
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many bytes one receive asks for.
 const RECEIVE_SIZE: usize = 16 * 1024;
@@ -12,8 +15,10 @@ pub(crate) struct Inbound {
     /// Received bytes in their order, of which those before `taken` have left in messages.
     bytes: Vec<u8>,
     taken: usize,
-    /// `None` exactly when a receive has been begun and its callback has not run.
-    buffer: Option<Vec<u8>>,
+    /// Empty exactly while a receive has it.
+    buffer: Vec<u8>,
+    /// A receive that nobody waited for to the end. What it brings comes next.
+    pending: Option<Operation<op::Receive<Vec<u8>>>>,
     end: Option<End>,
     /// True once the end of the stream has ended a message: it ends only one.
     end_was_taken: bool,
@@ -32,7 +37,8 @@ impl Inbound {
         Self {
             bytes: Vec::new(),
             taken: 0,
-            buffer: Some(vec![0; RECEIVE_SIZE]),
+            buffer: vec![0; RECEIVE_SIZE],
+            pending: None,
             end: None,
             end_was_taken: false,
         }
@@ -51,13 +57,26 @@ impl Inbound {
         matches!(self.end, Some(End::Closed)) && !self.end_was_taken
     }
 
-    /// Lends the buffer to a receive, unless it is lent already.
-    pub(crate) fn lend_buffer(&mut self) -> Option<Vec<u8>> {
-        self.buffer.take()
+    /// Receives once, or goes on with the receive that is pending. Returns false if the time was over
+    /// first: then it stays pending, so that nothing is lost.
+    pub(crate) fn receive(&mut self, socket: &Socket, timeout: Duration) -> bool {
+        let mut operation = match self.pending.take() {
+            Some(operation) => operation,
+            None => socket.receive_async(mem::take(&mut self.buffer)),
+        };
+        match operation.wait_timeout(timeout) {
+            Some(Completion { result, buffer, .. }) => {
+                self.received(result, buffer);
+                true
+            }
+            None => {
+                self.pending = Some(operation);
+                false
+            }
+        }
     }
 
-    /// Takes the outcome of the receive, and its buffer back.
-    pub(crate) fn received(&mut self, result: io::Result<usize>, buffer: Vec<u8>) {
+    fn received(&mut self, result: io::Result<usize>, buffer: Vec<u8>) {
         match result {
             Ok(0) => self.end = Some(End::Closed),
             Ok(received) => {
@@ -67,14 +86,14 @@ impl Inbound {
             }
             Err(error) => self.end = Some(End::Failed(Arc::new(error))),
         }
-        self.buffer = Some(buffer);
+        self.buffer = buffer;
     }
 
     /// Takes the bytes up to `end`, and returns those of `content`.
     pub(crate) fn take(&mut self, content: Range<usize>, end: usize) -> Vec<u8> {
         if self.taken == 0 && content.start == 0 && end == self.bytes.len() {
             // All there is: no copy, however long it is.
-            let mut message = std::mem::take(&mut self.bytes);
+            let mut message = mem::take(&mut self.bytes);
             message.truncate(content.end);
             return message;
         }

@@ -51,12 +51,12 @@ fn every_call_on_a_closed_client_says_so() {
 fn the_last_handle_closes_even_if_a_receive_is_pending() {
     with_every_runtime(|runtime| {
         let (client, mut peer) = connected(runtime);
-        let lines = client.with_framing(Framing::delimiter("\n")).with_timeout(SHORT);
-        error_of(lines.receive(), ErrorKind::TimedOut);
+        let lines = client.with_framing(Framing::delimiter("\n"));
+        error_of(lines.with_timeout(SHORT).receive(), ErrorKind::TimedOut);
         drop(client);
         peer.write_all(b"x\n").unwrap();
         assert_eq!(lines.receive().unwrap(), b"x");
-        error_of(lines.receive(), ErrorKind::TimedOut);
+        error_of(lines.with_timeout(SHORT).receive(), ErrorKind::TimedOut);
         drop(lines);
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     });

@@ -3,11 +3,13 @@
 mod support;
 
 use aio_client::{Client, EndPoint, ErrorKind};
+use aio_core::{Engine, Runtime};
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-use support::{connected, error_of, listener, refusing_address, with_every_runtime};
+use support::{LIMIT, connected, error_of, listener, refusing_address, with_every_runtime, within};
 
 #[test]
 fn a_refused_connect_names_the_address_and_the_reason() {
@@ -48,8 +50,8 @@ fn when_all_addresses_refuse_the_source_tells_of_each() {
 
 /// A listener whose queue is full, so that a connect to it gets no answer.
 #[cfg(target_os = "linux")]
-fn silent() -> (Vec<socket2::Socket>, SocketAddr) {
-    use socket2::{Domain, Socket, Type};
+fn silent() -> (Vec<aio_core::socket2::Socket>, SocketAddr) {
+    use aio_core::socket2::{Domain, Socket, Type};
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     listener.listen(0).unwrap();
@@ -90,6 +92,31 @@ fn a_connect_that_gets_no_answer_ends_with_its_deadline() {
 }
 
 #[test]
+fn a_callback_may_connect_even_if_it_holds_the_only_worker() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = Arc::new(Runtime::builder().engine(engine).workers(1).build().unwrap());
+            let (client, _peer) = connected(&runtime);
+            let (_listener, address) = listener();
+            let addresses = vec![refusing_address(), address];
+            let (results, outcome) = mpsc::channel();
+            client.socket().begin_send(
+                *b"x",
+                {
+                    let runtime = runtime.clone();
+                    move |_| {
+                        let connected = Client::builder().runtime(&runtime).connect(addresses);
+                        results.send(connected).unwrap();
+                    }
+                },
+                (),
+            );
+            assert_eq!(outcome.recv().unwrap().unwrap().peer_addr(), address);
+        });
+    }
+}
+
+#[test]
 fn a_name_without_an_address_does_not_resolve() {
     let error = error_of(Client::connect("host.invalid:80"), ErrorKind::Resolve);
     assert_eq!(error.peer(), "host.invalid:80");
@@ -123,8 +150,9 @@ fn options_reach_the_socket() {
             .connect(address)
             .unwrap();
         drop(listener);
-        let options =
-            |socket: &socket2::Socket| (socket.tcp_nodelay().unwrap(), socket.keepalive().unwrap());
+        let options = |socket: &aio_core::socket2::Socket| {
+            (socket.tcp_nodelay().unwrap(), socket.keepalive().unwrap())
+        };
         assert_eq!(client.socket().with_socket(options).unwrap(), (false, true));
         let (client, _peer) = connected(runtime);
         assert_eq!(client.socket().with_socket(options).unwrap(), (true, false));

@@ -4,7 +4,6 @@ mod support;
 
 use aio_client::{ErrorKind, Framing};
 use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -113,28 +112,27 @@ fn waiting_for_another_receive_ends_with_the_deadline() {
 }
 
 #[test]
-fn a_call_on_the_only_worker_ends_with_its_deadline() {
+fn calls_in_a_callback_get_on_even_if_it_holds_the_only_worker() {
     with_every_runtime(|runtime| {
-        if runtime.workers() > 1 {
-            return;
-        }
         let (client, mut peer) = connected(runtime);
         let (results, outcome) = mpsc::channel();
-        let on_worker = client.with_timeout(SHORT);
+        let on_worker = client.with_framing(Framing::delimiter("\n"));
         client.socket().begin_send(
             *b"x",
             move |_| {
-                let sent = on_worker.send("y").map_err(|error| error.kind());
-                let received = on_worker.receive().map_err(|error| error.kind());
-                results.send((sent, received)).unwrap();
+                on_worker.send("question").unwrap();
+                let answer = on_worker.receive();
+                let silence = on_worker.with_timeout(SHORT).receive();
+                results.send((answer, silence)).unwrap();
             },
             (),
         );
-        let (sent, received) = outcome.recv().unwrap();
-        assert_eq!(sent, Err(ErrorKind::TimedOut));
-        assert_eq!(received, Err(ErrorKind::TimedOut));
-        peer.write_all(b"z").unwrap();
-        peer.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(client.receive().unwrap(), b"z");
+        let mut question = [0; 10];
+        peer.read_exact(&mut question).unwrap();
+        assert_eq!(&question, b"xquestion\n");
+        peer.write_all(b"answer\n").unwrap();
+        let (answer, silence) = outcome.recv().unwrap();
+        assert_eq!(answer.unwrap(), b"answer");
+        error_of(silence, ErrorKind::TimedOut);
     });
 }

@@ -68,11 +68,10 @@ fn a_byte_now_and_then_ends_with_the_deadline() {
         let timeout = Duration::from_millis(200);
         let client = Client::builder()
             .runtime(runtime)
-            .timeout(timeout)
-            .idle_timeout(LIMIT)
             .framing(Framing::delimiter("\n"))
             .connect(address)
-            .unwrap();
+            .unwrap()
+            .with_timeout(timeout);
         let start = Instant::now();
         error_of(client.receive(), ErrorKind::TimedOut);
         assert!(start.elapsed() >= timeout);

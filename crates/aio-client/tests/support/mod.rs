@@ -83,7 +83,7 @@ pub(crate) fn serve(
 
 /// Closes a stream so that its peer sees a reset.
 pub(crate) fn reset(stream: TcpStream) {
-    let stream = socket2::Socket::from(stream);
+    let stream = aio_core::socket2::Socket::from(stream);
     stream.set_linger(Some(Duration::ZERO)).unwrap();
 }
 

@@ -1,0 +1,55 @@
+//! An error says what was attempted on whom, and converts to the nearest one of std.
+
+mod support;
+
+use aio_client::{Client, Error, ErrorKind, Framing};
+use std::error::Error as _;
+use std::io::{self, Write};
+use support::{SHORT, connected, refusing_address, with_every_runtime};
+
+#[test]
+fn an_error_becomes_an_io_error_of_the_nearest_kind_with_the_same_words() {
+    with_every_runtime(|runtime| {
+        let becomes = |result: Result<Vec<u8>, Error>, kind: io::ErrorKind| {
+            let error = result.unwrap_err();
+            let words = error.to_string();
+            let converted = io::Error::from(error);
+            assert_eq!((converted.kind(), converted.to_string()), (kind, words));
+            let inner = converted.into_inner().unwrap();
+            assert!(inner.downcast_ref::<Error>().is_some(), "the error itself is inside");
+        };
+        let refused = Client::builder().runtime(runtime).connect(refusing_address());
+        becomes(refused.map(|_| Vec::new()), io::ErrorKind::ConnectionRefused);
+
+        let (client, mut peer) = connected(runtime);
+        becomes(client.with_timeout(SHORT).receive(), io::ErrorKind::TimedOut);
+        becomes(client.with_framing(Framing::delimiter("")).receive(), io::ErrorKind::InvalidInput);
+        peer.write_all(b"abc").unwrap();
+        becomes(client.with_max_response(2).receive(), io::ErrorKind::InvalidData);
+        drop(peer);
+        becomes(client.with_framing(Framing::Fixed(4)).receive(), io::ErrorKind::UnexpectedEof);
+        client.receive().unwrap();
+        becomes(client.receive(), io::ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn only_what_the_system_said_has_a_source() {
+    with_every_runtime(|runtime| {
+        let (client, peer) = connected(runtime);
+        assert!(client.with_timeout(SHORT).receive().unwrap_err().source().is_none());
+        support::reset(peer);
+        let error = client.receive().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Receive);
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.unwrap().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn errors_travel_between_threads_and_are_cloned() {
+    fn is_at_home_everywhere<T: Clone + Send + Sync + std::error::Error + 'static>() {}
+    is_at_home_everywhere::<Error>();
+    fn is_shared<T: Clone + Send + Sync>() {}
+    is_shared::<Client>();
+}
