@@ -12,8 +12,8 @@ use std::ptr::NonNull;
 /// # Safety
 ///
 /// While the value is neither moved nor accessed through a mutable reference, every call of
-/// [`as_slice`](Self::as_slice) returns the same memory and the same length: an engine may hand the
-/// address to the system once and use it until the operation completes.
+/// [`as_slice`](Self::as_slice) returns the same memory and the same length, and does not panic: an
+/// engine may hand the address to the system once and use it until the operation completes.
 #[expect(unsafe_code, reason = "an engine relies on the promise in # Safety")]
 pub unsafe trait IoBuf: Send + 'static {
     /// Returns the bytes.

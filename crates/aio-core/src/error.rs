@@ -16,9 +16,9 @@ pub(crate) enum Aborted {
     TimedOut,
     /// Its socket was closed.
     Closed,
-    /// A send before it on the same stream ended after some of its bytes: what comes after the gap
-    /// would be misread.
-    StreamBroken,
+    /// A send before it on the same stream ended after some of its bytes, and what comes after the gap
+    /// would be misread; or a connect before it was canceled.
+    Broken,
     /// Its runtime has been shut down.
     ShutDown,
 }
@@ -29,7 +29,9 @@ impl fmt::Display for Aborted {
             Self::Canceled => "operation aborted: it was canceled",
             Self::TimedOut => "operation aborted: its deadline has passed",
             Self::Closed => "operation aborted: the socket is closed",
-            Self::StreamBroken => "operation aborted: an earlier send on this stream ended halfway",
+            Self::Broken => {
+                "operation aborted: an earlier send or connect on this socket ended halfway"
+            }
             Self::ShutDown => "operation aborted: the runtime is shut down",
         })
     }

@@ -282,7 +282,7 @@ impl Owner {
         self.body().progress().attempt(call)
     }
 
-    /// True if some but not all of the operation's bytes have been sent.
+    /// True if the operation, were it to end now without success, could not be followed by another.
     pub(crate) fn is_partly_done(&mut self) -> bool {
         self.body().progress().is_partly_done()
     }

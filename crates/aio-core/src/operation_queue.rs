@@ -253,6 +253,11 @@ impl OperationQueue {
         state.line.drain()
     }
 
+    /// True if an operation ended halfway here, so that nothing can follow it.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.lock().phase == Phase::Stopped(Aborted::Broken)
+    }
+
     /// Returns the ticket of the wait that the queue is in.
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         Some(self.ticket.load(Ordering::Relaxed)).filter(|ticket| *ticket != 0)
@@ -272,10 +277,10 @@ impl OperationQueue {
     /// Aborts a canceled operation, and with it those that cannot go on without it.
     fn abort(&self, state: &mut State, mut operation: Owner) -> Next {
         if operation.is_partly_done() {
-            self.enter(state, Phase::Stopped(Aborted::StreamBroken));
+            self.enter(state, Phase::Stopped(Aborted::Broken));
             let mut all = vec![operation];
             all.append(&mut state.line.drain());
-            return Next::Abort(all, Aborted::StreamBroken);
+            return Next::Abort(all, Aborted::Broken);
         }
         Next::Abort(vec![operation], Aborted::Canceled)
     }

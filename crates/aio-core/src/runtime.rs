@@ -4,6 +4,7 @@ use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::Direction;
+use crate::operation_queue::Ticket;
 use crate::socket::{Socket, SocketInner};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
@@ -341,6 +342,8 @@ pub(crate) struct Readiness {
     /// Receiving stays ready for good, or may be ready again without a report: the peer has hung up,
     /// the connection is broken, or urgent data is on its way, before which a read stops short.
     pub(crate) stays_ready: bool,
+    /// The wait that this is about, if it is about one.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// Work of runtimes that have ended.
@@ -387,11 +390,16 @@ impl RuntimeInner {
             }
             Work::Ready { socket, report } => {
                 if report.receive {
-                    engine::ready(&socket, Direction::Receive, report.stays_ready);
+                    let Readiness { ticket, stays_ready, .. } = report;
+                    engine::ready(&socket, Direction::Receive, ticket, stays_ready);
                 }
                 if report.send {
-                    engine::ready(&socket, Direction::Send, false);
+                    engine::ready(&socket, Direction::Send, report.ticket, false);
                 }
+            }
+            // One that could go on for long does not outlast its runtime.
+            Work::Turn { socket, .. } if self.is_stopping() => {
+                engine::stop(&socket, Aborted::ShutDown);
             }
             Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
         }

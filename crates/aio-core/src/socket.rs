@@ -242,13 +242,20 @@ impl Socket {
     }
 
     /// Ends one or both directions of the connection. What has been sent is still delivered, and
-    /// followed by the end of the stream.
+    /// followed by the end of the stream; even the part of a send that ended halfway, after which closing
+    /// alone would reset the connection.
     ///
     /// # Errors
     ///
     /// The system's: `NotConnected` if there is no connection (any more).
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.with_socket(|socket| socket.shutdown(how))?
+        self.with_socket(|socket| {
+            if how != Shutdown::Read && self.inner.send.is_broken() {
+                // Who ends the stream in so many words wants what was sent to be read.
+                socket.set_linger(None)?;
+            }
+            socket.shutdown(how)
+        })?
     }
 
     /// Closes the socket, for all its handles. Returns at once.

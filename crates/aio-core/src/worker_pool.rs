@@ -645,9 +645,14 @@ fn work<H: Host>(host: &H, me: usize) {
 
 /// Queues what a wait of `me` has found.
 fn keep<W>(pool: &WorkerPool<W>, me: usize, found: &mut Vec<W>) {
+    if found.is_empty() {
+        return;
+    }
     for work in found.drain(..) {
         pool.workers[me].found.push(work);
     }
+    // Before a look at this worker's mark: see invariant 4.
+    fence(Ordering::SeqCst);
 }
 
 /// Waits until there is something to run.

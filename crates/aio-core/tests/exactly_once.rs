@@ -200,6 +200,27 @@ fn a_send_that_is_canceled_halfway_breaks_the_stream_there() {
     });
 }
 
+/// The peer of a broken stream that is closed without a word learns that it was.
+#[test]
+fn closing_a_broken_stream_is_a_reset() {
+    with_every_runtime(|runtime: &Runtime| {
+        for drops in [false, true] {
+            let (socket, mut peer) = connected(runtime);
+            let (report, sent) = mpsc::channel();
+            let send = send(&socket, vec![1; 64 << 20], &report);
+            assert!(!send.wait_timeout(std::time::Duration::from_millis(20)));
+            send.cancel();
+            assert!(sent.recv().unwrap().bytes_transferred > 0);
+            if !drops {
+                socket.close();
+            }
+            drop(socket);
+            let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
+    });
+}
+
 /// AR-11, CB-1: many operations, counted.
 #[test]
 fn callbacks_equal_begins() {

@@ -100,6 +100,7 @@ impl Wait {
                 send: self.direction == Direction::Send,
                 // The next wait reports it again.
                 stays_ready: false,
+                ticket: Some(self.ticket),
             },
         }
     }

@@ -105,6 +105,7 @@ impl Readiness {
                     receive: event.is_readable() || event.is_read_closed() || event.is_error(),
                     send: event.is_writable() || event.is_write_closed() || event.is_error(),
                     stays_ready: event.is_read_closed() || event.is_error() || event.is_priority(),
+                    ticket: None,
                 },
             });
         }

@@ -52,8 +52,19 @@ pub(super) fn close(socket: &SocketInner) {
 }
 
 /// The driver reports that `direction` may be able to make progress.
-pub(crate) fn ready(socket: &Arc<SocketInner>, direction: Direction, stays_ready: bool) {
-    let next = socket.queue(direction).ready(stays_ready);
+///
+/// `ticket`: the wait that the report is for, if it is for one. One that is over is not reported.
+pub(crate) fn ready(
+    socket: &Arc<SocketInner>,
+    direction: Direction,
+    ticket: Option<Ticket>,
+    stays_ready: bool,
+) {
+    let queue = socket.queue(direction);
+    if ticket.is_some_and(|ticket| !queue.is_waiting(ticket)) {
+        return;
+    }
+    let next = queue.ready(stays_ready);
     go_on(socket, direction, next, OPERATIONS_PER_TURN);
 }
 
@@ -88,7 +99,8 @@ fn go_on(
                 return;
             }
             Next::Abort(operations, reason) => {
-                abort(runtime, None, operations, reason);
+                let system = socket.descriptor.pin();
+                abort(runtime, system.as_deref(), operations, reason);
                 return;
             }
         };
@@ -131,7 +143,8 @@ fn attempt(
             // The direction moves on before the callback can begin the next operation; unless this
             // one failed halfway, for what comes after the gap would be misread.
             let next = if operation.is_partly_done() {
-                queue.stop(Aborted::StreamBroken)
+                reset_when_closed(&system);
+                queue.stop(Aborted::Broken)
             } else {
                 queue.done(drained, go_on)
             };
@@ -169,20 +182,25 @@ fn abort(
     operations: Vec<Owner>,
     reason: Aborted,
 ) {
-    for operation in operations {
+    for mut operation in operations {
         let reason = match operation.wish() {
             None => reason,
             Some(Wish::Cancel) => Aborted::Canceled,
             Some(Wish::TimeOut) => Aborted::TimedOut,
         };
         let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
-        if let Some(system) = system.filter(|_| ends_the_socket && operation.is_send()) {
-            // A peer must not take half a message for a whole one, so the connection is reset when
-            // it is closed. The worst that a failure leaves is an ordinary close.
-            let _ = system.set_linger(Some(Duration::ZERO));
+        let is_unfinished = operation.is_send() && (ends_the_socket || operation.is_partly_done());
+        if let Some(system) = system.filter(|_| is_unfinished) {
+            reset_when_closed(system);
         }
         operation.fail(runtime, reason.into());
     }
+}
+
+/// A peer must not take half a message for a whole one: closing is to reset the connection.
+fn reset_when_closed(system: &socket2::Socket) {
+    // The worst that a failure leaves is an ordinary close.
+    let _ = system.set_linger(Some(Duration::ZERO));
 }
 
 /// Gives each of several operations the error that all of them have.

@@ -13,11 +13,13 @@ pub struct Connect {
     address: SockAddr,
     /// True exactly when the system has been asked to connect.
     asked: bool,
+    /// True once it has answered.
+    answered: bool,
 }
 
 impl Connect {
     pub(crate) fn new(address: SockAddr) -> Self {
-        Self { address, asked: false }
+        Self { address, asked: false, answered: false }
     }
 
     fn ask(&mut self, call: Call<'_>) -> Option<io::Result<()>> {
@@ -91,6 +93,7 @@ impl Perform for Connect {
         let Some(result) = (if asked { Self::outcome(call) } else { self.ask(call) }) else {
             return Attempt::WouldBlock;
         };
+        self.answered = true;
         // It may have been connected when it came to us; then there was nothing to ask for.
         if result.is_ok() || call.system.peer_addr().is_ok() {
             call.socket.has_connected();
@@ -98,6 +101,11 @@ impl Perform for Connect {
         Attempt::done(result.map_err(|error| {
             attempted(format!("connect to {}", display_address(&self.address)), error)
         }))
+    }
+
+    /// The system goes on connecting a socket whose connect is canceled.
+    fn is_partly_done(&self) -> bool {
+        self.asked && !self.answered
     }
 
     fn into_buffer(self) {}

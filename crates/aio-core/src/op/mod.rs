@@ -83,7 +83,8 @@ pub(crate) trait Perform: Kind {
         0
     }
 
-    /// True exactly when the operation, if it ends now without success, leaves a gap in the stream.
+    /// True exactly when the operation, if it ends now without success, leaves a socket on which nothing
+    /// can follow it in this direction: with a gap in the stream, say.
     fn is_partly_done(&self) -> bool {
         false
     }
