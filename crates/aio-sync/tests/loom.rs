@@ -410,6 +410,30 @@ fn wait_all_is_not_satisfied_by_signals_that_were_never_there_together() {
     });
 }
 
+/// P8, P10: the setter of the watch finds the other event busy, because its setter is serving a future, and
+/// pins a wait whose time is over.
+#[test]
+fn a_wait_for_all_that_gives_up_while_it_is_pinned_outlives_its_use() {
+    explore(2, || {
+        let events = Arc::new([AutoResetEvent::new(false), AutoResetEvent::new(false)]);
+        let expiry = Expiry::new();
+        expiry.come();
+        let mut future = pin!(events[0].wait());
+        assert!(!poll(future.as_mut()));
+        let setters: Vec<_> = (0..2)
+            .map(|index| {
+                let events = events.clone();
+                thread::spawn(move || events[index].set())
+            })
+            .collect();
+        assert!(!wait_all_with(&[&events[0], &events[1]], &expiring(&expiry)));
+        for setter in setters {
+            setter.join().unwrap();
+        }
+        assert!(poll(future.as_mut()) && events[1].is_set());
+    });
+}
+
 /// P10: two waits for all of the same events, and both setters.
 #[test]
 fn crossing_waits_for_all_and_crossing_setters_end() {
