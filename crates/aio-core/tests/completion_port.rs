@@ -14,7 +14,7 @@ use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{LIMIT, within};
 
 /// Long enough for a thread that is wrongly released to show itself; a right one never does.
@@ -618,6 +618,49 @@ fn every_packet_is_taken_once_whatever_races_and_everybody_runs() {
     soak(usize::MAX, 3);
 }
 
+/// I1, I2: and a thread that waits without end gets what the other leaves.
+#[test]
+fn a_packet_posted_at_the_deadline_is_taken_or_goes_to_the_next() {
+    within(LIMIT, "post against deadline", || {
+        let port = CompletionPort::unlimited();
+        let (sender, patient) = mpsc::channel();
+        let (port, start) = (&port, &Barrier::new(2));
+        let rounds = number("AIO_PORT_ROUNDS", 5_000) / 2;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while let Some(packet) = port.wait() {
+                    sender.send(packet).unwrap();
+                }
+            });
+            let hasty = scope.spawn(move || {
+                let mut random = Random(rounds);
+                let mut taken = Vec::new();
+                for _ in 0..rounds {
+                    start.wait();
+                    taken.extend(port.wait_timeout(Duration::from_micros(20 + random.below(80))));
+                    start.wait();
+                }
+                taken
+            });
+            let mut random = Random(!rounds);
+            for round in 0..rounds {
+                until(|| port.waiting() == 1);
+                start.wait();
+                let moment = Instant::now() + Duration::from_micros(60 + random.below(120));
+                until(|| Instant::now() >= moment);
+                port.post(round).unwrap();
+                start.wait();
+                until(|| port.is_empty());
+            }
+            let mut taken = hasty.join().unwrap();
+            port.close();
+            taken.extend(patient);
+            taken.sort_unstable();
+            assert!(taken.into_iter().eq(0..rounds));
+        });
+    });
+}
+
 /// I1, I2.
 #[test]
 fn a_post_that_races_with_close_is_delivered_or_comes_back() {
@@ -834,16 +877,21 @@ impl Program {
         }
     }
 
-    fn post(&mut self, port: usize) {
-        self.posted += 1;
-        self.trace.push(format!("post {} at {port}", self.posted));
+    /// Posts `count` packets without looking who is released; one, if somebody waits for many: how
+    /// many that would be is open.
+    fn post(&mut self, port: usize, count: usize) {
         let model = &mut self.models[port];
-        let posted = self.ports[port].post(self.posted);
-        if model.closed {
-            assert_eq!(posted, Err(PostError(self.posted)));
-        } else {
-            assert_eq!(posted, Ok(()));
-            model.queue.push_back(self.posted);
+        let count = if model.waiting.iter().all(|(_, max)| *max == 1) { count } else { 1 };
+        for _ in 0..count {
+            self.posted += 1;
+            self.trace.push(format!("post {} at {port}", self.posted));
+            let posted = self.ports[port].post(self.posted);
+            if model.closed {
+                assert_eq!(posted, Err(PostError(self.posted)));
+            } else {
+                assert_eq!(posted, Ok(()));
+                model.queue.push_back(self.posted);
+            }
         }
         self.settle();
     }
@@ -959,12 +1007,12 @@ impl Program {
             let port = random.below(2) as usize;
             let actor = random.below(Self::ACTORS as u64) as usize;
             match random.below(30) {
-                0..10 => self.post(port),
-                10 if random.below(4) == 0 => self.close(port),
+                0..8 => self.post(port, 1 + random.below(3) as usize),
+                8 if random.below(4) == 0 => self.close(port),
                 _ if self.is_waiting(actor) => continue,
                 number => {
                     let command = match number {
-                        11..18 => Command::Wait,
+                        9..18 => Command::Wait,
                         18 => Command::WaitTimeout,
                         19..21 => Command::TryWait,
                         21..23 => Command::WaitMany(1 + random.below(4) as usize),
