@@ -2,7 +2,7 @@
 //!
 //! An event is signaled or nonsignaled. Threads and tasks wait until it is signaled; others set and reset
 //! it. A manual-reset event stays signaled until it is reset, an auto-reset event lets one wait through.
-//! Several can be waited for at once, for [any](wait_any) or for [all](wait_all) of them.
+//! Several can be waited for at once, for [any](wait_any()) or for [all](wait_all()) of them.
 //!
 //! ```
 //! use std::thread;
