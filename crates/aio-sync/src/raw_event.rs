@@ -683,7 +683,7 @@ impl RawEvent {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 impl RawEvent {
     /// The number of nodes in the queue.
     pub(crate) fn waiters(&self) -> usize {

@@ -19,9 +19,10 @@ const MANY: usize = 64;
 
 /// Blocks until one of the events is signaled, takes its signal, and returns its index.
 ///
-/// If several are signaled when the call is made, the one with the lowest index is taken; otherwise the
-/// one that is set first. The others keep their signals. The same event may be named more than once, and is
-/// reported under its lowest index.
+/// If several are signaled when the call is made, the one with the lowest index is taken; once it sleeps,
+/// the one that is set first. The events are looked at one by one: of several that are set meanwhile, it
+/// may be any. The others keep their signals. The same event may be named more than once, and is reported
+/// under its lowest index.
 ///
 /// There is no limit to the number of events; up to 64 nothing is allocated.
 ///

@@ -38,6 +38,12 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
 }
 
+/// Lends what is on the stack of a model to its threads.
+fn shared<T>(value: &T) -> &'static T {
+    // SAFETY: every model joins its threads before it returns.
+    unsafe { &*std::ptr::from_ref(value) }
+}
+
 fn expiring(expiry: &Expiry) -> WaitOptions {
     WaitOptions::new().expiry(expiry)
 }
@@ -178,7 +184,7 @@ fn two_sets_release_two_present_waiters() {
         let (mut first, mut second) = (pin!(event.wait()), pin!(event.wait()));
         assert!(!poll(first.as_mut()) && !poll(second.as_mut()));
         // Scoped by the joins below.
-        let event: &'static AutoResetEvent = unsafe { &*std::ptr::from_ref(&event) };
+        let event: &'static AutoResetEvent = shared(&event);
         let setters = [thread::spawn(|| event.set()), thread::spawn(|| event.set())];
         for setter in setters {
             assert!(!setter.join().unwrap(), "it was never left signaled");
@@ -218,7 +224,7 @@ fn set_then_reset_releases_everybody_present() {
         let event = ManualResetEvent::new(false);
         let (mut first, mut second) = (pin!(event.wait()), pin!(event.wait()));
         assert!(!poll(first.as_mut()) && !poll(second.as_mut()));
-        let event: &'static ManualResetEvent = unsafe { &*std::ptr::from_ref(&event) };
+        let event: &'static ManualResetEvent = shared(&event);
         let setter = thread::spawn(|| {
             event.set();
             event.reset();
@@ -495,7 +501,7 @@ fn a_manual_set_that_satisfies_waits_for_all_is_seen_whole() {
 fn a_dropped_future_passes_its_signal_on() {
     explore(3, || {
         let event = AutoResetEvent::new(false);
-        let event: &'static AutoResetEvent = unsafe { &*std::ptr::from_ref(&event) };
+        let event: &'static AutoResetEvent = shared(&event);
         let mut second = pin!(event.wait());
         let setter = {
             let mut first = Box::pin(event.wait());
@@ -522,7 +528,7 @@ impl Wake for Woken {
 fn the_last_waker_is_woken_or_the_future_is_ready() {
     explore(3, || {
         let event = AutoResetEvent::new(false);
-        let event: &'static AutoResetEvent = unsafe { &*std::ptr::from_ref(&event) };
+        let event: &'static AutoResetEvent = shared(&event);
         let last = Arc::new(Woken(Counter::new(0)));
         let mut future = pin!(event.wait());
         assert!(!poll(future.as_mut()));
