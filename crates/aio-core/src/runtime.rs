@@ -483,7 +483,8 @@ impl Host for RuntimeInner {
         match work {
             Work::Completed(_) => Some(work),
             Work::Ready { .. } | Work::Turn { .. } => {
-                self.run(work);
+                // As a part of what runs now: what is kept for later waits until that is over.
+                self.run_one(work);
                 None
             }
         }
