@@ -40,7 +40,7 @@
 //! A piece of work may have to wait for another one ([`wait_inside`]). Its worker then counts as
 //! stalled, so that others run what it leaves behind, and waits in the host's wait as an idle one
 //! does, where it does what needs no callback to be run. So with a single worker, too, what it waits
-//! for can come about.
+//! for can come about. When that is over it counts as running again, and by 1 there is a watcher.
 //!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
@@ -718,10 +718,10 @@ pub(crate) fn wait_inside<H: Host>(
 ) {
     let pool = host.pool();
     let mine = &pool.workers[me];
-    mine.stalled.store(true, Ordering::Relaxed);
-    fence(Ordering::SeqCst);
     let mut found = Vec::new();
     while !is_over() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        mine.stalled.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         // What lies here waits for this work to return, unless somebody else can take it.
         while let Some(work) = mine.found.pop().or_else(|| mine.posted.pop()) {
             found.push(work);
@@ -738,6 +738,9 @@ pub(crate) fn wait_inside<H: Host>(
             }
         }
     }
+    // It is to be watched again: what it waits for, and when, is now for others to attend to.
+    mine.stalled.store(false, Ordering::Relaxed);
+    pool.appoint(host, pool.roster());
 }
 
 /// Marks those workers as stalled; `me` waits for what they would wait for.

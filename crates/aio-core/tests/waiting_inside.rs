@@ -2,16 +2,55 @@
 
 mod support;
 
-use aio_core::{Runtime, Socket};
+use aio_core::{Engine, Runtime, Socket};
 use std::io::Write;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use support::{connected, with_every_runtime};
+use support::{LIMIT, connected, receive, with_every_runtime, within};
 
 /// Runs `callback` as one.
 fn call(socket: &Socket, callback: impl FnOnce() + Send + 'static) {
     socket.begin_send([1], |_| callback(), ());
+}
+
+fn runtime(engine: Engine, workers: usize) -> Runtime {
+    Runtime::builder().engine(engine).workers(workers).build().unwrap()
+}
+
+/// While it waited it may have been the one who watched over everybody's I/O and time; others do that now.
+#[test]
+fn what_it_attended_while_it_waited_is_attended_afterwards() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = runtime(engine, 2);
+            for _ in 0..5 {
+                let (socket, mut peer) = connected(&runtime);
+                let (other, mut other_peer) = connected(&runtime);
+                let (hasty, _hasty_peer) = connected(&runtime);
+                let (caller, _caller_peer) = connected(&runtime);
+                let (report, received) = mpsc::channel();
+                receive(&other, 1, &report);
+                let (report, over) = mpsc::channel();
+                let (release, held) = mpsc::channel::<()>();
+                call(&caller, move || {
+                    socket.receive_async([0; 1]).wait().result.unwrap();
+                    report.send(()).unwrap();
+                    let _ = held.recv();
+                });
+                // Long enough for the other worker to come to rest.
+                thread::sleep(Duration::from_millis(40));
+                peer.write_all(&[1]).unwrap();
+                over.recv().unwrap();
+                thread::sleep(Duration::from_millis(5));
+                other_peer.write_all(&[2]).unwrap();
+                received.recv_timeout(LIMIT / 4).unwrap().result.unwrap();
+                let timed_out = hasty.with_timeout(Duration::from_millis(5)).receive_async([0; 1]);
+                assert!(timed_out.handle().wait_timeout(LIMIT / 4));
+                drop(release);
+            }
+        });
+    }
 }
 
 /// I1: a completion of a runtime that has ended, which waits for the callback to return, is not lost.
