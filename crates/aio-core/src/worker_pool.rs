@@ -722,6 +722,10 @@ pub(crate) fn wait_inside<H: Host>(
     while !is_over() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
         mine.stalled.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+        if pool.is_stopping() {
+            // What this worker was waiting for when the pool was stopped was out of reach then.
+            host.abort();
+        }
         // What lies here waits for this work to return, unless somebody else can take it.
         while let Some(work) = mine.found.pop().or_else(|| mine.posted.pop()) {
             found.push(work);

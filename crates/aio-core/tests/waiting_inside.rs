@@ -2,11 +2,11 @@
 
 mod support;
 
-use aio_core::{Engine, Runtime, Socket};
+use aio_core::{AsyncResult, Engine, Runtime, Socket, is_aborted, op};
 use std::io::Write;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{LIMIT, connected, receive, with_every_runtime, within};
 
 /// Runs `callback` as one.
@@ -75,4 +75,35 @@ fn what_is_to_be_run_after_the_callback_is_kept() {
         peer.write_all(&[1]).unwrap();
         assert_eq!(calls.iter().collect::<Vec<_>>(), ["callback ends", "first", "second"]);
     });
+}
+
+/// I7: the drop of a runtime ends what a callback waits for.
+#[test]
+fn a_runtime_that_ends_aborts_what_is_waited_for() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        for workers in [1, 3] {
+            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
+                let runtime = runtime(engine, workers);
+                let pairs: Vec<_> = (0..workers).map(|_| connected(&runtime)).collect();
+                let (report, outcomes) = mpsc::channel();
+                for (socket, _) in &pairs {
+                    let report = report.clone();
+                    socket.begin_send(
+                        [1],
+                        move |ar: AsyncResult<op::Send<[u8; 1]>, Socket>| {
+                            let received = ar.async_state().receive_async([0; 1]).wait();
+                            report.send(is_aborted(&received.result.unwrap_err())).unwrap();
+                        },
+                        socket.clone(),
+                    );
+                }
+                thread::sleep(Duration::from_millis(10));
+                let begun = Instant::now();
+                drop(runtime);
+                assert!(begun.elapsed() < Duration::from_secs(4));
+                drop(report);
+                assert_eq!(outcomes.iter().collect::<Vec<_>>(), vec![true; workers]);
+            });
+        }
+    }
 }
