@@ -39,8 +39,9 @@
 //!
 //! A piece of work may have to wait for another one ([`wait_inside`]). Its worker then counts as
 //! stalled, so that others run what it leaves behind, and waits in the host's wait as an idle one
-//! does, where it does what needs no callback to be run. So with a single worker, too, what it waits
-//! for can come about. When that is over it counts as running again, and by 1 there is a watcher.
+//! does, where it does what needs no callback to be run. While nobody is idle, it also looks for the
+//! stalled, and does that part of what lies with them and in the shared queue. So with a single worker,
+//! too, what it waits for can come about. When that is over it counts as running again, and by 1 there is a watcher.
 //!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
@@ -412,6 +413,14 @@ impl<W: Send + 'static> WorkerPool<W> {
         })
     }
 
+    /// Takes all work that only an idle worker would get to soon, if nobody is idle.
+    fn collect_unattended(&self, me: usize, found: &mut Vec<W>) {
+        if self.idle.load(Ordering::Relaxed) == 0 {
+            found.extend((0..self.shared.len()).map_while(|_| self.shared.pop()));
+            found.extend(std::iter::from_fn(|| self.rescue(me)));
+        }
+    }
+
     /// True if there is work that a worker on its way to idleness must not leave.
     fn has_work(&self) -> bool {
         !self.shared.is_empty()
@@ -719,6 +728,8 @@ pub(crate) fn wait_inside<H: Host>(
     let pool = host.pool();
     let mine = &pool.workers[me];
     let mut found = Vec::new();
+    let mut watch = Watch::new(pool.workers());
+    let mut stood_in = Instant::now();
     while !is_over() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
         mine.stalled.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -735,6 +746,11 @@ pub(crate) fn wait_inside<H: Host>(
             // Others may become stuck and leave unattended what this worker then has to attend.
             let timeout = Some(left.map_or(INSIDE_TICK, |left| left.min(INSIDE_TICK)));
             host.wait(me, Wait { timeout, alone: true }, &mut found);
+            if has_passed(INSIDE_TICK, stood_in) {
+                stood_in = Instant::now();
+                look_after_others(host, me, &mut watch);
+                pool.collect_unattended(me, &mut found);
+            }
         }
         for work in found.drain(..) {
             if let Some(work) = host.run_inside(work) {

@@ -2,9 +2,9 @@
 
 mod support;
 
-use aio_core::{AsyncResult, Engine, Runtime, Socket, is_aborted, op};
-use std::io::Write;
-use std::sync::mpsc;
+use aio_core::{AsyncResult, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{LIMIT, connected, receive, with_every_runtime, within};
@@ -16,6 +16,38 @@ fn call(socket: &Socket, callback: impl FnOnce() + Send + 'static) {
 
 fn runtime(engine: Engine, workers: usize) -> Runtime {
     Runtime::builder().engine(engine).workers(workers).build().unwrap()
+}
+
+/// What it waits for may need a turn that another thread has left to the workers.
+#[test]
+fn a_turn_that_is_left_to_the_workers_is_taken() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, mut peer) = connected(runtime);
+        let (report_handle, handles) = mpsc::channel::<OperationHandle>();
+        let (report, done) = mpsc::channel();
+        let callers: Vec<_> = (0..runtime.workers()).map(|_| connected(runtime)).collect();
+        // All workers but one are held for good.
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        for (caller, _) in &callers[1..] {
+            let held = held.clone();
+            call(caller, move || {
+                let _ = held.lock().unwrap().recv();
+            });
+        }
+        thread::sleep(Duration::from_millis(5));
+        call(&callers[0].0, move || {
+            handles.recv().unwrap().wait_one();
+            report.send(()).unwrap();
+        });
+        thread::sleep(Duration::from_millis(5));
+        // More buffers than go into one turn.
+        let handle = socket.begin_send_list(vec![[7]; 3_000], |_| {}, ());
+        report_handle.send(handle).unwrap();
+        done.recv_timeout(LIMIT / 4).unwrap();
+        drop(release);
+        peer.read_exact(&mut [0; 3_000]).unwrap();
+    });
 }
 
 /// While it waited it may have been the one who watched over everybody's I/O and time; others do that now.
@@ -47,6 +79,48 @@ fn what_it_attended_while_it_waited_is_attended_afterwards() {
                 received.recv_timeout(LIMIT / 4).unwrap().result.unwrap();
                 let timed_out = hasty.with_timeout(Duration::from_millis(5)).receive_async([0; 1]);
                 assert!(timed_out.handle().wait_timeout(LIMIT / 4));
+                drop(release);
+            }
+        });
+    }
+}
+
+/// Nobody is idle: who waits inside sees to what the others, who block, have left lying.
+#[test]
+fn what_a_blocked_worker_holds_is_taken_from_it() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = runtime(engine, 2);
+            for _ in 0..5 {
+                let (socket, mut peer) = connected(&runtime);
+                let (waiter, _waiter_peer) = connected(&runtime);
+                let (blocker, mut blocker_peer) = connected(&runtime);
+                let (report, over) = mpsc::channel();
+                let (release, held) = mpsc::channel::<()>();
+                let (report_handle, handles) = mpsc::channel::<OperationHandle>();
+                call(&waiter, move || {
+                    let handle = handles.recv().unwrap();
+                    handle.wait_one();
+                    report.send(()).unwrap();
+                });
+                thread::sleep(Duration::from_millis(5));
+                // The other worker waits for both; one of them blocks it.
+                let handle = socket.begin_receive([0; 1], |_| {}, ());
+                let end = blocker.clone();
+                blocker.begin_receive(
+                    [0; 1],
+                    move |ar| {
+                        drop(end.end_receive(ar));
+                        let _ = held.recv();
+                    },
+                    (),
+                );
+                thread::sleep(Duration::from_millis(5));
+                blocker_peer.write_all(&[1]).unwrap();
+                peer.write_all(&[1]).unwrap();
+                thread::sleep(Duration::from_millis(5));
+                report_handle.send(handle).unwrap();
+                over.recv_timeout(LIMIT / 4).unwrap();
                 drop(release);
             }
         });
