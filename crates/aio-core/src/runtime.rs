@@ -421,6 +421,14 @@ impl RuntimeInner {
         deadline: Option<Instant>,
     ) -> bool {
         let Some(me) = Current::worker_of(&self.pool) else {
+            // When the operation's own deadline passes, callbacks may be holding all workers.
+            let own = operation.deadline();
+            if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
+                if operation.wait_here(Some(own)) {
+                    return true;
+                }
+                operation.cancel(Wish::TimeOut);
+            }
             return operation.wait_here(deadline);
         };
         let waker = Waker::from(Arc::new(WakeWorker { runtime: self.clone(), worker: me }));

@@ -3,7 +3,7 @@
 mod support;
 
 use aio_core::{AsyncResult, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -180,4 +180,34 @@ fn a_runtime_that_ends_aborts_what_is_waited_for() {
             });
         }
     }
+}
+
+/// A thread that waits for an operation with a deadline does not need a worker to be told that it has passed.
+#[test]
+fn a_synchronous_call_ends_in_time_though_all_workers_are_held() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, _peer) = connected(runtime);
+        let callers: Vec<_> = (0..runtime.workers()).map(|_| connected(runtime)).collect();
+        let mut releases = Vec::new();
+        for (caller, _) in &callers {
+            let (release, held) = mpsc::channel::<()>();
+            releases.push(release);
+            call(caller, move || {
+                let _ = held.recv();
+            });
+        }
+        thread::sleep(Duration::from_millis(10));
+        let (over, told) = mpsc::channel::<()>();
+        let guard = thread::spawn(move || {
+            let _ = told.recv_timeout(Duration::from_secs(5));
+            drop(releases);
+        });
+        let begun = Instant::now();
+        let hasty = socket.with_timeout(Duration::from_millis(5));
+        let error = hasty.receive(&mut [0; 1]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        drop(over);
+        guard.join().unwrap();
+    });
 }
