@@ -45,9 +45,15 @@ fn a_datagram_that_does_not_fit_is_an_error_or_marked_as_truncated() {
         #[cfg(target_os = "linux")]
         assert!(error.to_string().contains("100"), "{error}");
         send();
-        assert!(there.receive_async([0; 10]).wait().result.is_err());
+        let Completion { result, bytes_transferred, buffer, .. } =
+            there.receive_async([0; 10]).wait();
+        assert!(result.is_err());
+        assert_eq!((bytes_transferred, buffer), (10, [5; 10]));
         send();
-        assert!(there.receive_list_async(vec![[0; 5]; 2]).wait().result.is_err());
+        let Completion { result, bytes_transferred, buffer, .. } =
+            there.receive_list_async(vec![[0; 5]; 2]).wait();
+        assert!(result.is_err());
+        assert_eq!((bytes_transferred, buffer), (10, vec![[5; 5]; 2]));
         send();
         let Completion { result, buffer, .. } = there.receive_message_from_async([0; 10]).wait();
         let message = result.unwrap();
@@ -55,6 +61,31 @@ fn a_datagram_that_does_not_fit_is_an_error_or_marked_as_truncated() {
         send();
         let message = there.receive_message_from_async([0; 100]).wait().result.unwrap();
         assert_eq!((message.length, message.truncated), (100, false));
+    });
+}
+
+/// RF-8, RC-6: a stream's bytes are not lost to the call that asks whom they are from.
+#[test]
+fn a_stream_has_its_peer_for_a_sender() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, mut peer) = connected(runtime);
+        let address = peer.local_addr().unwrap();
+        for round in 0..3 {
+            let receive = socket.receive_from_async([0; 2]);
+            peer.write_all(&[round, 7, 8, 9]).unwrap();
+            let Completion { result, buffer, .. } = receive.wait();
+            let (length, from) = result.unwrap();
+            assert_eq!((length, buffer), (2, [round, 7]));
+            assert_eq!(from.as_socket(), Some(address));
+            assert_eq!(socket.receive_from_async([0; 0]).wait().result.unwrap().0, 0);
+            let Completion { result, buffer, .. } =
+                socket.receive_message_from_async([0; 2]).wait();
+            let message = result.unwrap();
+            assert_eq!((message.length, message.truncated, buffer), (2, false, [8, 9]));
+            assert_eq!(message.from.as_socket(), Some(address));
+        }
+        drop(peer);
+        assert_eq!(socket.receive_from_async([0; 2]).wait().result.unwrap().0, 0);
     });
 }
 

@@ -24,13 +24,25 @@ struct Datagram {
 }
 
 impl Datagram {
-    fn receive(system: &socket2::Socket, buffers: &mut [&mut [u8]]) -> io::Result<Self> {
+    /// RF-8: of a stream, receives what there is, from its peer.
+    fn receive(call: Call<'_>, buffers: &mut [&mut [u8]]) -> io::Result<Self> {
+        let is_stream = call.socket.is_stream();
         let capacity: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        if is_stream && capacity == 0 {
+            let (length, from) = (peek(call.system)?, call.system.peer_addr()?);
+            return Ok(Self { length, at_least: length, truncated: false, from });
+        }
         let mut slices: Vec<_> = buffers
             .iter_mut()
             .map(|bytes| MaybeUninitSlice::new(buffer::as_uninit(bytes)))
             .collect();
-        let (received, flags, from) = system.recv_from_vectored_with_flags(&mut slices, FLAGS)?;
+        // The flag has TCP throw away what it would have put into the buffer.
+        let flags = if is_stream { 0 } else { FLAGS };
+        let (received, flags, from) =
+            call.system.recv_from_vectored_with_flags(&mut slices, flags)?;
+        // The bytes are taken: if the peer has gone meanwhile, the address is missing.
+        let peer = if is_stream { call.system.peer_addr().ok() } else { None };
+        let from = peer.unwrap_or(from);
         Ok(Self {
             length: received.min(capacity),
             at_least: received,
@@ -116,7 +128,9 @@ impl<B: IoBufMut> Perform for Receive<B> {
             (_, 0) => peek(system),
             (true, _) => system.read(bytes),
             (false, _) => {
-                Datagram::receive(system, &mut [&mut *bytes])?.whole().map(|whole| whole.length)
+                let datagram = Datagram::receive(call, &mut [&mut *bytes])?;
+                self.received = datagram.length;
+                datagram.whole().map(|whole| whole.length)
             }
         });
         match received {
@@ -182,7 +196,11 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             let mut slices: Vec<_> = slices.into_iter().map(IoSliceMut::new).collect();
             retry(|| system.read_vectored(&mut slices))
         } else {
-            retry(|| Datagram::receive(system, &mut slices)?.whole().map(|whole| whole.length))
+            retry(|| {
+                let datagram = Datagram::receive(call, &mut slices)?;
+                self.received = datagram.length;
+                datagram.whole().map(|whole| whole.length)
+            })
         };
         match received {
             None => Attempt::WouldBlock,
@@ -235,7 +253,7 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
             return failed(error);
         }
         let bytes = self.buffer.as_mut_slice();
-        let received = retry(|| Datagram::receive(call.system, &mut [&mut *bytes]));
+        let received = retry(|| Datagram::receive(call, &mut [&mut *bytes]));
         match received {
             None => Attempt::WouldBlock,
             Some(Err(error)) => failed(error),
@@ -300,7 +318,7 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
             return failed(error);
         }
         let bytes = self.buffer.as_mut_slice();
-        match retry(|| Datagram::receive(call.system, &mut [&mut *bytes])) {
+        match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
             None => Attempt::WouldBlock,
             Some(Err(error)) => failed(error),
             Some(Ok(Datagram { length, truncated, from, .. })) => {
