@@ -304,9 +304,14 @@ impl Owner {
             runtime.timer.remove(deadline, &Handle(self.0.clone()));
         }
         let is_to_be_delivered = self.body().finish();
-        self.0.header.completed.set();
+        // Whoever waits may have a waker of their own, and whoever does not, have left a buffer.
+        runtime.contain(|| {
+            self.0.header.completed.set();
+        });
         if is_to_be_delivered {
             runtime.post(Work::Completed(self));
+        } else {
+            runtime.contain(|| drop(self));
         }
     }
 

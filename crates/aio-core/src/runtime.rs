@@ -308,7 +308,8 @@ pub enum PanicPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// How many callbacks have panicked.
+    /// How many callbacks have panicked; a panic of a waker that a completion woke, or of the drop of a
+    /// buffer that nobody waited for, counts as one.
     pub callback_panics: u64,
 }
 
@@ -380,14 +381,7 @@ impl RuntimeInner {
 
     fn run_one(&self, work: Work) {
         match work {
-            Work::Completed(operation) => {
-                // The callback and what it holds are gone when it has panicked, and nothing of ours
-                // is under way: there is no state that a caught panic could leave broken.
-                let delivered = panic::catch_unwind(AssertUnwindSafe(|| operation.deliver()));
-                if let Err(payload) = delivered {
-                    self.callback_panicked(payload);
-                }
-            }
+            Work::Completed(operation) => self.contain(|| operation.deliver()),
             Work::Ready { socket, report } => {
                 if report.receive {
                     let Readiness { ticket, stays_ready, .. } = report;
@@ -437,6 +431,15 @@ impl RuntimeInner {
             worker_pool::wait_inside(&**self, me, deadline, || operation.completed().is_set());
         }
         operation.completed().is_set()
+    }
+
+    /// Runs code of a user's: a callback, wakers, the drop of what was lent. Its panic ends here (I10).
+    pub(crate) fn contain(&self, theirs: impl FnOnce()) {
+        // What panicked is gone then, and nothing of ours is under way: there is no state that a
+        // caught panic could leave broken.
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(theirs)) {
+            self.callback_panicked(payload);
+        }
     }
 
     fn callback_panicked(&self, payload: Box<dyn Any + Send>) {
@@ -506,6 +509,7 @@ impl Host for RuntimeInner {
         self.timer.release(worker);
         for operation in self.timer.due() {
             operation.cancel(Wish::TimeOut);
+            self.contain(|| drop(operation));
         }
     }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use aio_core::{Completion, Operation, Runtime, is_aborted, op};
+use aio_core::{Completion, IoBuf, Operation, Runtime, is_aborted, op};
 use aio_sync::{ManualResetEvent, wait_all, wait_any, wait_any_timeout};
 use std::future::Future;
 use std::io::{ErrorKind, Read, Write};
@@ -139,6 +139,50 @@ fn dropping_a_pending_receive_cancels_it() {
         assert!(handle.is_completed());
         peer.write_all(&[7]).unwrap();
         assert_eq!(socket.receive_async([0; 4]).wait().buffer, [7, 0, 0, 0]);
+    });
+}
+
+/// I10, for whatever else of a user's a worker may run.
+#[test]
+fn a_panic_in_a_waker_or_in_the_drop_of_a_buffer_is_counted_and_everybody_else_goes_on() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose: in a waker");
+        }
+    }
+    struct PanicsWhenDropped(Vec<u8>);
+    // SAFETY: its heap block moves only through a mutable reference.
+    unsafe impl IoBuf for PanicsWhenDropped {
+        fn as_slice(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("on purpose: in the drop of a buffer");
+        }
+    }
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, mut peer) = connected(runtime);
+        let waker = Waker::from(Arc::new(Panics));
+        let mut receive = Box::pin(socket.receive_async([0; 1]));
+        assert!(receive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        peer.write_all(&[1]).unwrap();
+        receive.handle().wait_one();
+        // In the thread that cancels, too: it is not to blame.
+        let mut canceled = Box::pin(socket.receive_async([0; 1]));
+        assert!(canceled.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        canceled.cancel();
+        const SIZE: usize = 8 << 20;
+        drop(socket.send_async(PanicsWhenDropped(vec![3; SIZE])));
+        let mut bytes = vec![0; SIZE];
+        peer.read_exact(&mut bytes).unwrap();
+        socket.send_async([1]).wait().result.unwrap();
+        while runtime.metrics().callback_panics < 3 {
+            thread::yield_now();
+        }
+        assert_eq!(runtime.metrics().callback_panics, 3);
     });
 }
 
