@@ -137,6 +137,10 @@ impl<K: Kind> WaitHandle for Operation<K> {
 
 impl<K: Kind> Drop for Operation<K> {
     fn drop(&mut self) {
+        // SAFETY: if it was registered it is pinned with the operation, and not moved before it is dropped.
+        let registration = unsafe { Pin::new_unchecked(&mut self.registration) };
+        // Nobody is there to be woken by what follows.
+        registration.take_back();
         let handle = self.pending.handle();
         if !handle.is_send() {
             handle.cancel(Wish::Cancel);

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io::{ErrorKind, Read, Write};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -139,6 +140,28 @@ fn dropping_a_pending_receive_cancels_it() {
         assert!(handle.is_completed());
         peer.write_all(&[7]).unwrap();
         assert_eq!(socket.receive_async([0; 4]).wait().buffer, [7, 0, 0, 0]);
+    });
+}
+
+/// Nobody is there any more to be woken, and who drops it may hold what its waker needs.
+#[test]
+fn dropping_an_awaited_operation_wakes_nobody() {
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, _peer) = connected(runtime);
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let mut receive = Box::pin(socket.receive_async([0; 1]));
+        let handle = receive.handle();
+        let waker = Waker::from(count.clone());
+        assert!(receive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(receive);
+        handle.wait_one();
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
     });
 }
 
