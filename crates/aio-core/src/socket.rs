@@ -559,7 +559,7 @@ impl Socket {
     /// the other faces only.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         // SAFETY: `finish` returns when the operation is over, and not otherwise; a send does not write.
-        finish(self.send_async(unsafe { Lent::to_read(bytes) }))
+        finish(|| self.send_async(unsafe { Lent::to_read(bytes) }))
     }
 
     /// Sends a datagram to `address`: see [`connect`](Self::connect).
@@ -568,8 +568,9 @@ impl Socket {
     ///
     /// As [`end_send_to`](Self::end_send_to)'s result.
     pub fn send_to(&self, bytes: &[u8], address: impl Into<SockAddr>) -> io::Result<usize> {
+        let address: SockAddr = address.into();
         // SAFETY: as in `send`.
-        finish(self.send_to_async(unsafe { Lent::to_read(bytes) }, address))
+        finish(|| self.send_to_async(unsafe { Lent::to_read(bytes) }, address))
     }
 
     /// Receives what there is, and blocks until there is something: see [`connect`](Self::connect).
@@ -579,7 +580,7 @@ impl Socket {
     /// As [`end_receive`](Self::end_receive)'s result.
     pub fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
         // SAFETY: `finish` returns when the operation is over, and not otherwise.
-        finish(self.receive_async(unsafe { Lent::to_write(bytes) }))
+        finish(|| self.receive_async(unsafe { Lent::to_write(bytes) }))
     }
 
     /// Receives a datagram, and blocks until there is one: see [`connect`](Self::connect).
@@ -589,7 +590,7 @@ impl Socket {
     /// As [`end_receive_from`](Self::end_receive_from)'s result.
     pub fn receive_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SockAddr)> {
         // SAFETY: as in `receive`.
-        finish(self.receive_from_async(unsafe { Lent::to_write(bytes) }))
+        finish(|| self.receive_from_async(unsafe { Lent::to_write(bytes) }))
     }
 
     /// Starts to connect to `address`: [`begin_connect`](Self::begin_connect) without a callback.
@@ -682,8 +683,10 @@ impl Socket {
     }
 }
 
-/// Waits for an operation that works on borrowed bytes.
-fn finish<K: Perform<Buffer = Lent>>(operation: Operation<K>) -> io::Result<K::Output> {
+/// Starts an operation that works on borrowed bytes, and waits for it.
+fn finish<K: Perform<Buffer = Lent>>(
+    start: impl FnOnce() -> Operation<K>,
+) -> io::Result<K::Output> {
     /// The operation may not outlive the borrow, so nothing may unwind before it is over.
     struct NotBefore;
     impl Drop for NotBefore {
@@ -692,7 +695,7 @@ fn finish<K: Perform<Buffer = Lent>>(operation: Operation<K>) -> io::Result<K::O
         }
     }
     let not_before = NotBefore;
-    let completion = operation.wait();
+    let completion = start().wait();
     mem::forget(not_before);
     completion.result
 }
