@@ -3,9 +3,11 @@
 mod support;
 
 use aio_core::socket2::{Domain, SockAddr, Type};
-use aio_core::{Completion, IoBuf, Runtime, Socket};
+use aio_core::{Completion, IoBuf, OperationHandle, Runtime, Socket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use support::{connected, with_every_runtime};
 
 fn udp(runtime: &Runtime) -> (Socket, SocketAddr) {
@@ -106,6 +108,41 @@ fn a_list_of_buffers_is_sent_whole_and_in_order() {
         assert!(buffer == buffers);
         assert_eq!(socket.send_list_async(Vec::<Vec<u8>>::new()).wait().result.unwrap(), 0);
         assert_eq!(socket.send_list_async(vec![[0_u8; 0]; 3]).wait().result.unwrap(), 0);
+    });
+}
+
+/// I8: a buffer is its owner's code, and may do what it likes.
+#[test]
+fn no_buffer_is_asked_for_its_bytes_under_a_lock() {
+    struct Cancels {
+        bytes: Vec<u8>,
+        next: Arc<OnceLock<OperationHandle>>,
+    }
+    // SAFETY: its heap block moves only through a mutable reference.
+    unsafe impl IoBuf for Cancels {
+        fn as_slice(&self) -> &[u8] {
+            if let Some(next) = self.next.get() {
+                next.cancel();
+            }
+            &self.bytes
+        }
+    }
+    with_every_runtime(|runtime: &Runtime| {
+        for list in [false, true] {
+            let (socket, _peer) = connected(runtime);
+            let next = Arc::new(OnceLock::new());
+            let buffer = Cancels { bytes: vec![1; 64 << 20], next: next.clone() };
+            let first = if list {
+                socket.begin_send_list(vec![buffer], |_| {}, ())
+            } else {
+                socket.begin_send(buffer, |_| {}, ())
+            };
+            assert!(!first.wait_timeout(Duration::from_millis(5)));
+            next.set(socket.begin_send([2], |_| {}, ())).unwrap();
+            first.cancel();
+            first.wait_one();
+            next.get().unwrap().wait_one();
+        }
     });
 }
 

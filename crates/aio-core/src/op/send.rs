@@ -53,11 +53,13 @@ pub struct Send<B> {
     buffer: B,
     /// How many bytes from the front of the buffer the transport has taken.
     sent: usize,
+    /// Of how many; known when it is attempted. Not asked for later, when a lock may be held (I8).
+    all: usize,
 }
 
 impl<B: IoBuf> Send<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, sent: 0 }
+        Self { buffer, sent: 0, all: 0 }
     }
 }
 
@@ -75,7 +77,8 @@ impl<B: IoBuf> Perform for Send<B> {
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
         let bytes = self.buffer.as_slice();
-        send_all(&mut self.sent, bytes.len(), call.socket.is_stream(), |sent| {
+        self.all = bytes.len();
+        send_all(&mut self.sent, self.all, call.socket.is_stream(), |sent| {
             call.system.send_with_flags(&bytes[sent..], FLAGS)
         })
     }
@@ -85,7 +88,7 @@ impl<B: IoBuf> Perform for Send<B> {
     }
 
     fn is_partly_done(&self) -> bool {
-        self.sent > 0 && self.sent < self.buffer.as_slice().len()
+        self.sent > 0 && self.sent < self.all
     }
 
     fn into_buffer(self) -> B {
@@ -99,15 +102,13 @@ impl<B: IoBuf> Perform for Send<B> {
 pub struct SendList<B> {
     buffers: Vec<B>,
     sent: usize,
+    /// As for [`Send`].
+    all: usize,
 }
 
 impl<B: IoBuf> SendList<B> {
     pub(crate) fn new(buffers: Vec<B>) -> Self {
-        Self { buffers, sent: 0 }
-    }
-
-    fn length(&self) -> usize {
-        self.buffers.iter().map(|buffer| buffer.as_slice().len()).sum()
+        Self { buffers, sent: 0, all: 0 }
     }
 }
 
@@ -134,12 +135,13 @@ impl<B: IoBuf> Perform for SendList<B> {
     const IS_SEND: bool = true;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
-        let (all, is_stream) = (self.length(), call.socket.is_stream());
+        let is_stream = call.socket.is_stream();
+        self.all = self.buffers.iter().map(|buffer| buffer.as_slice().len()).sum();
         // A datagram must leave in one call; the system says so if it has too many parts.
         let most = if is_stream { BUFFERS_PER_CALL } else { usize::MAX };
         let buffers = &self.buffers;
         let mut slices = Vec::new();
-        send_all(&mut self.sent, all, is_stream, |sent| {
+        send_all(&mut self.sent, self.all, is_stream, |sent| {
             slices.clear();
             slices.extend(rest(buffers, sent).take(most));
             call.system.send_vectored_with_flags(&slices, FLAGS)
@@ -151,7 +153,7 @@ impl<B: IoBuf> Perform for SendList<B> {
     }
 
     fn is_partly_done(&self) -> bool {
-        self.sent > 0 && self.sent < self.length()
+        self.sent > 0 && self.sent < self.all
     }
 
     fn into_buffer(self) -> Vec<B> {
