@@ -3,7 +3,7 @@
 mod support;
 
 use aio_core::socket2::{Domain, SockAddr, Type};
-use aio_core::{Completion, IoBuf, OperationHandle, Runtime, Socket};
+use aio_core::{Completion, IoBuf, OperationHandle, Runtime, Socket, is_aborted};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -88,6 +88,28 @@ fn a_stream_has_its_peer_for_a_sender() {
         }
         drop(peer);
         assert_eq!(socket.receive_from_async([0; 2]).wait().result.unwrap().0, 0);
+    });
+}
+
+/// SN-4: Linux lets one send to an address on a stream; it is a send like any other.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_sent_to_an_address_on_a_stream_is_sent_whole() {
+    with_every_runtime(|runtime: &Runtime| {
+        const SIZE: usize = 16 << 20;
+        let (socket, mut peer) = connected(runtime);
+        let address = socket.peer_addr().unwrap();
+        let send = socket.send_to_async(vec![1; SIZE], address);
+        let mut bytes = vec![0; SIZE];
+        peer.read_exact(&mut bytes).unwrap();
+        let sent = send.wait();
+        assert_eq!((sent.result.unwrap(), sent.bytes_transferred), (SIZE, SIZE));
+        // And one that is canceled halfway breaks the stream for those behind it.
+        let send = socket.send_to_async(vec![1; 64 << 20], address);
+        let behind = socket.send_async([2]);
+        send.cancel();
+        assert!(is_aborted(&send.wait().result.unwrap_err()));
+        assert!(is_aborted(&behind.wait().result.unwrap_err()));
     });
 }
 

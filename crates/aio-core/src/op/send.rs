@@ -21,11 +21,12 @@ const FLAGS: i32 = libc::MSG_NOSIGNAL;
 const FLAGS: i32 = 0;
 
 /// Calls `send` with how much has been sent, until all of it has been, or it would block, or the turn
-/// is over.
+/// is over. `what` says what was attempted.
 fn send_all(
     sent: &mut usize,
     all: usize,
     is_stream: bool,
+    what: impl FnOnce() -> String,
     mut send: impl FnMut(usize) -> io::Result<usize>,
 ) -> Attempt<usize> {
     if all == 0 && is_stream {
@@ -34,7 +35,7 @@ fn send_all(
     for _ in 0..CALLS_PER_TURN {
         match retry(|| send(*sent)) {
             None => return Attempt::WouldBlock,
-            Some(Err(error)) => return Attempt::done(Err(attempted("send", error))),
+            Some(Err(error)) => return Attempt::done(Err(attempted(what(), error))),
             Some(Ok(more)) => {
                 *sent += more;
                 // A datagram is sent whole or not at all.
@@ -78,7 +79,8 @@ impl<B: IoBuf> Perform for Send<B> {
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
         let bytes = self.buffer.as_slice();
         self.all = bytes.len();
-        send_all(&mut self.sent, self.all, call.socket.is_stream(), |sent| {
+        let what = || "send".to_owned();
+        send_all(&mut self.sent, self.all, call.socket.is_stream(), what, |sent| {
             call.system.send_with_flags(&bytes[sent..], FLAGS)
         })
     }
@@ -141,7 +143,8 @@ impl<B: IoBuf> Perform for SendList<B> {
         let most = if is_stream { BUFFERS_PER_CALL } else { usize::MAX };
         let buffers = &self.buffers;
         let mut slices = Vec::new();
-        send_all(&mut self.sent, self.all, is_stream, |sent| {
+        let what = || "send".to_owned();
+        send_all(&mut self.sent, self.all, is_stream, what, |sent| {
             slices.clear();
             slices.extend(rest(buffers, sent).take(most));
             call.system.send_vectored_with_flags(&slices, FLAGS)
@@ -167,11 +170,13 @@ pub struct SendTo<B> {
     buffer: B,
     address: SockAddr,
     sent: usize,
+    /// As for [`Send`].
+    all: usize,
 }
 
 impl<B: IoBuf> SendTo<B> {
     pub(crate) fn new(buffer: B, address: SockAddr) -> Self {
-        Self { buffer, address, sent: 0 }
+        Self { buffer, address, sent: 0, all: 0 }
     }
 }
 
@@ -188,22 +193,20 @@ impl<B: IoBuf> Perform for SendTo<B> {
     const IS_SEND: bool = true;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
-        let bytes = self.buffer.as_slice();
-        let sent = retry(|| call.system.send_to_with_flags(bytes, &self.address, FLAGS));
-        let Some(sent) = sent else { return Attempt::WouldBlock };
-        Attempt::done(match sent {
-            Ok(sent) => {
-                self.sent = sent;
-                Ok(sent)
-            }
-            Err(error) => {
-                Err(attempted(format!("send to {}", display_address(&self.address)), error))
-            }
+        let (bytes, address) = (self.buffer.as_slice(), &self.address);
+        self.all = bytes.len();
+        let what = || format!("send to {}", display_address(address));
+        send_all(&mut self.sent, self.all, call.socket.is_stream(), what, |sent| {
+            call.system.send_to_with_flags(&bytes[sent..], address, FLAGS)
         })
     }
 
     fn bytes_transferred(&self) -> usize {
         self.sent
+    }
+
+    fn is_partly_done(&self) -> bool {
+        self.sent > 0 && self.sent < self.all
     }
 
     fn into_buffer(self) -> B {
