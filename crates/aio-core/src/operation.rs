@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 /// [`wait`](Self::wait) for it, with a limit if need be, or `.await` it on any executor. It is a wait
 /// handle, so that it can be waited for beside events and other operations, and it costs no worker.
 ///
-/// Dropping a pending receive, accept or connect cancels it; what it may have received at that moment
-/// is gone, so cancel and wait where that matters. A send that is dropped goes on.
+/// Dropping a pending operation cancels it, unless it is a send, which goes on. What a receive may have
+/// taken at that moment is gone, so cancel and wait where that matters.
 ///
 /// ```
 /// use aio_sync::{ManualResetEvent, wait_any_timeout};
@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "dropping a pending receive, accept or connect cancels it"]
+#[must_use = "dropping a pending operation cancels it, unless it is a send"]
 pub struct Operation<K: Kind> {
     pending: Pending<K>,
     /// Registered while a task waits. Pinned with the operation.

@@ -456,8 +456,8 @@ impl Socket {
 
     /// Begins to receive a datagram, and to learn whom it is from.
     ///
-    /// One that does not fit into the buffer is an error that says how long it was, and is lost; see
-    /// [`begin_receive_message_from`](Self::begin_receive_message_from).
+    /// One that does not fit into the buffer, an empty one too, is an error that says how long it was,
+    /// and is lost; see [`begin_receive_message_from`](Self::begin_receive_message_from).
     pub fn begin_receive_from<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
     where
         B: IoBufMut,
