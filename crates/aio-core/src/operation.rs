@@ -1,21 +1,24 @@
 //! An operation without a callback: waited for, awaited, or canceled.
 
 use crate::async_result::{Completion, OperationHandle};
+use crate::completion_port::CompletionPort;
 use crate::in_flight::{Handle, Pending, Wish};
 use crate::op::Kind;
 use aio_sync::{EventRef, Registration, WaitHandle};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// An operation that was started without a callback, by one of [`Socket`](crate::Socket)'s `*_async`
 /// methods.
 ///
 /// It has been started, and goes on whether or not it is waited for. To get its [`Completion`],
-/// [`wait`](Self::wait) for it, with a limit if need be, or `.await` it on any executor. It is a wait
-/// handle, so that it can be waited for beside events and other operations, and it costs no worker.
+/// [`wait`](Self::wait) for it, with a limit if need be, or `.await` it on any executor, or have it
+/// posted to a port ([`post_to`](Self::post_to)). It is a wait handle, so that it can be waited for
+/// beside events and other operations, and it costs no worker.
 ///
 /// Dropping a pending operation cancels it, unless it is a send, which goes on. What a receive may have
 /// taken at that moment is gone, so cancel and wait where that matters.
@@ -98,6 +101,99 @@ impl<K: Kind> Operation<K> {
         }
         Some(self.pending.take().expect(TAKEN))
     }
+
+    /// Has the completion posted to `port` as the packet that `map` makes of it.
+    ///
+    /// One thread can so wait for any number of sockets. `map` runs where the operation completes: on
+    /// a worker, on the thread that cancels it or closes its socket, or here if it is over already. It
+    /// is to wrap the completion and no more; begin the next operation where the packet is taken.
+    /// A panic in it counts as one of a callback, unless it runs here. A packet that the port refuses,
+    /// since it has been closed, is dropped.
+    ///
+    /// ```
+    /// use aio_core::{Completion, CompletionPort, Runtime, op};
+    /// use std::sync::Arc;
+    ///
+    /// enum Packet {
+    ///     Received(usize, Completion<op::Receive<Vec<u8>>>),
+    /// }
+    ///
+    /// # let runtime = Runtime::builder().workers(1).build()?;
+    /// # let listener = runtime.associate(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+    /// # let client = runtime.tcp_v4()?;
+    /// # client.connect(listener.local_addr()?)?;
+    /// # let server = listener.accept()?;
+    /// let port = Arc::new(CompletionPort::new(1));
+    /// for (i, socket) in [&client, &server].into_iter().enumerate() {
+    ///     socket.receive_async(vec![0; 256]).post_to(&port, move |c| Packet::Received(i, c));
+    /// }
+    /// client.send(b"hello")?;
+    /// let Some(Packet::Received(i, completion)) = port.wait() else { unreachable!() };
+    /// assert_eq!(i, 1);
+    /// assert_eq!(&completion.buffer[..completion.result?], b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the completion has been returned before.
+    pub fn post_to<T, F>(self, port: &Arc<CompletionPort<T>>, map: F) -> OperationHandle
+    where
+        T: Send + 'static,
+        F: FnOnce(Completion<K>) -> T + Send + 'static,
+    {
+        let handle = self.handle();
+        let then = Some((port.clone(), map));
+        Arc::new(Posting(Mutex::new(Posted { operation: self, then }))).go_on();
+        handle
+    }
+}
+
+/// An operation whose completion is to be posted to a port: a task that awaits one thing.
+struct Posting<K: Kind, T, F>(Mutex<Posted<K, T, F>>);
+
+struct Posted<K: Kind, T, F> {
+    /// Pinned: it stays here, in the [`Posting`]'s `Arc`, until it is dropped.
+    operation: Operation<K>,
+    /// `None` once the operation has completed.
+    then: Option<(Arc<CompletionPort<T>>, F)>,
+}
+
+impl<K, T, F> Posting<K, T, F>
+where
+    K: Kind,
+    T: Send + 'static,
+    F: FnOnce(Completion<K>) -> T + Send + 'static,
+{
+    fn go_on(self: Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        let mut posted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if posted.then.is_none() {
+            return;
+        }
+        // SAFETY: nobody moves the operation (see `Posted`).
+        let operation = unsafe { Pin::new_unchecked(&mut posted.operation) };
+        let Poll::Ready(completion) = operation.poll(&mut Context::from_waker(&waker)) else {
+            return;
+        };
+        let then = posted.then.take();
+        drop(posted);
+        if let Some((port, map)) = then {
+            // A port that is closed wants no more packets.
+            let _ = port.post(map(completion));
+        }
+    }
+}
+
+impl<K, T, F> Wake for Posting<K, T, F>
+where
+    K: Kind,
+    T: Send + 'static,
+    F: FnOnce(Completion<K>) -> T + Send + 'static,
+{
+    fn wake(self: Arc<Self>) {
+        self.go_on();
+    }
 }
 
 const TAKEN: &str = "an operation has one completion, and it has been returned";
@@ -125,6 +221,8 @@ impl<K: Kind> Future for Operation<K> {
         if is_waiting {
             return Poll::Pending;
         }
+        // The task may own the operation, and would by its own waker own itself.
+        this.waker = None;
         Poll::Ready(this.pending.take().expect(TAKEN))
     }
 }

@@ -3,10 +3,11 @@
 
 mod support;
 
-use aio_core::{Completion, IoBuf, Operation, Runtime, is_aborted, op};
+use aio_core::{Completion, CompletionPort, IoBuf, Operation, Runtime, is_aborted, op};
 use aio_sync::{ManualResetEvent, wait_all, wait_any, wait_any_timeout};
 use std::future::Future;
 use std::io::{ErrorKind, Read, Write};
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -264,5 +265,80 @@ fn synchronous() {
         client.disconnect().unwrap();
         assert_eq!(server.receive(&mut bytes).unwrap(), 0);
         assert!(client.send(&[1]).is_err());
+    });
+}
+
+#[test]
+fn posted_to_a_port() {
+    with_every_runtime(|runtime: &Runtime| {
+        const SOCKETS: usize = 8;
+        let port = Arc::new(CompletionPort::new(1));
+        let mut pairs: Vec<_> = (0..SOCKETS).map(|_| connected(runtime)).collect();
+        for round in 0..50 {
+            for (i, (socket, _)) in pairs.iter().enumerate() {
+                socket.receive_async([0; 8]).post_to(&port, move |completion| (i, completion));
+            }
+            for (i, (_, peer)) in pairs.iter_mut().enumerate() {
+                peer.write_all(&[round, i as u8]).unwrap();
+            }
+            let mut seen = [false; SOCKETS];
+            for _ in 0..SOCKETS {
+                let (i, Completion { result, buffer, .. }) = port.wait().unwrap();
+                assert_eq!(buffer[..result.unwrap()], [round, i as u8]);
+                assert!(!mem::replace(&mut seen[i], true));
+            }
+        }
+        assert!(port.is_empty());
+    });
+}
+
+/// I1, I2: whatever ends it, there is one packet and it has the buffer; and nothing is left behind.
+#[test]
+fn posted_to_a_port_when_it_is_over_canceled_or_closed() {
+    with_every_runtime(|runtime: &Runtime| {
+        let port = Arc::new(CompletionPort::new(1));
+        let (socket, mut peer) = connected(runtime);
+        let kept = Arc::new(());
+        let post = |operation: Operation<op::Receive<[u8; 3]>>| {
+            let kept = kept.clone();
+            operation.post_to(&port, move |completion| (completion, kept))
+        };
+        post(socket.receive_async([1; 3])).cancel();
+        let (canceled, _) = port.wait().unwrap();
+        assert!(is_aborted(&canceled.result.unwrap_err()));
+        assert_eq!(canceled.buffer, [1; 3]);
+
+        peer.write_all(b"abc").unwrap();
+        let received = socket.receive_async([0; 3]);
+        received.handle().wait_one();
+        post(received);
+        assert_eq!(port.wait().unwrap().0.buffer, *b"abc");
+
+        let late = post(socket.receive_async([2; 3]));
+        socket.close();
+        late.wait_one();
+        assert!(is_aborted(&port.wait().unwrap().0.result.unwrap_err()));
+        assert!(port.is_empty());
+        assert_eq!(Arc::strong_count(&kept), 1);
+
+        port.close();
+        post(socket.receive_async([0; 3])).wait_one();
+        // Who completes it lets go of it a moment after that.
+        while Arc::strong_count(&kept) > 1 {
+            thread::yield_now();
+        }
+    });
+}
+
+/// I10.
+#[test]
+fn a_panic_in_what_makes_a_packet_is_counted() {
+    with_every_runtime(|runtime: &Runtime| {
+        let port = Arc::new(CompletionPort::<()>::new(1));
+        let (socket, _peer) = connected(runtime);
+        let receive = socket.receive_async([0; 1]);
+        receive.post_to(&port, |_| panic!("on purpose: in the map of post_to")).cancel();
+        assert_eq!(runtime.metrics().callback_panics, 1);
+        assert!(port.is_empty());
     });
 }
