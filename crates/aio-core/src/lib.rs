@@ -86,7 +86,6 @@ pub mod op;
 mod operation;
 mod operation_queue;
 mod runtime;
-#[expect(unsafe_code, reason = "a synchronous call lends borrowed bytes to its operation")]
 mod socket;
 mod sync;
 mod timer;

@@ -1,0 +1,245 @@
+//! Operations with a callback: begun here, ended in the callback.
+
+use super::Socket;
+use crate::async_result::{AsyncResult, Completion, OperationHandle};
+use crate::buffer::{IoBuf, IoBufMut};
+use crate::op;
+use socket2::SockAddr;
+
+impl Socket {
+    /// Begins to connect to `address`.
+    ///
+    /// A socket connects once: after a failed attempt, connect a new one.
+    pub fn begin_connect<S, F>(
+        &self,
+        address: impl Into<SockAddr>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
+    {
+        self.begin(op::Connect::new(address.into()), callback, state)
+    }
+
+    /// Ends a connect.
+    pub fn end_connect<S>(
+        &self,
+        result: AsyncResult<op::Connect, S>,
+    ) -> Completion<op::Connect, S> {
+        result.into_completion()
+    }
+
+    /// Begins to accept a connection. The result is its socket, of the same runtime.
+    pub fn begin_accept<S, F>(&self, callback: F, state: S) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Accept, S>) + Send + 'static,
+    {
+        self.begin(op::Accept::new(), callback, state)
+    }
+
+    /// Ends an accept.
+    pub fn end_accept<S>(&self, result: AsyncResult<op::Accept, S>) -> Completion<op::Accept, S> {
+        result.into_completion()
+    }
+
+    /// Begins to send the whole buffer.
+    ///
+    /// A send on a stream is over when the transport has taken all bytes; that says nothing of the
+    /// peer. The result is their number.
+    pub fn begin_send<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
+    where
+        B: IoBuf,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Send<B>, S>) + Send + 'static,
+    {
+        self.begin(op::Send::new(buffer), callback, state)
+    }
+
+    /// Ends a send.
+    pub fn end_send<B, S>(&self, result: AsyncResult<op::Send<B>, S>) -> Completion<op::Send<B>, S>
+    where
+        B: IoBuf,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive into the front of the buffer.
+    ///
+    /// A receive on a stream is over as soon as there is a byte, and takes what there is, up to the
+    /// buffer's length, which it never changes. The result is the number of bytes: 0 is the end of
+    /// the stream, unless the buffer is empty. A receive into an empty buffer waits for bytes, or the
+    /// end, and takes nothing.
+    ///
+    /// A receive on a socket that is still being connected fails: begin it when the connect is over.
+    pub fn begin_receive<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Receive<B>, S>) + Send + 'static,
+    {
+        self.begin(op::Receive::new(buffer), callback, state)
+    }
+
+    /// Ends a receive.
+    pub fn end_receive<B, S>(
+        &self,
+        result: AsyncResult<op::Receive<B>, S>,
+    ) -> Completion<op::Receive<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to end the connection in both directions, after the sends that were begun before.
+    ///
+    /// The socket is not connected again.
+    pub fn begin_disconnect<S, F>(&self, callback: F, state: S) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Disconnect, S>) + Send + 'static,
+    {
+        self.begin(op::Disconnect::new(), callback, state)
+    }
+
+    /// Ends a disconnect.
+    pub fn end_disconnect<S>(
+        &self,
+        result: AsyncResult<op::Disconnect, S>,
+    ) -> Completion<op::Disconnect, S> {
+        result.into_completion()
+    }
+
+    /// Begins to send all bytes of several buffers, in order, as one send. A datagram gets them all.
+    pub fn begin_send_list<B, S, F>(
+        &self,
+        buffers: Vec<B>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBuf,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::SendList<B>, S>) + Send + 'static,
+    {
+        self.begin(op::SendList::new(buffers), callback, state)
+    }
+
+    /// Ends a send of several buffers.
+    pub fn end_send_list<B, S>(
+        &self,
+        result: AsyncResult<op::SendList<B>, S>,
+    ) -> Completion<op::SendList<B>, S>
+    where
+        B: IoBuf,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to send a datagram to `address`.
+    pub fn begin_send_to<B, S, F>(
+        &self,
+        buffer: B,
+        address: impl Into<SockAddr>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBuf,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::SendTo<B>, S>) + Send + 'static,
+    {
+        self.begin(op::SendTo::new(buffer, address.into()), callback, state)
+    }
+
+    /// Ends the send of a datagram.
+    pub fn end_send_to<B, S>(
+        &self,
+        result: AsyncResult<op::SendTo<B>, S>,
+    ) -> Completion<op::SendTo<B>, S>
+    where
+        B: IoBuf,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive into several buffers, in order: one is not touched until the one before it is
+    /// full. Else as [`begin_receive`](Self::begin_receive); the result is the number of all bytes.
+    pub fn begin_receive_list<B, S, F>(
+        &self,
+        buffers: Vec<B>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveList<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveList::new(buffers), callback, state)
+    }
+
+    /// Ends a receive into several buffers.
+    pub fn end_receive_list<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveList<B>, S>,
+    ) -> Completion<op::ReceiveList<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive a datagram, and to learn whom it is from.
+    ///
+    /// One that does not fit into the buffer, an empty one too, is an error that says how long it was,
+    /// and is lost; see [`begin_receive_message_from`](Self::begin_receive_message_from).
+    pub fn begin_receive_from<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveFrom<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveFrom::new(buffer), callback, state)
+    }
+
+    /// Ends the receive of a datagram.
+    pub fn end_receive_from<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveFrom<B>, S>,
+    ) -> Completion<op::ReceiveFrom<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+
+    /// Begins to receive a datagram, or as much of it as fits, and to learn whom it is from.
+    pub fn begin_receive_message_from<B, S, F>(
+        &self,
+        buffer: B,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::ReceiveMessageFrom<B>, S>) + Send + 'static,
+    {
+        self.begin(op::ReceiveMessageFrom::new(buffer), callback, state)
+    }
+
+    /// Ends the receive of a datagram or a part of it.
+    pub fn end_receive_message_from<B, S>(
+        &self,
+        result: AsyncResult<op::ReceiveMessageFrom<B>, S>,
+    ) -> Completion<op::ReceiveMessageFrom<B>, S>
+    where
+        B: IoBufMut,
+    {
+        result.into_completion()
+    }
+}

@@ -1,0 +1,118 @@
+//! Synchronous calls: an operation is started, on borrowed bytes, and waited for.
+
+use super::Socket;
+use crate::buffer::Lent;
+use crate::op::Perform;
+use crate::operation::Operation;
+use socket2::SockAddr;
+use std::io;
+use std::mem;
+use std::process;
+
+impl Socket {
+    /// Connects to `address`, and blocks until that is done.
+    ///
+    /// The synchronous calls are operations too: they take their turn among those that were begun, and a
+    /// handle [`with_timeout`](Self::with_timeout) limits them. In a callback they hold a worker, but
+    /// I/O goes on.
+    ///
+    /// ```
+    /// use aio_core::Runtime;
+    ///
+    /// let runtime = Runtime::builder().workers(1).build()?;
+    /// let listener = runtime.associate(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+    /// let client = runtime.tcp_v4()?;
+    /// client.connect(listener.local_addr()?)?;
+    /// let server = listener.accept()?;
+    /// client.send(b"hello")?;
+    /// let mut bytes = [0; 16];
+    /// let n = server.receive(&mut bytes)?;
+    /// assert_eq!(&bytes[..n], b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`end_connect`](Self::end_connect)'s result.
+    pub fn connect(&self, address: impl Into<SockAddr>) -> io::Result<()> {
+        self.connect_async(address).wait().result
+    }
+
+    /// Accepts a connection, and blocks until there is one: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_accept`](Self::end_accept)'s result.
+    pub fn accept(&self) -> io::Result<Self> {
+        self.accept_async().wait().result
+    }
+
+    /// Ends the connection in both directions, after the sends before it: see
+    /// [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_disconnect`](Self::end_disconnect)'s result.
+    pub fn disconnect(&self) -> io::Result<()> {
+        self.disconnect_async().wait().result
+    }
+
+    /// Sends all bytes, and blocks until that is done: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_send`](Self::end_send)'s result. How many bytes were sent before the error is known to
+    /// the other faces only.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        // SAFETY: `finish` returns when the operation is over, and not otherwise; a send does not write.
+        finish(|| self.send_async(unsafe { Lent::to_read(bytes) }))
+    }
+
+    /// Sends a datagram to `address`: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_send_to`](Self::end_send_to)'s result.
+    pub fn send_to(&self, bytes: &[u8], address: impl Into<SockAddr>) -> io::Result<usize> {
+        let address: SockAddr = address.into();
+        // SAFETY: as in `send`.
+        finish(|| self.send_to_async(unsafe { Lent::to_read(bytes) }, address))
+    }
+
+    /// Receives what there is, and blocks until there is something: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_receive`](Self::end_receive)'s result.
+    pub fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: `finish` returns when the operation is over, and not otherwise.
+        finish(|| self.receive_async(unsafe { Lent::to_write(bytes) }))
+    }
+
+    /// Receives a datagram, and blocks until there is one: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_receive_from`](Self::end_receive_from)'s result.
+    pub fn receive_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SockAddr)> {
+        // SAFETY: as in `receive`.
+        finish(|| self.receive_from_async(unsafe { Lent::to_write(bytes) }))
+    }
+}
+
+/// Starts an operation that works on borrowed bytes, and waits for it.
+fn finish<K: Perform<Buffer = Lent>>(
+    start: impl FnOnce() -> Operation<K>,
+) -> io::Result<K::Output> {
+    /// The operation may not outlive the borrow, so nothing may unwind before it is over.
+    struct NotBefore;
+    impl Drop for NotBefore {
+        fn drop(&mut self) {
+            process::abort();
+        }
+    }
+    let not_before = NotBefore;
+    let completion = start().wait();
+    mem::forget(not_before);
+    completion.result
+}
