@@ -203,3 +203,13 @@ constant_buffers! {
     &'static str, as_bytes, "static memory never moves";
     &'static [u8], as_ref, "static memory never moves";
 }
+
+#[cfg(feature = "bytes")]
+owned_buffers! {
+    impl[] bytes::BytesMut => "its block moves only through a mutable reference";
+}
+
+#[cfg(feature = "bytes")]
+constant_buffers! {
+    bytes::Bytes, as_ref, "a shared block stays while somebody has it, and this one does";
+}

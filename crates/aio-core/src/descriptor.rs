@@ -65,6 +65,11 @@ impl<S> Descriptor<S> {
         before & CLOSED == 0
     }
 
+    /// True once it has been closed and the last pin is gone, or is about to be without another call.
+    pub(crate) fn is_free(&self) -> bool {
+        self.state.load(Ordering::Acquire) == CLOSED
+    }
+
     fn unpin(&self) {
         if self.state.fetch_sub(PIN, Ordering::AcqRel) == PIN | CLOSED {
             // SAFETY: this operation took the state to `CLOSED` without pins (invariant 3).

@@ -7,6 +7,7 @@ mod synchronous;
 
 use crate::async_result::{AsyncResult, OperationHandle};
 use crate::descriptor::Descriptor;
+use crate::engine;
 use crate::error::{Aborted, attempted};
 use crate::in_flight;
 use crate::op::{Direction, Perform, display_address};
@@ -292,6 +293,38 @@ impl Socket {
     /// the peer must not take half a message for a whole one. Closing twice changes nothing.
     pub fn close(&self) {
         self.inner.runtime.driver.close(&self.inner);
+    }
+
+    /// Takes the socket out of the runtime: the connection goes on in the returned socket, which is
+    /// blocking, and converts into those of std.
+    ///
+    /// For all its handles this is as [`close`](Self::close): every pending operation completes as
+    /// aborted. What has not been received is still there to be received. After a send that was
+    /// unfinished, closing the returned socket resets the connection. Waits for calls that other threads
+    /// are making on the descriptor at this moment; do not call it in [`with_socket`](Self::with_socket).
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::net::TcpStream;
+    ///
+    /// let runtime = aio_core::Runtime::builder().workers(1).build()?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = listener.local_addr()?;
+    /// let socket = runtime.tcp_v4()?;
+    /// socket.connect(address)?;
+    /// let mut stream: TcpStream = socket.into_socket2()?.into();
+    /// stream.write_all(b"hello")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the socket is closed; the system's if there is no descriptor left to duplicate it, or its mode
+    /// cannot be changed.
+    pub fn into_socket2(self) -> io::Result<socket2::Socket> {
+        let system = engine::release(&self.inner)?;
+        system.set_nonblocking(false)?;
+        Ok(system)
     }
 
     fn start<K: Perform>(&self, work: K) -> Operation<K> {

@@ -39,7 +39,7 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub(crate) use try_first::{ready, stop, take_turn};
+pub(crate) use try_first::{ready, release, stop, take_turn};
 
 /// Where a pending operation waits.
 ///
@@ -135,6 +135,11 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
 
     /// The socket's descriptor is about to be closed.
     fn forget(&self, _socket: &SocketInner) {}
+
+    /// The same, but a duplicate of the descriptor goes on without this runtime.
+    fn release(&self, socket: &SocketInner) {
+        self.forget(socket);
+    }
 
     /// Waits for work and adds it to `found`.
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>);

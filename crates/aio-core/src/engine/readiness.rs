@@ -207,6 +207,15 @@ impl Driver for Readiness {
         }
     }
 
+    fn release(&self, socket: &SocketInner) {
+        // While there is a duplicate, closing does not take a descriptor out of the poller.
+        if let Some(system) = socket.descriptor.pin() {
+            // Fails if the poller does not know it.
+            let _ = self.registry.deregister(&mut SourceFd(&system.as_raw_fd()));
+        }
+        self.forget(socket);
+    }
+
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>) {
         if wait.alone {
             match self.leader.try_lock() {

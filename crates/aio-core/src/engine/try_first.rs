@@ -14,6 +14,7 @@ use crate::runtime::{RuntimeInner, Work};
 use crate::socket::SocketInner;
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// How many operations of one socket and direction a worker completes before it serves others (I4).
@@ -49,6 +50,23 @@ pub(super) fn close(socket: &SocketInner) {
     driver.forget(socket);
     socket.descriptor.close();
     driver.wait_ended(socket);
+}
+
+/// Ends the socket here; the duplicate of its descriptor that this returns goes on.
+pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
+    let Some(system) = socket.descriptor.pin() else { return Err(Aborted::Closed.into()) };
+    let duplicate = system.try_clone()?;
+    drop(system);
+    stop(socket, Aborted::Closed);
+    let driver = &socket.runtime.driver;
+    driver.release(socket);
+    socket.descriptor.close();
+    driver.wait_ended(socket);
+    // A call under way shares its mode with the duplicate: making that blocking would make the call block.
+    while !socket.descriptor.is_free() {
+        thread::yield_now();
+    }
+    Ok(duplicate)
 }
 
 /// The driver reports that `direction` may be able to make progress.

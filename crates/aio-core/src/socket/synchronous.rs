@@ -2,10 +2,10 @@
 
 use super::Socket;
 use crate::buffer::Lent;
-use crate::op::Perform;
+use crate::op::{Message, Perform};
 use crate::operation::Operation;
 use socket2::SockAddr;
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 use std::process;
 
@@ -98,12 +98,42 @@ impl Socket {
         // SAFETY: as in `receive`.
         finish(|| self.receive_from_async(unsafe { Lent::to_write(bytes) }))
     }
+
+    /// Sends all bytes of several buffers, in order, as one send: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_send_list`](Self::end_send_list)'s result.
+    pub fn send_list(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        // SAFETY: as in `send`.
+        let lend = |bytes: &IoSlice<'_>| unsafe { Lent::to_read(bytes) };
+        finish(|| self.send_list_async(buffers.iter().map(lend).collect()))
+    }
+
+    /// Receives into several buffers, in order: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_receive_list`](Self::end_receive_list)'s result.
+    pub fn receive_list(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        // SAFETY: as in `receive`.
+        let lend = |bytes: &mut IoSliceMut<'_>| unsafe { Lent::to_write(bytes) };
+        finish(|| self.receive_list_async(buffers.iter_mut().map(lend).collect()))
+    }
+
+    /// Receives a datagram, or the part of it that fits: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_receive_message_from`](Self::end_receive_message_from)'s result.
+    pub fn receive_message_from(&self, bytes: &mut [u8]) -> io::Result<Message> {
+        // SAFETY: as in `receive`.
+        finish(|| self.receive_message_from_async(unsafe { Lent::to_write(bytes) }))
+    }
 }
 
 /// Starts an operation that works on borrowed bytes, and waits for it.
-fn finish<K: Perform<Buffer = Lent>>(
-    start: impl FnOnce() -> Operation<K>,
-) -> io::Result<K::Output> {
+fn finish<K: Perform>(start: impl FnOnce() -> Operation<K>) -> io::Result<K::Output> {
     /// The operation may not outlive the borrow, so nothing may unwind before it is over.
     struct NotBefore;
     impl Drop for NotBefore {
