@@ -34,6 +34,7 @@ use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -121,6 +122,7 @@ trait Progress {
     fn fail(&mut self, error: io::Error);
     fn is_partly_done(&self) -> bool;
     fn route(&mut self) -> Option<&mut Route>;
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
     fn go_to(&mut self, socket: Arc<SocketInner>);
 }
 
@@ -170,6 +172,11 @@ impl<K: Perform> Progress for InProgress<K> {
 
     fn route(&mut self) -> Option<&mut Route> {
         self.work.as_mut().and_then(K::route)
+    }
+
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
+        self.result = self.work.as_mut().and_then(|work| work.found(addresses));
+        self.result.is_some()
     }
 
     fn go_to(&mut self, socket: Arc<SocketInner>) {
@@ -335,6 +342,11 @@ impl Owner {
     /// The addresses that an operation has before it, which connects to one of several.
     pub(crate) fn route(&mut self) -> Option<&mut Route> {
         self.body().progress().route()
+    }
+
+    /// A name has been looked up for the operation. Returns true if that was all: its result stands.
+    pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
+        self.body().progress().found(addresses)
     }
 
     /// The operation goes on at `socket`: it is to be begun there next.

@@ -1,6 +1,9 @@
 //! A runtime: an engine, a worker pool, and what the two work on.
 
 mod connect_to;
+mod handle;
+
+pub use handle::RuntimeHandle;
 
 use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
@@ -12,7 +15,7 @@ use crate::resolver;
 use crate::socket::{Socket, SocketInner};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
-use aio_sync::{Registration, WaitHandle};
+use aio_sync::{EventRef, Registration, WaitHandle};
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
@@ -26,7 +29,7 @@ use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
@@ -388,6 +391,16 @@ pub(crate) enum Work {
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This wait's event is set, or its time is over: run its callback.
     Wait(Arc<dyn Registered>),
+    /// Somebody wants this to be run.
+    Call(Call),
+}
+
+pub(crate) struct Call(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Call")
+    }
 }
 
 /// A report of an engine that waits for readiness.
@@ -452,6 +465,7 @@ impl RuntimeInner {
             }
             Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
             Work::Wait(wait) => wait.run(),
+            Work::Call(Call(callback)) => self.contain(callback),
         }
     }
 
@@ -487,12 +501,45 @@ impl RuntimeInner {
             }
             return operation.wait_here(deadline);
         };
-        let waker = Waker::from(Arc::new(WakeWorker { runtime: self.clone(), worker: me }));
-        let mut registration = pin!(Registration::new(operation.clone()));
-        if registration.as_mut().register(waker) {
-            worker_pool::wait_inside(&**self, me, deadline, || operation.completed().is_set());
+        self.wait_inside(me, operation.event(), deadline)
+    }
+
+    /// Blocks until `event` is signaled or the deadline has passed. On a worker of this runtime, that is
+    /// in a callback, it keeps I/O moving meanwhile.
+    pub(crate) fn wait_for_event(
+        self: &Arc<Self>,
+        event: EventRef<'_>,
+        deadline: Option<Instant>,
+    ) -> bool {
+        match (Current::worker_of(&self.pool), deadline) {
+            (Some(me), _) => self.wait_inside(me, event, deadline),
+            (None, Some(deadline)) => event.wait_until(deadline),
+            (None, None) => {
+                event.wait_one();
+                true
+            }
         }
-        operation.completed().is_set()
+    }
+
+    /// The same on worker `me`.
+    fn wait_inside(
+        self: &Arc<Self>,
+        me: usize,
+        event: EventRef<'_>,
+        deadline: Option<Instant>,
+    ) -> bool {
+        let wake = Arc::new(WakeWorker {
+            runtime: self.clone(),
+            worker: me,
+            is_over: AtomicBool::new(false),
+        });
+        let mut registration = pin!(Registration::new(event));
+        if !registration.as_mut().register(Waker::from(wake.clone())) {
+            return true;
+        }
+        let is_over = || wake.is_over.load(Ordering::Relaxed);
+        worker_pool::wait_inside(&**self, me, deadline, is_over);
+        registration.take_back()
     }
 
     /// Runs code of a user's: a callback, wakers, the drop of what was lent. Its panic ends here (I10).
@@ -516,13 +563,17 @@ impl RuntimeInner {
     }
 }
 
+/// Ends the wait of a worker for an event.
 struct WakeWorker {
     runtime: Arc<RuntimeInner>,
     worker: usize,
+    /// True once the event has given its signal, or is about to.
+    is_over: AtomicBool,
 }
 
 impl Wake for WakeWorker {
     fn wake(self: Arc<Self>) {
+        self.is_over.store(true, Ordering::Relaxed);
         self.runtime.driver.wake(self.worker);
     }
 }
@@ -554,7 +605,7 @@ impl Host for RuntimeInner {
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
-            Work::Completed(_) | Work::Wait(_) => Some(work),
+            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
             Work::Ready { .. } | Work::Turn { .. } => {
                 // As a part of what runs now: what is kept for later waits until that is over.
                 self.run_one(work);

@@ -332,6 +332,10 @@ impl Socket {
         Self { inner: inner.clone(), limit: Limit::Never }
     }
 
+    pub(crate) fn runtime_inner(&self) -> &Arc<RuntimeInner> {
+        &self.inner.runtime
+    }
+
     pub(crate) fn into_inner(self) -> Arc<SocketInner> {
         self.inner
     }
