@@ -15,7 +15,7 @@ use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::Framing;
 use crate::op::{self, Kind};
 use crate::operation::{Operation, OperationHandle};
-use crate::task::{Call, Task};
+use crate::task::{self, Call, Task};
 use aio_core::{RuntimeHandle, Socket};
 use std::future::Future;
 use std::io;
@@ -214,10 +214,10 @@ impl Client {
     }
 }
 
-/// A call as its face wants it: started, or with what is to be called when it is over.
-type Then<K> = Option<Box<dyn FnOnce(Arc<CallTask<K>>, Outcome<K>) + Send>>;
-type CallTask<K> = Task<Outcome<K>>;
 type Outcome<K> = Result<<K as Kind>::Output, Error>;
+type CallTask<K> = Task<Outcome<K>>;
+/// `None` for the faces that have no callback.
+type Then<K> = Option<task::Then<Outcome<K>>>;
 
 fn then<K, S, F>(callback: F, state: S) -> Then<K>
 where

@@ -182,6 +182,9 @@ pub(crate) struct Task<T> {
     handed_on: AutoResetEvent,
 }
 
+/// Gets the output of a call, and the call, to make a handle of.
+pub(crate) type Then<T> = Box<dyn FnOnce(Arc<Task<T>>, T) + Send>;
+
 struct State<T> {
     phase: Phase<T>,
     /// True from a wake-up until the next poll begins.
@@ -191,7 +194,7 @@ struct State<T> {
     /// Of the task that awaits the output, if one does.
     waker: Option<Waker>,
     /// Gets the output, if it is not to be taken.
-    then: Option<Box<dyn FnOnce(T) + Send>>,
+    then: Option<Then<T>>,
 }
 
 enum Phase<T> {
@@ -206,44 +209,33 @@ impl<T: Send + 'static> Task<T> {
         runtime: RuntimeHandle,
         deadline: Deadline,
         future: impl FnOnce(Arc<Call>) -> F,
-        then: Option<Box<dyn FnOnce(Arc<Self>, T) + Send>>,
+        then: Option<Then<T>>,
     ) -> Arc<Self>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let call = Call::new(Some(runtime), deadline);
-        let task = Self::new(call.clone(), Phase::Waiting(Box::pin(future(call))));
-        task.set_then(then);
+        let task = Self::new(call.clone(), Phase::Waiting(Box::pin(future(call))), then);
         task.poll();
         task
     }
 
     /// Makes a call that is over, since there is no runtime for it.
-    pub(crate) fn failed(
-        output: T,
-        then: Option<Box<dyn FnOnce(Arc<Self>, T) + Send>>,
-    ) -> Arc<Self> {
+    pub(crate) fn failed(output: T, then: Option<Then<T>>) -> Arc<Self> {
         let call = Call::new(None, Deadline::after(Duration::MAX));
-        let task = Self::new(call, Phase::Polling);
-        task.set_then(then);
+        let task = Self::new(call, Phase::Polling, then);
         task.complete(output);
         task
     }
 
-    fn new(call: Arc<Call>, phase: Phase<T>) -> Arc<Self> {
-        let state = State { phase, is_awake: false, waiting: 0, waker: None, then: None };
+    fn new(call: Arc<Call>, phase: Phase<T>, then: Option<Then<T>>) -> Arc<Self> {
+        let state = State { phase, is_awake: false, waiting: 0, waker: None, then };
         Arc::new(Self {
             call,
             state: Mutex::new(state),
             completed: ManualResetEvent::new(false),
             handed_on: AutoResetEvent::new(false),
         })
-    }
-
-    fn set_then(self: &Arc<Self>, then: Option<Box<dyn FnOnce(Arc<Self>, T) + Send>>) {
-        let Some(then) = then else { return };
-        let me = self.clone();
-        self.state().then = Some(Box::new(move |output| then(me, output)));
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -297,24 +289,18 @@ impl<T: Send + 'static> Task<T> {
     fn complete(self: &Arc<Self>, output: T) {
         let mut state = self.state();
         let (waker, then) = (state.waker.take(), state.then.take());
-        let output = match &then {
-            None => {
-                state.phase = Phase::Over(Some(output));
-                None
-            }
-            Some(_) => {
-                state.phase = Phase::Over(None);
-                Some(output)
-            }
-        };
+        let (kept, given) =
+            if then.is_some() { (None, Some(output)) } else { (Some(output), None) };
+        state.phase = Phase::Over(kept);
         drop(state);
         self.completed.set();
         self.handed_on.set();
         if let Some(waker) = waker {
             waker.wake();
         }
-        if let (Some(then), Some(output)) = (then, output) {
-            self.call.post(move || then(output));
+        if let (Some(then), Some(output)) = (then, given) {
+            let task = self.clone();
+            self.call.post(move || then(task, output));
         }
     }
 
