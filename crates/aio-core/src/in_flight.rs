@@ -408,7 +408,7 @@ impl Handle {
 
     /// Blocks until the operation has completed or the deadline has passed; true if it has completed.
     ///
-    /// On a worker of the operation's runtime, I/O goes on meanwhile.
+    /// On a worker, of whatever runtime, that runtime's I/O goes on meanwhile.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         if !self.completed().is_set() {
             if let Some(runtime) = self.runtime() {

@@ -411,6 +411,8 @@ thread_local! {
     /// What is to be run on this thread after that; looked at only if there is something.
     static LATER: RefCell<LeftBehind> = const { RefCell::new(VecDeque::new()) };
     static HAS_LATER: Cell<bool> = const { Cell::new(false) };
+    /// The runtime whose worker this thread is, if it is one.
+    static HOME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
 }
 
 impl RuntimeInner {
@@ -496,24 +498,31 @@ impl RuntimeInner {
         }
     }
 
-    /// Blocks until `operation` has completed or the deadline has passed. On a worker of this runtime,
-    /// that is in a callback, it keeps I/O moving meanwhile.
-    pub(crate) fn wait_for(
-        self: &Arc<Self>,
-        operation: &Handle,
-        deadline: Option<Instant>,
-    ) -> bool {
-        let Some(me) = Current::worker_of(&self.pool) else {
-            // When the operation's own deadline passes, callbacks may be holding all workers.
+    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed. On a worker
+    /// of whatever runtime, that is in a callback, it keeps that runtime's I/O moving meanwhile.
+    pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
+        let wait = |until: Option<Instant>| match &home {
+            Some(home) => home.wait_on_worker(operation, until),
+            None => operation.wait_here(until),
+        };
+        if home.as_ref().is_none_or(|home| home.pool.id() != self.pool.id()) {
+            // When the operation's own deadline passes, callbacks may be holding all its workers.
             let own = operation.deadline();
             if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-                if operation.wait_here(Some(own)) {
+                if wait(Some(own)) {
                     return true;
                 }
                 operation.cancel(Wish::TimeOut);
             }
-            return operation.wait_here(deadline);
-        };
+        }
+        wait(deadline)
+    }
+
+    /// Blocks a worker of this runtime until `operation`, of whatever runtime, has completed or the
+    /// deadline has passed.
+    fn wait_on_worker(self: &Arc<Self>, operation: &Handle, deadline: Option<Instant>) -> bool {
+        let Some(me) = Current::worker_of(&self.pool) else { return operation.wait_here(deadline) };
         let waker = Waker::from(Arc::new(WakeWorker { runtime: self.clone(), worker: me }));
         let mut registration = pin!(Registration::new(operation.clone()));
         if registration.as_mut().register(waker) {
@@ -559,6 +568,10 @@ impl Host for RuntimeInner {
 
     fn pool(&self) -> &WorkerPool<Work> {
         &self.pool
+    }
+
+    fn enter(&self) {
+        HOME.with(|home| *home.borrow_mut() = self.me.clone());
     }
 
     fn run(&self, work: Work) {

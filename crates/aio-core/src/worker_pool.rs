@@ -87,6 +87,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     fn pool(&self) -> &WorkerPool<Self::Work>;
 
+    /// Called once by each worker, on its thread, before it does anything else.
+    fn enter(&self) {}
+
     /// Runs a piece of work. Does not panic.
     fn run(&self, work: Self::Work);
 
@@ -225,6 +228,10 @@ impl<W: Send + 'static> WorkerPool<W> {
             alive: AtomicUsize::new(workers),
             ended: ManualResetEvent::new(false),
         }
+    }
+
+    pub(crate) fn id(&self) -> usize {
+        self.id
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -628,6 +635,7 @@ impl Threads {
 fn work<H: Host>(host: &H, me: usize) {
     let pool = host.pool();
     CURRENT.with(|current| current.set(Some(Current { pool: pool.id, worker: me })));
+    host.enter();
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let mut begun = 0;
