@@ -12,8 +12,8 @@
 //!    attempts it, to the completion queue, to the worker that delivers it. Whoever holds it has the
 //!    body to itself, and moving it between threads synchronizes as any move does.
 //! 2. A [`Handle`] never touches the body.
-//! 3. [`Owner::complete`] consumes the owner. An operation with a callback goes on to
-//!    [`Owner::deliver`], which takes the callback out of the body: an operation completes once, and
+//! 3. [`Owner::complete`] consumes the owner, or [`Owner::complete_here`] for a worker between two
+//!    pieces of work. An operation with a callback goes on to [`Owner::deliver`], which takes the callback out of the body: an operation completes once, and
 //!    its callback runs once (I1). An owner that is dropped on any other path is a bug in this crate.
 //! 4. The result stands in the body before the event is set, and the event is set before the
 //!    completion is posted: in the callback `is_completed` is true and the wait handle is set.
@@ -367,7 +367,15 @@ impl Owner {
     }
 
     /// Completes the operation with the result that stands: result, then event, then completion.
-    pub(crate) fn complete(mut self, runtime: &RuntimeInner) {
+    pub(crate) fn complete(self, runtime: &RuntimeInner) {
+        if let Some(operation) = self.complete_here(runtime) {
+            runtime.post(Work::Completed(operation));
+        }
+    }
+
+    /// The same, but returns the operation if it has a callback: the caller is to deliver it.
+    #[must_use = "its callback is still to be run"]
+    pub(crate) fn complete_here(mut self, runtime: &RuntimeInner) -> Option<Self> {
         if let Some(deadline) = self.0.header.deadline {
             runtime.timer.remove(deadline, Arc::as_ptr(&self.0).addr());
         }
@@ -377,10 +385,10 @@ impl Owner {
             self.0.header.completed.set();
         });
         if is_to_be_delivered {
-            runtime.post(Work::Completed(self));
-        } else {
-            runtime.contain(|| drop(self));
+            return Some(self);
         }
+        runtime.contain(|| drop(self));
+        None
     }
 
     /// Runs the callback.
@@ -412,7 +420,7 @@ impl Handle {
 
     /// Blocks until the operation has completed or the deadline has passed; true if it has completed.
     ///
-    /// On a worker of the operation's runtime, I/O goes on meanwhile.
+    /// On a worker, of whatever runtime, that runtime's I/O goes on meanwhile.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         if !self.completed().is_set() {
             if let Some(runtime) = self.runtime() {

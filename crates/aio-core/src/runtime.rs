@@ -19,7 +19,7 @@ use aio_sync::{EventRef, Registration, WaitHandle};
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::env;
 use std::fmt;
@@ -419,8 +419,13 @@ pub(crate) struct Readiness {
 type LeftBehind = VecDeque<(Arc<RuntimeInner>, Work)>;
 
 thread_local! {
-    /// What is to be run on this thread after what it runs now; `None` if that is nothing.
-    static LATER: RefCell<Option<LeftBehind>> = const { RefCell::new(None) };
+    /// True while this thread runs a piece of work of whatever runtime.
+    static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// What is to be run on this thread after that; looked at only if there is something.
+    static LATER: RefCell<LeftBehind> = const { RefCell::new(VecDeque::new()) };
+    static HAS_LATER: Cell<bool> = const { Cell::new(false) };
+    /// The runtime whose worker this thread is, if it is one.
+    static HOME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
 }
 
 impl RuntimeInner {
@@ -436,12 +441,13 @@ impl RuntimeInner {
         // The work's operation or socket holds the runtime, so it is there.
         let Some(me) = self.me.upgrade() else { return };
         let mut work = Some(work);
-        // A thread that ends has no place to keep it, and no callback that it could be nested in.
-        let _ = LATER.try_with(|later| {
-            if let Some(later) = &mut *later.borrow_mut() {
-                later.extend(work.take().map(|work| (me, work)));
-            }
-        });
+        if IS_RUNNING.get() {
+            // A thread that ends has no place to keep it, and no callback that it could be nested in.
+            let _ = LATER.try_with(|later| {
+                later.borrow_mut().extend(work.take().map(|work| (me, work)));
+                HAS_LATER.set(true);
+            });
+        }
         if let Some(work) = work {
             self.run(work);
         }
@@ -449,24 +455,49 @@ impl RuntimeInner {
 
     fn run_one(&self, work: Work) {
         match work {
-            Work::Completed(operation) => self.contain(|| operation.deliver()),
+            Work::Completed(operation) => self.deliver(operation),
+            Work::Wait(wait) => wait.run(),
+            Work::Call(Call(callback)) => self.contain(callback),
+            Work::Ready { .. } | Work::Turn { .. } => {
+                // What a turn completes first is delivered by the worker that is here. What else it
+                // completes others may deliver, if this callback takes long.
+                if let Some(operation) = self.take_turns(work) {
+                    self.deliver(operation);
+                }
+            }
+        }
+    }
+
+    /// Lets sockets have their turns; posts what they complete, but for the first.
+    fn take_turns(&self, work: Work) -> Option<Owner> {
+        let mut first = None;
+        match work {
             Work::Ready { socket, report } => {
                 if report.receive {
                     let Readiness { ticket, stays_ready, .. } = report;
-                    engine::ready(&socket, Direction::Receive, ticket, stays_ready);
+                    engine::ready(&socket, Direction::Receive, ticket, stays_ready, &mut first);
                 }
                 if report.send {
-                    engine::ready(&socket, Direction::Send, report.ticket, false);
+                    engine::ready(&socket, Direction::Send, report.ticket, false, &mut first);
                 }
             }
             // One that could go on for long does not outlast its runtime.
             Work::Turn { socket, .. } if self.is_stopping() => {
                 engine::stop(&socket, Aborted::ShutDown);
             }
-            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
-            Work::Wait(wait) => wait.run(),
-            Work::Call(Call(callback)) => self.contain(callback),
+            Work::Turn { socket, direction } => {
+                engine::take_turn(&socket, direction, &mut first);
+            }
+            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => {
+                unreachable!("these are no turns")
+            }
         }
+        first
+    }
+
+    /// Runs the callback of an operation that has completed.
+    fn deliver(&self, operation: Owner) {
+        self.contain(|| operation.deliver());
     }
 
     /// Has `operation` canceled at its deadline, if it has one.
@@ -483,51 +514,44 @@ impl RuntimeInner {
         }
     }
 
-    /// Blocks until `operation` has completed or the deadline has passed. On a worker of this runtime,
-    /// that is in a callback, it keeps I/O moving meanwhile.
-    pub(crate) fn wait_for(
-        self: &Arc<Self>,
-        operation: &Handle,
-        deadline: Option<Instant>,
-    ) -> bool {
-        let Some(me) = Current::worker_of(&self.pool) else {
-            // When the operation's own deadline passes, callbacks may be holding all workers.
+    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed. On a worker
+    /// of whatever runtime, that is in a callback, it keeps that runtime's I/O moving meanwhile.
+    pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+        let home = Self::home();
+        let wait = |until: Option<Instant>| match &home {
+            Some(home) => home.wait_on_worker(operation.event(), until),
+            None => wait_here(operation.event(), until),
+        };
+        if home.as_ref().is_none_or(|home| home.pool.id() != self.pool.id()) {
+            // When the operation's own deadline passes, callbacks may be holding all its workers.
             let own = operation.deadline();
             if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-                if operation.wait_here(Some(own)) {
+                if wait(Some(own)) {
                     return true;
                 }
                 operation.cancel(Wish::TimeOut);
             }
-            return operation.wait_here(deadline);
-        };
-        self.wait_inside(me, operation.event(), deadline)
+        }
+        wait(deadline)
     }
 
-    /// Blocks until `event` is signaled or the deadline has passed. On a worker of this runtime, that is
-    /// in a callback, it keeps I/O moving meanwhile.
-    pub(crate) fn wait_for_event(
-        self: &Arc<Self>,
-        event: EventRef<'_>,
-        deadline: Option<Instant>,
-    ) -> bool {
-        match (Current::worker_of(&self.pool), deadline) {
-            (Some(me), _) => self.wait_inside(me, event, deadline),
-            (None, Some(deadline)) => event.wait_until(deadline),
-            (None, None) => {
-                event.wait_one();
-                true
-            }
+    /// Blocks until `event` is signaled or the deadline has passed. On a worker of whatever runtime, that is
+    /// in a callback, it keeps that runtime's I/O moving meanwhile.
+    pub(crate) fn wait_for_event(event: EventRef<'_>, deadline: Option<Instant>) -> bool {
+        match Self::home() {
+            Some(home) => home.wait_on_worker(event, deadline),
+            None => wait_here(event, deadline),
         }
     }
 
-    /// The same on worker `me`.
-    fn wait_inside(
-        self: &Arc<Self>,
-        me: usize,
-        event: EventRef<'_>,
-        deadline: Option<Instant>,
-    ) -> bool {
+    /// The runtime whose worker this thread is, if it is one.
+    fn home() -> Option<Arc<Self>> {
+        HOME.try_with(|home| home.borrow().upgrade()).ok().flatten()
+    }
+
+    /// Blocks a worker of this runtime until `event` is signaled or the deadline has passed.
+    fn wait_on_worker(self: &Arc<Self>, event: EventRef<'_>, deadline: Option<Instant>) -> bool {
+        let Some(me) = Current::worker_of(&self.pool) else { return wait_here(event, deadline) };
         let wake = Arc::new(WakeWorker {
             runtime: self.clone(),
             worker: me,
@@ -563,6 +587,16 @@ impl RuntimeInner {
     }
 }
 
+fn wait_here(event: EventRef<'_>, deadline: Option<Instant>) -> bool {
+    match deadline {
+        Some(deadline) => event.wait_until(deadline),
+        None => {
+            event.wait_one();
+            true
+        }
+    }
+}
+
 /// Ends the wait of a worker for an event.
 struct WakeWorker {
     runtime: Arc<RuntimeInner>,
@@ -585,31 +619,34 @@ impl Host for RuntimeInner {
         &self.pool
     }
 
+    fn enter(&self) {
+        HOME.with(|home| *home.borrow_mut() = self.me.clone());
+    }
+
     fn run(&self, work: Work) {
         // What is posted meanwhile to a runtime that has ended must wait until this is over.
-        let _ = LATER.try_with(|later| *later.borrow_mut() = Some(VecDeque::new()));
+        IS_RUNNING.set(true);
         self.run_one(work);
-        loop {
+        while HAS_LATER.get() {
             let next = LATER.try_with(|later| {
-                let mut later = later.borrow_mut();
-                let next = later.as_mut().and_then(VecDeque::pop_front);
-                if next.is_none() {
-                    *later = None;
-                }
+                let next = later.borrow_mut().pop_front();
+                HAS_LATER.set(next.is_some());
                 next
             });
-            let Ok(Some((runtime, work))) = next else { return };
-            runtime.run_one(work);
+            if let Ok(Some((runtime, work))) = next {
+                runtime.run_one(work);
+            }
         }
+        IS_RUNNING.set(false);
     }
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
             Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
             Work::Ready { .. } | Work::Turn { .. } => {
-                // As a part of what runs now: what is kept for later waits until that is over.
-                self.run_one(work);
-                None
+                // As a part of what runs now: what is kept for later waits until that is over, and so
+                // does what this completes, for which another worker may be free.
+                self.take_turns(work).map(Work::Completed)
             }
         }
     }
