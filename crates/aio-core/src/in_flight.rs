@@ -34,6 +34,7 @@ use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -121,6 +122,7 @@ trait Progress {
     fn fail(&mut self, error: io::Error);
     fn is_partly_done(&self) -> bool;
     fn route(&mut self) -> Option<&mut Route>;
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
     fn go_to(&mut self, socket: Arc<SocketInner>);
 }
 
@@ -170,6 +172,11 @@ impl<K: Perform> Progress for InProgress<K> {
 
     fn route(&mut self) -> Option<&mut Route> {
         self.work.as_mut().and_then(K::route)
+    }
+
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
+        self.result = self.work.as_mut().and_then(|work| work.found(addresses));
+        self.result.is_some()
     }
 
     fn go_to(&mut self, socket: Arc<SocketInner>) {
@@ -337,6 +344,11 @@ impl Owner {
         self.body().progress().route()
     }
 
+    /// A name has been looked up for the operation. Returns true if that was all: its result stands.
+    pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
+        self.body().progress().found(addresses)
+    }
+
     /// The operation goes on at `socket`: it is to be begun there next.
     pub(crate) fn go_to(&mut self, socket: &Arc<SocketInner>) {
         *self.0.header.place() = Place::Socket(Arc::downgrade(socket));
@@ -410,12 +422,11 @@ impl Handle {
     ///
     /// On a worker, of whatever runtime, that runtime's I/O goes on meanwhile.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
-        if !self.completed().is_set() {
-            if let Some(runtime) = self.runtime() {
-                return runtime.wait_for(self, deadline);
+        self.completed().is_set()
+            || match self.runtime() {
+                Some(runtime) => runtime.wait_for(self, deadline),
+                None => RuntimeInner::wait_for_event(self.event(), deadline),
             }
-        }
-        self.wait_here(deadline)
     }
 
     /// The runtime of an operation that is pending.
@@ -425,17 +436,6 @@ impl Handle {
             Place::Nowhere => None,
             Place::Socket(socket) => socket.upgrade().map(|socket| socket.runtime.clone()),
             Place::Lookup(lookup) => lookup.upgrade().map(|lookup| lookup.runtime().clone()),
-        }
-    }
-
-    /// The same, but nothing goes on in the calling thread.
-    pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> bool {
-        match deadline {
-            Some(deadline) => self.completed().wait_until(deadline),
-            None => {
-                self.completed().wait_one();
-                true
-            }
         }
     }
 
