@@ -1,5 +1,7 @@
 //! What is made of the cells: records, a table, and a page with charts.
 
+mod charts;
+mod page;
 mod table;
 
 use crate::cell::Cell;
@@ -52,6 +54,8 @@ impl Report {
         let sections = table::sections(&self.cells);
         let table = table::markdown(&self.environment, &sections);
         fs::write(self.folder.join("table.md"), &table)?;
+        let page = page::html(&self.environment, &sections, &self.cells)?;
+        fs::write(self.folder.join("report.html"), page)?;
         Ok(Finished { table })
     }
 }
@@ -79,7 +83,7 @@ fn facts(environment: &Environment) -> Vec<String> {
     vec![
         format!("{cpus} CPUs of {cpu}, Linux {kernel}, {rustc}; {pinning}"),
         format!("commit {commit}; {}", environment.versions()),
-        format!("Loopback interface; open loops with {arrivals:?} arrivals").replace("Poisson", "Poisson"),
+        format!("Loopback interface; open loops with {arrivals:?} arrivals"),
         "Figures are medians of the rounds; ratios are taken round by round: median (least–most)".to_owned(),
         "×n is the number of workers; those without have one thread, or one for each connection".to_owned(),
         "† the generator itself was busy for more than 80 % of the time, or later at p99 than a tenth of the median \

@@ -81,7 +81,7 @@ pub(super) fn sections(cells: &[Cell]) -> Vec<Section> {
 }
 
 /// In the order in which they were measured.
-pub(super) fn cases(cells: &[Cell]) -> Vec<Case> {
+pub(super) fn cases<'c>(cells: impl IntoIterator<Item = &'c Cell>) -> Vec<Case> {
     let mut cases = Vec::new();
     for cell in cells {
         if !cases.contains(&cell.case) {
@@ -182,7 +182,7 @@ fn median(cells: &[&Cell], metric: Metric) -> String {
 }
 
 /// Three digits, or all before the point.
-fn figure(value: f64) -> String {
+pub(super) fn figure(value: f64) -> String {
     match value.abs() {
         100.0.. => thousands(value),
         10.0.. => format!("{value:.1}"),

@@ -19,6 +19,8 @@ pub(super) fn start_uring(listener: TcpListener, service: Service) -> io::Result
 }
 
 pub(super) fn start_poll(listener: TcpListener, service: Service) -> io::Result<()> {
+    // This driver makes the call and then waits if it would have blocked; io_uring waits itself.
+    listener.set_nonblocking(true)?;
     let runtime = || RuntimeBuilder::<LegacyDriver>::new().build();
     on_a_thread(runtime, move |mut runtime| runtime.block_on(accept(listener, service)))
 }

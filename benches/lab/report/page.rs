@@ -1,0 +1,80 @@
+//! The page: charts and tables in one file that needs nothing else.
+
+use super::charts;
+use super::table::{Entries, Section, Table, mark};
+use crate::cell::Cell;
+use crate::environment::Environment;
+use std::io;
+
+const STYLE: &str = "
+body { font: 15px/1.5 sans-serif; color: #222; max-width: 1240px; margin: 2em auto; padding: 0 1em; }
+h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5em; border-top: 1px solid #ccc; padding-top: 1em; }
+nav a { margin-right: 1em; }
+figure { margin: 1.5em 0; } figcaption { font-weight: bold; } svg { max-width: 100%; height: auto; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; }
+th, td { padding: 3px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e5e5e5; }
+th { background: #f3f3f3; } th:first-child, td:first-child, td.reason { text-align: left; }
+td.reason { color: #777; } tr.aio { background: #eef4fc; }
+";
+
+pub(super) fn html(
+    environment: &Environment,
+    sections: &[Section],
+    cells: &[Cell],
+) -> io::Result<String> {
+    let mut body = String::from("<h1>Thread pool against event loop</h1>\n<ul>\n");
+    for fact in super::facts(environment) {
+        body += &format!("<li>{}</li>\n", escape(&fact));
+    }
+    body += "</ul>\n<nav>";
+    for Section { work, .. } in sections {
+        body += &format!("<a href=\"#{work:?}\">{work:?}</a>");
+    }
+    body += "</nav>\n";
+    for section in sections {
+        let work = section.work;
+        body += &format!("<h2 id=\"{work:?}\">{}</h2>\n", escape(work.title()));
+        body += &format!("<p>{}</p>\n", escape(work.note()));
+        for chart in charts::of(work, cells)? {
+            let caption = escape(&chart.caption);
+            body += &format!("<figure><figcaption>{caption}</figcaption>\n{}</figure>\n", chart.svg);
+        }
+        for table in &section.tables {
+            body += &rows(table);
+        }
+    }
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
+         <title>Thread pool against event loop</title>\n<style>{STYLE}</style></head>\n\
+         <body>\n{body}</body>\n</html>\n"
+    ))
+}
+
+fn rows(table: &Table) -> String {
+    let mut html = format!("<h3>{}</h3>\n<div class=\"wide\"><table>\n<tr><th></th>", escape(&table.title));
+    for column in &table.columns {
+        html += &format!("<th>{}</th>", escape(column));
+    }
+    html += "</tr>\n";
+    for row in &table.rows {
+        let class = if row.contender.is_aio() { " class=\"aio\"" } else { "" };
+        html += &format!("<tr{class}><td>{}{}</td>", escape(&row.contender.to_string()), mark(row));
+        match &row.entries {
+            Entries::Figures(figures) => {
+                for figure in figures {
+                    html += &format!("<td>{}</td>", escape(figure));
+                }
+            }
+            Entries::Reason(reason) => {
+                let columns = table.columns.len();
+                html += &format!("<td class=\"reason\" colspan=\"{columns}\">{}</td>", escape(reason));
+            }
+        }
+        html += "</tr>\n";
+    }
+    html + "</table></div>\n"
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
