@@ -73,7 +73,7 @@ impl Server {
         )
     }
 
-    fn title(self) -> String {
+    pub(crate) fn title(self) -> String {
         let title = match self {
             Self::Aio(engine) => return format!("aio {engine}"),
             Self::RawMio => "raw mio",

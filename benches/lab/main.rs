@@ -22,6 +22,7 @@ mod report;
 mod server_process;
 mod servers;
 mod statistics;
+mod targets;
 mod works;
 
 use cell::{Cell, Outcome};

@@ -153,7 +153,7 @@ impl From<Measure> for Settings {
             _ => Extent::Full,
         };
         let quick = extent == Extent::Quick;
-        let seconds = extent.pick(2.0, 0.35, 0.05);
+        let seconds = extent.pick(2.0, 0.2, 0.05);
         let every_peer = || {
             let polls = |server: &Server| matches!(server, Server::CompioPoll | Server::MonoioPoll);
             Server::PEERS.into_iter().filter(|server| !(quick && polls(server))).collect()
@@ -175,7 +175,7 @@ impl From<Measure> for Settings {
                 extent.pick(vec![1000, 10_000], vec![2000], vec![200])
             }),
             rates: or(measure.rates, || {
-                extent.pick(vec![10, 25, 50, 75, 90, 100, 110], vec![25, 50, 75], vec![25])
+                extent.pick(vec![10, 25, 50, 75, 90, 100, 110], vec![25, 75], vec![25])
             }),
             arrivals: measure.arrivals,
             workers: or(measure.workers, || vec![1, 2]),

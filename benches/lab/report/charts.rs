@@ -28,22 +28,63 @@ pub(super) fn of(work: Work, cells: &[Cell]) -> io::Result<Vec<Chart>> {
     let bars = |metric, caption: &str| bars(cells, work, metric, caption);
     let charts = match work {
         Work::P1 => vec![
-            lines(Metric::Cpu, &connections, "connections", "Server CPU per round trip against connections")?,
-            lines(Metric::Switches, &connections, "connections", "Context switches of the server per round trip against connections")?,
-            lines(Metric::P99, &connections, "connections", "99th percentile latency against connections, closed loop")?,
+            lines(
+                Metric::Cpu,
+                &connections,
+                "connections",
+                "Server CPU per round trip against connections",
+            )?,
+            lines(
+                Metric::Switches,
+                &connections,
+                "connections",
+                "Context switches of the server per round trip against connections",
+            )?,
+            lines(
+                Metric::P99,
+                &connections,
+                "connections",
+                "99th percentile latency against connections, closed loop",
+            )?,
         ],
         Work::P3 => vec![bars(Metric::P50, "Median latency over one connection")?],
         Work::P4 => vec![
-            lines(Metric::P99, &offered, "messages offered per second", "99th percentile latency against offered rate, open loop")?,
-            lines(Metric::P50, &offered, "messages offered per second", "Median latency against offered rate, open loop")?,
-            lines(Metric::Cpu, &offered, "messages offered per second", "Server CPU per round trip against offered rate")?,
+            lines(
+                Metric::P99,
+                &offered,
+                "messages offered per second",
+                "99th percentile latency against offered rate, open loop",
+            )?,
+            lines(
+                Metric::P50,
+                &offered,
+                "messages offered per second",
+                "Median latency against offered rate, open loop",
+            )?,
+            lines(
+                Metric::Cpu,
+                &offered,
+                "messages offered per second",
+                "Server CPU per round trip against offered rate",
+            )?,
         ],
         Work::P5 => vec![
-            self::lines(cells, &[Work::P1, Work::P5], Metric::Resident, &connections, "connections", "Resident memory of the server against connections")?,
+            self::lines(
+                cells,
+                &[Work::P1, Work::P5],
+                Metric::Resident,
+                &connections,
+                "connections",
+                "Resident memory of the server against connections",
+            )?,
             bars(Metric::BeyondBuffer, "Resident memory for each connection, beyond its buffer")?,
         ],
-        Work::P6 => vec![bars(Metric::Cpu, "Server CPU per round trip, as many connections as workers")?],
-        Work::P9 => vec![bars(Metric::Cpu, "Server CPU per connection: accept, receive, send, close")?],
+        Work::P6 => {
+            vec![bars(Metric::Cpu, "Server CPU per round trip, as many connections as workers")?]
+        }
+        Work::P9 => {
+            vec![bars(Metric::Cpu, "Server CPU per connection: accept, receive, send, close")?]
+        }
         Work::P10 => vec![bars(Metric::CpuPerMb, "Server CPU per MB received and sent back")?],
         Work::P11 => vec![bars(Metric::P99, "99th percentile latency of the other round trips")?],
         Work::P12 => vec![bars(Metric::P50, "Median time to a fresh connection's echo")?],
@@ -54,8 +95,8 @@ pub(super) fn of(work: Work, cells: &[Cell]) -> io::Result<Vec<Chart>> {
 
 const WIDTH: u32 = 960;
 const LINES_HEIGHT: u32 = 480;
-const LEGEND_WIDTH: i32 = 210;
-const TEXT: (&str, u32) = ("sans-serif", 13);
+const LEGEND_WIDTH: i32 = 230;
+const TEXT: (&str, u32) = ("sans-serif", 15);
 
 fn drawn<E: std::error::Error + Send + Sync>(
     result: Result<(), DrawingAreaErrorKind<E>>,
@@ -80,13 +121,15 @@ fn lines(
     let cells: Vec<_> = cells.iter().filter(|cell| works.contains(&cell.case.work)).collect();
     let mut series: Vec<Series> = Vec::new();
     for contender in contenders(&cells) {
-        let own: Vec<_> = cells.iter().filter(|cell| cell.contender == contender).copied().collect();
+        let own: Vec<_> =
+            cells.iter().filter(|cell| cell.contender == contender).copied().collect();
         let mut points: Vec<_> = cases(own.iter().copied())
             .into_iter()
             .filter_map(|case| {
                 let of_case = || own.iter().filter(|cell| cell.case == case);
                 let place = Spread::of(of_case().filter_map(|cell| x(cell)))?.median;
-                let value = Spread::of(of_case().filter_map(|cell| metric.of(cell.measurement()?)))?;
+                let value =
+                    Spread::of(of_case().filter_map(|cell| metric.of(cell.measurement()?)))?;
                 Some((place, value.median))
             })
             .collect();
@@ -96,7 +139,8 @@ fn lines(
         }
     }
     let all = || series.iter().flat_map(|series| series.points.iter().copied());
-    let (Some(across), Some(up)) = (Spread::of(all().map(|at| at.0)), Spread::of(all().map(|at| at.1)))
+    let (Some(across), Some(up)) =
+        (Spread::of(all().map(|at| at.0)), Spread::of(all().map(|at| at.1)))
     else {
         return Ok(None);
     };
@@ -110,11 +154,12 @@ fn lines(
         let root = SVGBackend::with_string(&mut svg, (WIDTH, LINES_HEIGHT)).into_drawing_area();
         drawn(root.fill(&WHITE))?;
         let (plot, legend) = root.split_horizontally(WIDTH as i32 - LEGEND_WIDTH);
-        let margin = (across.most / across.least).powf(0.03);
-        let across = across.least / margin..across.most * margin;
+        let mut places: Vec<_> = all().map(|at| at.0).collect();
+        places.sort_by(f64::total_cmp);
+        places.dedup();
         // Below a hundredth there is nothing to tell, and zero has no place on the scale.
         let up = up.least.max(0.01) / 1.2..up.most.max(0.02) * 1.2;
-        draw_lines(&plot, across, up, (x_title, metric.title()), &series)?;
+        draw_lines(&plot, &places, up, (x_title, metric.title()), &series)?;
         draw_legend(&legend, &series)?;
         drawn(root.present())?;
     }
@@ -123,26 +168,30 @@ fn lines(
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Both scales are logarithmic.
+/// Both scales are logarithmic; across, only what was measured is marked.
 fn draw_lines(
     plot: &Area<'_>,
-    across: Range<f64>,
+    places: &[f64],
     up: Range<f64>,
     (x_title, y_title): (&str, &str),
     series: &[Series],
 ) -> io::Result<()> {
     let least = up.start;
+    let (first, last) = (places[0], places[places.len() - 1]);
+    let margin = (last / first).powf(0.03);
+    let across = first / margin..last * margin;
     let chart = ChartBuilder::on(plot)
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(70)
-        .build_cartesian_2d(across.log_scale(), up.log_scale());
+        .build_cartesian_2d(across.log_scale(), up.clone().log_scale());
     let mut chart = chart.map_err(|error| io::Error::other(error.to_string()))?;
     let mesh = chart
         .configure_mesh()
         .x_desc(x_title)
         .y_desc(y_title)
-        .x_label_formatter(&|value| axis_label(*value))
+        .x_labels(0)
+        .disable_x_mesh()
         .y_label_formatter(&|value| axis_label(*value))
         .label_style(TEXT)
         .axis_desc_style(TEXT)
@@ -150,6 +199,13 @@ fn draw_lines(
         .bold_line_style(RGBColor(215, 215, 215))
         .draw();
     drawn(mesh)?;
+    for &place in places {
+        let (x, y) = chart.backend_coord(&(place, least));
+        let top = chart.backend_coord(&(place, up.end)).1;
+        drawn(plot.draw(&PathElement::new([(x, y), (x, top)], RGBColor(215, 215, 215))))?;
+        let style = TextStyle::from(TEXT).pos(Pos::new(HPos::Center, VPos::Top));
+        drawn(plot.draw(&Text::new(axis_label(place), (x, y + 7), style)))?;
+    }
     // Ours last, on top of the others.
     let (ours, theirs): (Vec<_>, Vec<_>) =
         series.iter().partition(|series| series.contender.is_aio());
@@ -157,7 +213,8 @@ fn draw_lines(
         let style = style(*contender);
         let points = points.iter().map(|&(x, y)| (x, y.max(least)));
         drawn(chart.draw_series(LineSeries::new(points.clone(), style)).map(drop))?;
-        let dots = points.map(|point| Circle::new(point, 3 + style.stroke_width / 2, style.filled()));
+        let dots =
+            points.map(|point| Circle::new(point, 3 + style.stroke_width / 2, style.filled()));
         drawn(chart.draw_series(dots).map(drop))?;
     }
     Ok(())
@@ -181,19 +238,20 @@ fn bars(cells: &[Cell], work: Work, metric: Metric, caption: &str) -> io::Result
 
 /// A group of bars for each contender, a bar for each case, each with its figure beside it.
 fn bars_of(cells: Vec<&Cell>, metric: Metric, caption: &str) -> io::Result<Option<Chart>> {
-    const LABEL: i32 = 190;
+    const LABEL: i32 = 200;
     const FIGURE: i32 = 80;
-    const BAR: i32 = 16;
+    const BAR: i32 = 18;
     let value = |contender: Contender, case: Case| {
         let own = cells.iter().filter(|cell| cell.contender == contender && cell.case == case);
-        Spread::of(own.filter_map(|cell| metric.of(cell.measurement()?))).map(|spread| spread.median)
+        Spread::of(own.filter_map(|cell| metric.of(cell.measurement()?)))
+            .map(|spread| spread.median)
     };
     let contenders = contenders(&cells);
     let mut cases = cases(cells.iter().copied());
     cases.retain(|case| contenders.iter().any(|contender| value(*contender, *case).is_some()));
-    let values = contenders.iter().flat_map(|contender| {
-        cases.iter().filter_map(|case| value(*contender, *case))
-    });
+    let values = contenders
+        .iter()
+        .flat_map(|contender| cases.iter().filter_map(|case| value(*contender, *case)));
     let Some(values) = Spread::of(values) else { return Ok(None) };
     let (least, most) = (values.least.min(0.0), values.most.max(f64::MIN_POSITIVE));
     let group = BAR * cases.len() as i32 + 8;
@@ -212,14 +270,19 @@ fn bars_of(cells: Vec<&Cell>, metric: Metric, caption: &str) -> io::Result<Optio
                 let shade = BLACK.mix(shade(index));
                 drawn(root.draw(&Rectangle::new([(left, 9), (left + 12, 21)], shade.filled())))?;
                 let title = case.title();
-                drawn(root.draw(&Text::new(title.clone(), (left + 18, 15), text_style(HPos::Left))))?;
-                left += 44 + 7 * title.chars().count() as i32;
+                drawn(root.draw(&Text::new(
+                    title.clone(),
+                    (left + 18, 15),
+                    text_style(HPos::Left),
+                )))?;
+                left += 44 + 8 * title.chars().count() as i32;
             }
         }
         for (row, contender) in contenders.iter().enumerate() {
             let y = top + group * row as i32;
             let middle = y + group / 2 - 4;
-            let label = Text::new(contender.to_string(), (LABEL - 10, middle), text_style(HPos::Right));
+            let label =
+                Text::new(contender.to_string(), (LABEL - 10, middle), text_style(HPos::Right));
             drawn(root.draw(&label))?;
             for (index, case) in cases.iter().enumerate() {
                 let y = y + BAR * index as i32;

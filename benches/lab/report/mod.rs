@@ -6,6 +6,7 @@ mod table;
 
 use crate::cell::Cell;
 use crate::environment::Environment;
+use crate::targets;
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -52,9 +53,10 @@ impl Report {
 
     pub(crate) fn finish(self) -> io::Result<Finished> {
         let sections = table::sections(&self.cells);
-        let table = table::markdown(&self.environment, &sections);
+        let targets = targets::judge(&self.cells, &table::cases(&self.cells));
+        let table = table::markdown(&self.environment, &targets, &sections);
         fs::write(self.folder.join("table.md"), &table)?;
-        let page = page::html(&self.environment, &sections, &self.cells)?;
+        let page = page::html(&self.environment, &targets, &sections, &self.cells)?;
         fs::write(self.folder.join("report.html"), page)?;
         Ok(Finished { table })
     }

@@ -1,9 +1,10 @@
 //! The page: charts and tables in one file that needs nothing else.
 
 use super::charts;
-use super::table::{Entries, Section, Table, mark};
+use super::table::{self, Entries, Section, TARGETS, Table, mark};
 use crate::cell::Cell;
 use crate::environment::Environment;
+use crate::targets::Judged;
 use std::io;
 
 const STYLE: &str = "
@@ -15,10 +16,13 @@ figure { margin: 1.5em 0; } figcaption { font-weight: bold; } svg { max-width: 1
 th, td { padding: 3px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e5e5e5; }
 th { background: #f3f3f3; } th:first-child, td:first-child, td.reason { text-align: left; }
 td.reason { color: #777; } tr.aio { background: #eef4fc; }
+.targets td, .targets th { text-align: left; } tr.met td:last-child { color: #06702f; }
+tr.missed td:last-child { color: #b3101c; font-weight: bold; }
 ";
 
 pub(super) fn html(
     environment: &Environment,
+    targets: &[Judged],
     sections: &[Section],
     cells: &[Cell],
 ) -> io::Result<String> {
@@ -26,23 +30,15 @@ pub(super) fn html(
     for fact in super::facts(environment) {
         body += &format!("<li>{}</li>\n", escape(&fact));
     }
-    body += "</ul>\n<nav>";
+    body += "</ul>\n<nav><a href=\"#targets\">targets</a>";
     for Section { work, .. } in sections {
         body += &format!("<a href=\"#{work:?}\">{work:?}</a>");
     }
     body += "</nav>\n";
     for section in sections {
-        let work = section.work;
-        body += &format!("<h2 id=\"{work:?}\">{}</h2>\n", escape(work.title()));
-        body += &format!("<p>{}</p>\n", escape(work.note()));
-        for chart in charts::of(work, cells)? {
-            let caption = escape(&chart.caption);
-            body += &format!("<figure><figcaption>{caption}</figcaption>\n{}</figure>\n", chart.svg);
-        }
-        for table in &section.tables {
-            body += &rows(table);
-        }
+        body += &work(section, cells)?;
     }
+    body += &targets_table(targets);
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
          <title>Thread pool against event loop</title>\n<style>{STYLE}</style></head>\n\
@@ -50,8 +46,39 @@ pub(super) fn html(
     ))
 }
 
+fn work(section: &Section, cells: &[Cell]) -> io::Result<String> {
+    let work = section.work;
+    let mut html = format!("<h2 id=\"{work:?}\">{}</h2>\n", escape(work.title()));
+    html += &format!("<p>{}</p>\n", escape(work.note()));
+    for chart in charts::of(work, cells)? {
+        let caption = escape(&chart.caption);
+        html += &format!("<figure><figcaption>{caption}</figcaption>\n{}</figure>\n", chart.svg);
+    }
+    for table in &section.tables {
+        html += &rows(table);
+    }
+    Ok(html)
+}
+
+fn targets_table(targets: &[Judged]) -> String {
+    let mut html = "<h2 id=\"targets\">Targets</h2>\n<table class=\"targets\">\n<tr>".to_owned();
+    for column in TARGETS {
+        html += &format!("<th>{column}</th>");
+    }
+    html += "</tr>\n";
+    for judged in targets {
+        html += &format!("<tr class=\"{}\">", judged.verdict().replace(' ', "-"));
+        for entry in table::target(judged) {
+            html += &format!("<td>{}</td>", escape(&entry));
+        }
+        html += "</tr>\n";
+    }
+    html + "</table>\n"
+}
+
 fn rows(table: &Table) -> String {
-    let mut html = format!("<h3>{}</h3>\n<div class=\"wide\"><table>\n<tr><th></th>", escape(&table.title));
+    let mut html =
+        format!("<h3>{}</h3>\n<div class=\"wide\"><table>\n<tr><th></th>", escape(&table.title));
     for column in &table.columns {
         html += &format!("<th>{}</th>", escape(column));
     }
@@ -67,7 +94,8 @@ fn rows(table: &Table) -> String {
             }
             Entries::Reason(reason) => {
                 let columns = table.columns.len();
-                html += &format!("<td class=\"reason\" colspan=\"{columns}\">{}</td>", escape(reason));
+                html +=
+                    &format!("<td class=\"reason\" colspan=\"{columns}\">{}</td>", escape(reason));
             }
         }
         html += "</tr>\n";

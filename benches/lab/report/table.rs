@@ -5,6 +5,7 @@ use crate::cell::{Cell, Metric, Outcome};
 use crate::contender::Contender;
 use crate::environment::Environment;
 use crate::statistics::Spread;
+use crate::targets::Judged;
 use crate::works::{Case, Work};
 
 pub(super) struct Section {
@@ -190,10 +191,36 @@ pub(super) fn figure(value: f64) -> String {
     }
 }
 
-pub(super) fn markdown(environment: &Environment, sections: &[Section]) -> String {
+/// A target's columns: work, case, figure, limit, what was reached, verdict.
+pub(super) const TARGETS: [&str; 6] = ["work", "case", "figure", "at most", "reached", "verdict"];
+
+pub(super) fn target(judged: &Judged) -> [String; 6] {
+    let Judged { work, case, what, limit, reached } = judged;
+    let reached = match reached {
+        Some(spread) if spread.median >= 10.0 || *limit >= 10.0 => {
+            let [median, least, most] = [spread.median, spread.least, spread.most].map(figure);
+            format!("{median} ({least}–{most})")
+        }
+        Some(spread) => spread.to_string(),
+        None => "–".to_owned(),
+    };
+    let verdict = judged.verdict().to_owned();
+    [format!("{work:?}"), case.clone(), what.clone(), figure(*limit), reached, verdict]
+}
+
+pub(super) fn markdown(
+    environment: &Environment,
+    targets: &[Judged],
+    sections: &[Section],
+) -> String {
     let mut text = String::from("# Thread pool against event loop\n\n");
     for line in super::facts(environment) {
         text += &format!("* {line}\n");
+    }
+    text += "\n## Targets\n\n";
+    text += &format!("| {} |\n|---|---|---|--:|--:|---|\n", TARGETS.join(" | "));
+    for judged in targets {
+        text += &format!("| {} |\n", target(judged).join(" | "));
     }
     for section in sections {
         text += &format!("\n## {}\n\n{}\n", section.work.title(), section.work.note());
