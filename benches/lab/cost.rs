@@ -27,7 +27,7 @@ impl Cost {
     pub(crate) fn of_the_other_threads() -> io::Result<Self> {
         let all = getrusage(UsageWho::RUSAGE_SELF)?;
         let own = getrusage(UsageWho::RUSAGE_THREAD)?;
-        let difference = |of: fn(&Usage) -> i64| (of(&all) - of(&own)).max(0).cast_unsigned();
+        let difference = |of: fn(&Usage) -> i64| u64::try_from(of(&all) - of(&own)).unwrap_or(0);
         Ok(Self {
             user_us: difference(|usage| usage.user_time().num_microseconds()),
             system_us: difference(|usage| usage.system_time().num_microseconds()),
@@ -60,7 +60,7 @@ impl Cost {
 pub(crate) fn thread_cpu_time() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
     let time = usage.user_time() + usage.system_time();
-    Ok(Duration::from_micros(time.num_microseconds().cast_unsigned()))
+    Ok(Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0)))
 }
 
 fn resident_bytes() -> io::Result<u64> {

@@ -55,7 +55,8 @@ impl Environment {
     }
 }
 
-fn root() -> &'static Path {
+/// The folder of the workspace.
+pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 

@@ -23,6 +23,7 @@ mod server_process;
 mod servers;
 mod statistics;
 mod targets;
+mod weight;
 mod works;
 
 use cell::{Cell, Outcome};
@@ -89,10 +90,17 @@ fn compare(settings: &Settings) -> io::Result<()> {
             progress.inc(1);
         }
     }
+    let mut weights = Vec::new();
+    if settings.weight {
+        for name in weight::NAMES {
+            progress.set_message(format!("P14: clean release build of {name}"));
+            weights.push(weight::measure(name, &settings.output)?);
+        }
+    }
     progress.finish_and_clear();
-    let files = report.finish()?;
+    let table = report.finish(&weights)?;
     let mut stdout = io::stdout().lock();
-    let printed = stdout.write_all(files.table.as_bytes()).and_then(|()| {
+    let printed = stdout.write_all(table.as_bytes()).and_then(|()| {
         writeln!(stdout, "\nIn {}: cells.jsonl, table.md, report.html", settings.output.display())
     });
     match printed {

@@ -15,6 +15,9 @@ use crate::{cancellation, interrupt};
 use std::time::Duration;
 use std::{io, thread};
 
+/// How long connections have done nothing before the CPU time of idleness is taken.
+const CALM: Duration = Duration::from_millis(100);
+
 pub(crate) struct Laboratory<'s> {
     pub(crate) settings: &'s Settings,
     /// Raw mio's closed-loop throughput, which offered rates are shares of.
@@ -127,20 +130,24 @@ impl<'s> Laboratory<'s> {
         let empty = server.cost()?;
         let mut generator = Generator::connect(server.address, connections)?;
         generator.greet(load.message)?;
+        let full = server.cost()?;
+        // What is left to do when the last echo is out, and whatever keeps watch for a while.
+        thread::sleep(CALM);
         let before = server.cost()?;
-        thread::sleep(self.settings.duration / 2);
+        let pause = self.settings.duration / 2;
+        thread::sleep(pause);
         let cpu = server.cost()?.since(before).cpu_us() as f64;
         let active = connections.div_ceil(IDLE_PER_ACTIVE);
         let observed =
             generator.run(server, load, active, self.warm_up(), self.settings.duration)?;
-        let grown = before.resident.saturating_sub(empty.resident) as f64;
+        let grown = full.resident.saturating_sub(empty.resident) as f64;
         let resident_per_connection = grown / connections as f64;
         // The raw loop has one buffer for all.
         let buffer = if contender.server == Server::RawMio { 0.0 } else { BUFFER as f64 };
         let idle = IdleUse {
             resident_per_connection,
             beyond_buffer: resident_per_connection - buffer,
-            cpu_us_per_second: cpu / (self.settings.duration / 2).as_secs_f64(),
+            cpu_us_per_second: cpu / pause.as_secs_f64(),
         };
         Ok(Measurement { idle: Some(idle), ..summary(&observed) })
     }

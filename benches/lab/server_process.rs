@@ -8,9 +8,14 @@ use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// How long a server may take to start, or to say what it has used.
 const ANSWER_LIMIT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// The system adds up a thread's time when it goes to sleep, or at its next tick.
+const REST: Duration = Duration::from_millis(5);
 
 pub(crate) struct ServerProcess {
     child: Child,
@@ -61,8 +66,9 @@ impl ServerProcess {
         Ok(server)
     }
 
-    /// What the server has used so far.
+    /// What the server has used so far, once it has come to rest.
     pub(crate) fn cost(&mut self) -> io::Result<Cost> {
+        thread::sleep(REST);
         self.requests.write_all(b"\n")?;
         self.answer()
     }

@@ -190,8 +190,9 @@ fn draw_lines(
         .configure_mesh()
         .x_desc(x_title)
         .y_desc(y_title)
-        .x_labels(0)
         .disable_x_mesh()
+        .x_label_formatter(&|_| String::new())
+        .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
         .y_label_formatter(&|value| axis_label(*value))
         .label_style(TEXT)
         .axis_desc_style(TEXT)
@@ -241,6 +242,7 @@ fn bars_of(cells: Vec<&Cell>, metric: Metric, caption: &str) -> io::Result<Optio
     const LABEL: i32 = 200;
     const FIGURE: i32 = 80;
     const BAR: i32 = 18;
+    const GAP: i32 = 8;
     let value = |contender: Contender, case: Case| {
         let own = cells.iter().filter(|cell| cell.contender == contender && cell.case == case);
         Spread::of(own.filter_map(|cell| metric.of(cell.measurement()?)))
@@ -254,10 +256,21 @@ fn bars_of(cells: Vec<&Cell>, metric: Metric, caption: &str) -> io::Result<Optio
         .flat_map(|contender| cases.iter().filter_map(|case| value(*contender, *case)));
     let Some(values) = Spread::of(values) else { return Ok(None) };
     let (least, most) = (values.least.min(0.0), values.most.max(f64::MIN_POSITIVE));
-    let group = BAR * cases.len() as i32 + 8;
+    // Not every contender takes part in every case.
+    let rows: Vec<(Contender, Vec<(usize, Case)>)> = contenders
+        .iter()
+        .map(|&contender| {
+            let takes_part = |case: &Case| {
+                cells.iter().any(|cell| cell.contender == contender && cell.case == *case)
+            };
+            let own = cases.iter().copied().enumerate().filter(|(_, case)| takes_part(case));
+            (contender, own.collect())
+        })
+        .collect();
     // A line of titles, if the cases are to be told apart.
     let top = if cases.len() > 1 { 34 } else { 8 };
-    let height = top + group * contenders.len() as i32 + 30;
+    let bars: usize = rows.iter().map(|(_, own)| own.len()).sum();
+    let height = top + BAR * bars as i32 + GAP * rows.len() as i32 + 30;
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
@@ -278,26 +291,26 @@ fn bars_of(cells: Vec<&Cell>, metric: Metric, caption: &str) -> io::Result<Optio
                 left += 44 + 8 * title.chars().count() as i32;
             }
         }
-        for (row, contender) in contenders.iter().enumerate() {
-            let y = top + group * row as i32;
-            let middle = y + group / 2 - 4;
-            let label =
-                Text::new(contender.to_string(), (LABEL - 10, middle), text_style(HPos::Right));
-            drawn(root.draw(&label))?;
-            for (index, case) in cases.iter().enumerate() {
-                let y = y + BAR * index as i32;
-                let figure = match value(*contender, *case) {
+        let mut y = top;
+        for (contender, own) in rows {
+            let middle = y + BAR * own.len() as i32 / 2 - 1;
+            let style = text_style(HPos::Right);
+            drawn(root.draw(&Text::new(contender.to_string(), (LABEL - 10, middle), style)))?;
+            for (index, case) in own {
+                let (text, end) = match value(contender, case) {
                     Some(value) => {
                         let bar = [(x(0.0), y), (x(value), y + BAR - 2)];
-                        let color = style(*contender).color.mix(shade(index));
+                        let color = self::style(contender).color.mix(shade(index));
                         drawn(root.draw(&Rectangle::new(bar, color.filled())))?;
-                        (figure(value), x(value.max(0.0)) + 6)
+                        (figure(value), x(value.max(0.0)))
                     }
-                    None => ("no figure: see the table".to_owned(), x(0.0) + 6),
+                    None => ("no figure: the table says why".to_owned(), x(0.0)),
                 };
-                let at = (figure.1, y + BAR / 2 - 1);
-                drawn(root.draw(&Text::new(figure.0, at, text_style(HPos::Left))))?;
+                let at = (end + 6, y + BAR / 2 - 1);
+                drawn(root.draw(&Text::new(text, at, text_style(HPos::Left))))?;
+                y += BAR;
             }
+            y += GAP;
         }
         let at = (LABEL, height - 14);
         drawn(root.draw(&Text::new(metric.title(), at, text_style(HPos::Left))))?;

@@ -7,6 +7,7 @@ mod table;
 use crate::cell::Cell;
 use crate::environment::Environment;
 use crate::targets;
+use crate::weight::Weight;
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -18,11 +19,6 @@ pub(crate) struct Report {
     records: BufWriter<File>,
     environment: Environment,
     cells: Vec<Cell>,
-}
-
-/// What a run leaves.
-pub(crate) struct Finished {
-    pub(crate) table: String,
 }
 
 #[derive(Serialize)]
@@ -51,14 +47,21 @@ impl Report {
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> io::Result<Finished> {
-        let sections = table::sections(&self.cells);
-        let targets = targets::judge(&self.cells, &table::cases(&self.cells));
-        let table = table::markdown(&self.environment, &targets, &sections);
-        fs::write(self.folder.join("table.md"), &table)?;
-        let page = page::html(&self.environment, &targets, &sections, &self.cells)?;
-        fs::write(self.folder.join("report.html"), page)?;
-        Ok(Finished { table })
+    /// Writes the table, which it returns, and the page.
+    pub(crate) fn finish(mut self, weights: &[Weight]) -> io::Result<String> {
+        for weight in weights {
+            let record = serde_json::json!({ "work": "P14", "weight": weight });
+            writeln!(self.records, "{record}")?;
+        }
+        self.records.flush()?;
+        let Self { folder, environment, cells, .. } = self;
+        let targets = targets::judge(&cells, &table::cases(&cells));
+        let sections = table::sections(&cells);
+        let table = table::markdown(&environment, &targets, &sections, weights);
+        fs::write(folder.join("table.md"), &table)?;
+        let page = page::html(&environment, &targets, &sections, weights, &cells)?;
+        fs::write(folder.join("report.html"), page)?;
+        Ok(table)
     }
 }
 

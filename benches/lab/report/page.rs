@@ -1,19 +1,20 @@
 //! The page: charts and tables in one file that needs nothing else.
 
 use super::charts;
-use super::table::{self, Entries, Section, TARGETS, Table, mark};
+use super::table::{self, Entries, Section, TARGETS, Table, WEIGHTS, mark};
 use crate::cell::Cell;
 use crate::environment::Environment;
 use crate::targets::Judged;
+use crate::weight::Weight;
 use std::io;
 
 const STYLE: &str = "
-body { font: 15px/1.5 sans-serif; color: #222; max-width: 1240px; margin: 2em auto; padding: 0 1em; }
+body { font: 15px/1.5 sans-serif; color: #222; max-width: 1440px; margin: 2em auto; padding: 0 1em; }
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.5em; border-top: 1px solid #ccc; padding-top: 1em; }
 nav a { margin-right: 1em; }
 figure { margin: 1.5em 0; } figcaption { font-weight: bold; } svg { max-width: 100%; height: auto; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; }
-th, td { padding: 3px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e5e5e5; }
+th, td { padding: 3px 8px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e5e5e5; }
 th { background: #f3f3f3; } th:first-child, td:first-child, td.reason { text-align: left; }
 td.reason { color: #777; } tr.aio { background: #eef4fc; }
 .targets td, .targets th { text-align: left; } tr.met td:last-child { color: #06702f; }
@@ -24,6 +25,7 @@ pub(super) fn html(
     environment: &Environment,
     targets: &[Judged],
     sections: &[Section],
+    weights: &[Weight],
     cells: &[Cell],
 ) -> io::Result<String> {
     let mut body = String::from("<h1>Thread pool against event loop</h1>\n<ul>\n");
@@ -37,6 +39,16 @@ pub(super) fn html(
     body += "</nav>\n";
     for section in sections {
         body += &work(section, cells)?;
+    }
+    if !weights.is_empty() {
+        body += &format!(
+            "<h2>{WEIGHTS}</h2>\n<table><tr><th></th><th>crates</th><th>build, seconds</th></tr>\n"
+        );
+        for Weight { name, crates, build_seconds } in weights {
+            let seconds = table::figure(*build_seconds);
+            body += &format!("<tr><td>{name}</td><td>{crates}</td><td>{seconds}</td></tr>\n");
+        }
+        body += "</table>\n";
     }
     body += &targets_table(targets);
     Ok(format!(

@@ -6,6 +6,7 @@ use crate::contender::Contender;
 use crate::environment::Environment;
 use crate::statistics::Spread;
 use crate::targets::Judged;
+use crate::weight::Weight;
 use crate::works::{Case, Work};
 
 pub(super) struct Section {
@@ -212,6 +213,7 @@ pub(super) fn markdown(
     environment: &Environment,
     targets: &[Judged],
     sections: &[Section],
+    weights: &[Weight],
 ) -> String {
     let mut text = String::from("# Thread pool against event loop\n\n");
     for line in super::facts(environment) {
@@ -241,8 +243,16 @@ pub(super) fn markdown(
             }
         }
     }
+    if !weights.is_empty() {
+        text += &format!("\n## {WEIGHTS}\n\n| | crates | build, seconds |\n|---|--:|--:|\n");
+        for Weight { name, crates, build_seconds } in weights {
+            text += &format!("| {name} | {crates} | {} |\n", figure(*build_seconds));
+        }
+    }
     text
 }
+
+pub(super) const WEIGHTS: &str = "P14: crates in the tree, and a clean release build";
 
 /// After the name of a contender whose row the generator bounds.
 pub(super) fn mark(row: &Row) -> &'static str {
