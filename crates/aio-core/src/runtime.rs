@@ -1,18 +1,22 @@
 //! A runtime: an engine, a worker pool, and what the two work on.
 
+mod connect_to;
+
 use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
+use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
+use crate::resolver;
 use crate::socket::{Socket, SocketInner};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
-use aio_sync::Registration;
+use aio_sync::{Registration, WaitHandle};
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::env;
 use std::fmt;
@@ -134,6 +138,46 @@ impl Runtime {
     /// The system's, if the socket cannot be made non-blocking.
     pub fn associate(&self, socket: impl Into<socket2::Socket>) -> io::Result<Socket> {
         Socket::associate(&self.inner, socket.into())
+    }
+
+    /// Has `callback` run on a worker when the event of `handle` is set, or when `timeout` has passed
+    /// since: .NET's `RegisterWaitForSingleObject`. It holds no thread meanwhile.
+    ///
+    /// The callback is told whether the time was over (`timed_out`). With `once` it runs once. Else the wait
+    /// is armed again, and its time starts anew, when the callback has returned; an event that stays
+    /// set then makes it run again at once. An auto-reset event is reset for each run. The wait ends
+    /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before.
+    ///
+    /// ```
+    /// use aio_core::Runtime;
+    /// use aio_sync::AutoResetEvent;
+    /// use std::sync::{Arc, mpsc};
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::builder().workers(1).build()?;
+    /// let event = Arc::new(AutoResetEvent::new(false));
+    /// let (sender, receiver) = mpsc::channel();
+    /// let report = move |timed_out| drop(sender.send(timed_out));
+    /// let wait =
+    ///     runtime.register_wait(event.clone(), Some(Duration::from_millis(1)), false, report);
+    /// assert_eq!(receiver.recv(), Ok(true));
+    /// event.set();
+    /// while receiver.recv() == Ok(true) {}
+    /// assert!(wait.unregister());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn register_wait<H, F>(
+        &self,
+        handle: H,
+        timeout: Option<Duration>,
+        once: bool,
+        callback: F,
+    ) -> RegisteredWait
+    where
+        H: WaitHandle + Send + 'static,
+        F: FnMut(bool) + Send + 'static,
+    {
+        registered_wait::register(&self.inner, handle, timeout, once, callback)
     }
 
     /// Returns the number of workers.
@@ -284,6 +328,7 @@ impl Builder {
             driver,
             pool: WorkerPool::new(workers),
             timer: Timer::new(),
+            waits: Waits::default(),
             on_panic: self.on_panic,
             callback_panics: AtomicU64::new(0),
         });
@@ -319,9 +364,17 @@ pub(crate) struct RuntimeInner {
     me: Weak<Self>,
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) pool: WorkerPool<Work>,
-    pub(crate) timer: Timer,
+    pub(crate) timer: Timer<Timed>,
+    pub(crate) waits: Waits,
     on_panic: PanicPolicy,
     callback_panics: AtomicU64,
+}
+
+/// What has a deadline.
+#[derive(Debug)]
+pub(crate) enum Timed {
+    Operation(Handle),
+    Wait(Arc<dyn Registered>),
 }
 
 /// What workers run.
@@ -333,6 +386,8 @@ pub(crate) enum Work {
     Ready { socket: Arc<SocketInner>, report: Readiness },
     /// Another thread has left this turn to a worker.
     Turn { socket: Arc<SocketInner>, direction: Direction },
+    /// This wait's event is set, or its time is over: run its callback.
+    Wait(Arc<dyn Registered>),
 }
 
 /// A report of an engine that waits for readiness.
@@ -351,8 +406,13 @@ pub(crate) struct Readiness {
 type LeftBehind = VecDeque<(Arc<RuntimeInner>, Work)>;
 
 thread_local! {
-    /// What is to be run on this thread after what it runs now; `None` if that is nothing.
-    static LATER: RefCell<Option<LeftBehind>> = const { RefCell::new(None) };
+    /// True while this thread runs a piece of work of whatever runtime.
+    static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// What is to be run on this thread after that; looked at only if there is something.
+    static LATER: RefCell<LeftBehind> = const { RefCell::new(VecDeque::new()) };
+    static HAS_LATER: Cell<bool> = const { Cell::new(false) };
+    /// The runtime whose worker this thread is, if it is one.
+    static HOME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
 }
 
 impl RuntimeInner {
@@ -368,12 +428,13 @@ impl RuntimeInner {
         // The work's operation or socket holds the runtime, so it is there.
         let Some(me) = self.me.upgrade() else { return };
         let mut work = Some(work);
-        // A thread that ends has no place to keep it, and no callback that it could be nested in.
-        let _ = LATER.try_with(|later| {
-            if let Some(later) = &mut *later.borrow_mut() {
-                later.extend(work.take().map(|work| (me, work)));
-            }
-        });
+        if IS_RUNNING.get() {
+            // A thread that ends has no place to keep it, and no callback that it could be nested in.
+            let _ = LATER.try_with(|later| {
+                later.borrow_mut().extend(work.take().map(|work| (me, work)));
+                HAS_LATER.set(true);
+            });
+        }
         if let Some(work) = work {
             self.run(work);
         }
@@ -381,50 +442,87 @@ impl RuntimeInner {
 
     fn run_one(&self, work: Work) {
         match work {
-            Work::Completed(operation) => self.contain(|| operation.deliver()),
+            Work::Completed(operation) => self.deliver(operation),
+            Work::Wait(wait) => wait.run(),
+            Work::Ready { .. } | Work::Turn { .. } => {
+                // What a turn completes first is delivered by the worker that is here. What else it
+                // completes others may deliver, if this callback takes long.
+                if let Some(operation) = self.take_turns(work) {
+                    self.deliver(operation);
+                }
+            }
+        }
+    }
+
+    /// Lets sockets have their turns; posts what they complete, but for the first.
+    fn take_turns(&self, work: Work) -> Option<Owner> {
+        let mut first = None;
+        match work {
             Work::Ready { socket, report } => {
                 if report.receive {
                     let Readiness { ticket, stays_ready, .. } = report;
-                    engine::ready(&socket, Direction::Receive, ticket, stays_ready);
+                    engine::ready(&socket, Direction::Receive, ticket, stays_ready, &mut first);
                 }
                 if report.send {
-                    engine::ready(&socket, Direction::Send, report.ticket, false);
+                    engine::ready(&socket, Direction::Send, report.ticket, false, &mut first);
                 }
             }
             // One that could go on for long does not outlast its runtime.
             Work::Turn { socket, .. } if self.is_stopping() => {
                 engine::stop(&socket, Aborted::ShutDown);
             }
-            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
+            Work::Turn { socket, direction } => {
+                engine::take_turn(&socket, direction, &mut first);
+            }
+            Work::Completed(_) | Work::Wait(_) => unreachable!("these are no turns"),
         }
+        first
+    }
+
+    /// Runs the callback of an operation that has completed.
+    fn deliver(&self, operation: Owner) {
+        self.contain(|| operation.deliver());
     }
 
     /// Has `operation` canceled at its deadline, if it has one.
     pub(crate) fn watch_deadline(&self, operation: &Handle) {
-        let Some(deadline) = operation.deadline() else { return };
-        if let Some(timekeeper) = self.timer.enter(deadline, operation.clone()) {
+        if let Some(deadline) = operation.deadline() {
+            self.watch(deadline, operation.identity(), Timed::Operation(operation.clone()));
+        }
+    }
+
+    /// Has `entry` seen to at its deadline.
+    pub(crate) fn watch(&self, deadline: Instant, identity: usize, entry: Timed) {
+        if let Some(timekeeper) = self.timer.enter(deadline, identity, entry) {
             self.driver.wake(timekeeper);
         }
     }
 
-    /// Blocks until `operation` has completed or the deadline has passed. On a worker of this runtime,
-    /// that is in a callback, it keeps I/O moving meanwhile.
-    pub(crate) fn wait_for(
-        self: &Arc<Self>,
-        operation: &Handle,
-        deadline: Option<Instant>,
-    ) -> bool {
-        let Some(me) = Current::worker_of(&self.pool) else {
-            // When the operation's own deadline passes, callbacks may be holding all workers.
+    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed. On a worker
+    /// of whatever runtime, that is in a callback, it keeps that runtime's I/O moving meanwhile.
+    pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
+        let wait = |until: Option<Instant>| match &home {
+            Some(home) => home.wait_on_worker(operation, until),
+            None => operation.wait_here(until),
+        };
+        if home.as_ref().is_none_or(|home| home.pool.id() != self.pool.id()) {
+            // When the operation's own deadline passes, callbacks may be holding all its workers.
             let own = operation.deadline();
             if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-                if operation.wait_here(Some(own)) {
+                if wait(Some(own)) {
                     return true;
                 }
                 operation.cancel(Wish::TimeOut);
             }
-            return operation.wait_here(deadline);
-        };
+        }
+        wait(deadline)
+    }
+
+    /// Blocks a worker of this runtime until `operation`, of whatever runtime, has completed or the
+    /// deadline has passed.
+    fn wait_on_worker(self: &Arc<Self>, operation: &Handle, deadline: Option<Instant>) -> bool {
+        let Some(me) = Current::worker_of(&self.pool) else { return operation.wait_here(deadline) };
         let waker = Waker::from(Arc::new(WakeWorker { runtime: self.clone(), worker: me }));
         let mut registration = pin!(Registration::new(operation.clone()));
         if registration.as_mut().register(waker) {
@@ -472,31 +570,34 @@ impl Host for RuntimeInner {
         &self.pool
     }
 
+    fn enter(&self) {
+        HOME.with(|home| *home.borrow_mut() = self.me.clone());
+    }
+
     fn run(&self, work: Work) {
         // What is posted meanwhile to a runtime that has ended must wait until this is over.
-        let _ = LATER.try_with(|later| *later.borrow_mut() = Some(VecDeque::new()));
+        IS_RUNNING.set(true);
         self.run_one(work);
-        loop {
+        while HAS_LATER.get() {
             let next = LATER.try_with(|later| {
-                let mut later = later.borrow_mut();
-                let next = later.as_mut().and_then(VecDeque::pop_front);
-                if next.is_none() {
-                    *later = None;
-                }
+                let next = later.borrow_mut().pop_front();
+                HAS_LATER.set(next.is_some());
                 next
             });
-            let Ok(Some((runtime, work))) = next else { return };
-            runtime.run_one(work);
+            if let Ok(Some((runtime, work))) = next {
+                runtime.run_one(work);
+            }
         }
+        IS_RUNNING.set(false);
     }
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
-            Work::Completed(_) => Some(work),
+            Work::Completed(_) | Work::Wait(_) => Some(work),
             Work::Ready { .. } | Work::Turn { .. } => {
-                // As a part of what runs now: what is kept for later waits until that is over.
-                self.run_one(work);
-                None
+                // As a part of what runs now: what is kept for later waits until that is over, and so
+                // does what this completes, for which another worker may be free.
+                self.take_turns(work).map(Work::Completed)
             }
         }
     }
@@ -507,9 +608,14 @@ impl Host for RuntimeInner {
         }
         self.driver.wait(worker, wait, found);
         self.timer.release(worker);
-        for operation in self.timer.due() {
-            operation.cancel(Wish::TimeOut);
-            self.contain(|| drop(operation));
+        for due in self.timer.due() {
+            match due {
+                Timed::Operation(operation) => {
+                    operation.cancel(Wish::TimeOut);
+                    self.contain(|| drop(operation));
+                }
+                Timed::Wait(wait) => wait.time_out(),
+            }
         }
     }
 
@@ -522,6 +628,8 @@ impl Host for RuntimeInner {
     }
 
     fn abort(&self) {
+        resolver::abort(self);
+        registered_wait::abort(self);
         for socket in self.driver.sockets() {
             engine::stop(&socket, Aborted::ShutDown);
         }

@@ -29,16 +29,25 @@ pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
         operation.fail(runtime, Aborted::ShutDown.into());
         return;
     }
+    let (direction, at_once) = (operation.direction(), !operation.may_block());
+    let next = socket.queue(direction).begin(operation, at_once);
+    go_on(socket, direction, next, OPERATIONS_PER_BEGIN, None);
+}
+
+/// An operation comes from elsewhere: see [`Attempt::GoesOnAt`]. A worker attempts it, after what runs
+/// now, so that one that goes from place to place takes no stack.
+fn go_on_at(socket: &Arc<SocketInner>, mut operation: Owner) {
+    operation.go_to(socket);
     let direction = operation.direction();
-    let next = socket.queue(direction).begin(operation);
-    go_on(socket, direction, next, OPERATIONS_PER_BEGIN);
+    let next = socket.queue(direction).begin(operation, false);
+    go_on(socket, direction, next, 0, None);
 }
 
 pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
     let queue = socket.queue(direction);
     let next = queue.cancel(operation);
     let over = queue.ticket().is_none();
-    go_on(socket, direction, next, 0);
+    go_on(socket, direction, next, 0, None);
     if over {
         socket.runtime.driver.wait_ended(socket);
     }
@@ -72,24 +81,31 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
 /// The driver reports that `direction` may be able to make progress.
 ///
 /// `ticket`: the wait that the report is for, if it is for one. One that is over is not reported.
+/// `first`: where the first operation that this completes is put for the caller to deliver, if there
+/// is none yet.
 pub(crate) fn ready(
     socket: &Arc<SocketInner>,
     direction: Direction,
     ticket: Option<Ticket>,
     stays_ready: bool,
+    first: &mut Option<Owner>,
 ) {
     let queue = socket.queue(direction);
     if ticket.is_some_and(|ticket| !queue.is_waiting(ticket)) {
         return;
     }
     let next = queue.ready(stays_ready);
-    go_on(socket, direction, next, OPERATIONS_PER_TURN);
+    go_on(socket, direction, next, OPERATIONS_PER_TURN, Some(first));
 }
 
-/// A worker is here for a turn that another thread left to it.
-pub(crate) fn take_turn(socket: &Arc<SocketInner>, direction: Direction) {
+/// A worker is here for a turn that another thread left to it. `first` as for [`ready`].
+pub(crate) fn take_turn(
+    socket: &Arc<SocketInner>,
+    direction: Direction,
+    first: &mut Option<Owner>,
+) {
     let next = socket.queue(direction).take_turn();
-    go_on(socket, direction, next, OPERATIONS_PER_TURN);
+    go_on(socket, direction, next, OPERATIONS_PER_TURN, Some(first));
 }
 
 /// Does what the queue asks for until somebody else has to.
@@ -98,6 +114,7 @@ fn go_on(
     direction: Direction,
     mut next: Next,
     mut operations_left: usize,
+    mut first: Option<&mut Option<Owner>>,
 ) {
     let runtime = &*socket.runtime;
     let queue = socket.queue(direction);
@@ -105,8 +122,14 @@ fn go_on(
         next = match next {
             Next::Nothing => return,
             Next::Attempt(operation) => {
+                if operation.may_block() {
+                    // Others may deliver meanwhile what has completed before.
+                    if let Some(completed) = first.as_deref_mut().and_then(Option::take) {
+                        runtime.post(Work::Completed(completed));
+                    }
+                }
                 operations_left = operations_left.saturating_sub(1);
-                attempt(socket, queue, operation, operations_left > 0)
+                attempt(socket, queue, operation, operations_left > 0, first.as_deref_mut())
             }
             Next::WaitFor(ticket) => {
                 wait_for(socket, direction, ticket);
@@ -144,10 +167,11 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
 
 /// Attempts one operation and says what is next.
 fn attempt(
-    socket: &SocketInner,
+    socket: &Arc<SocketInner>,
     queue: &OperationQueue,
     mut operation: Owner,
     go_on: bool,
+    first: Option<&mut Option<Owner>>,
 ) -> Next {
     let runtime = &*socket.runtime;
     // Held until the operation is back in the queue, so that one that is found to be stopped then
@@ -166,7 +190,15 @@ fn attempt(
             } else {
                 queue.done(drained, go_on)
             };
-            operation.complete(runtime);
+            match first {
+                Some(first @ None) => *first = operation.complete_here(runtime),
+                _ => operation.complete(runtime),
+            }
+            return next;
+        }
+        Attempt::GoesOnAt(elsewhere) => {
+            let next = queue.done(false, go_on);
+            go_on_at(&elsewhere, operation);
             return next;
         }
         Attempt::WouldBlock => queue.blocked(operation),
