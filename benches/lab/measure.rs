@@ -16,7 +16,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 /// How long connections have done nothing before the CPU time of idleness is taken.
-const CALM: Duration = Duration::from_millis(100);
+const CALM: Duration = Duration::from_millis(500);
 
 pub(crate) struct Laboratory<'s> {
     pub(crate) settings: &'s Settings,

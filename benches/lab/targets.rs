@@ -95,7 +95,8 @@ fn all() -> Vec<Target> {
         add(work, Readiness, 2, metric, tokio, 1.05, applies);
     }
     add(Work::P5, Readiness, 2, Metric::BeyondBuffer, Nothing, 512.0, always);
-    add(Work::P5, Readiness, 2, Metric::IdleCpu, Nothing, 0.0, always);
+    // A thousandth of a CPU stands for nothing: what raw mio shows, which does nothing, comes near it.
+    add(Work::P5, Readiness, 2, Metric::IdleCpu, Nothing, 1000.0, always);
     add(Work::P5, Readiness, 2, Metric::Threads, Nothing, 2.0, always);
     let some_block: fn(&Case) -> bool = |case| case.variant == Variant::SomeBlock;
     add(
