@@ -17,12 +17,17 @@
 //!    its callback runs once (I1). An owner that is dropped on any other path is a bug in this crate.
 //! 4. The result stands in the body before the event is set, and the event is set before the
 //!    completion is posted: in the callback `is_completed` is true and the wait handle is set.
-//! 5. The owner of an operation without a callback ends by setting the event; it touches the body no
+//! 5. An operation may go on elsewhere: an accept at the socket it has accepted, to receive there. Its
+//!    owner says so in its place before it goes there, and there its wish is looked at, under the
+//!    lock of that queue. A cancel states the wish, then looks for the place. Both take the place's
+//!    lock, so that of a move and a cancel at the same time one sees what the other did.
+//! 6. The owner of an operation without a callback ends by setting the event; it touches the body no
 //!    more. From then on the body belongs to the one [`Pending`] that [`start`] returned, which does
 //!    not touch it before it has seen the event set.
 
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
-use crate::op::{Attempt, Call, Direction, Kind, Perform};
+use crate::op::{Attempt, Call, Direction, Kind, Perform, Route};
+use crate::resolver::Lookup;
 use crate::runtime::{RuntimeInner, Work};
 use crate::socket::SocketInner;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
@@ -30,7 +35,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 pub(crate) struct InFlight<B: ?Sized> {
@@ -40,7 +45,7 @@ pub(crate) struct InFlight<B: ?Sized> {
 
 // SAFETY: handles, which share the operation, read only the header, which is `Sync`; the body is
 // reached through the one owner, then through the one `Pending`, which is like sending it
-// (invariants 1, 2 and 5).
+// (invariants 1, 2 and 6).
 unsafe impl<B: ?Sized + Send> Sync for InFlight<B> {}
 
 struct Header {
@@ -48,14 +53,24 @@ struct Header {
     direction: Direction,
     /// True if an operation that nobody waits for any more is to go on all the same.
     is_send: bool,
-    /// Weak, since a handle that outlives the operation must not keep the socket open.
-    socket: Weak<SocketInner>,
+    may_block: bool,
+    place: Mutex<Place>,
     /// When it is to be canceled, if it has not completed.
     deadline: Option<Instant>,
     /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
     wish: AtomicU8,
     /// Set when the result stands in the body.
     completed: ManualResetEvent,
+}
+
+/// Where a pending operation is. Weak, since a handle that outlives the operation must not keep the
+/// socket open.
+#[derive(Clone, Debug)]
+enum Place {
+    /// It is about to be somewhere, or to complete.
+    Nowhere,
+    Socket(Weak<SocketInner>),
+    Lookup(Weak<Lookup>),
 }
 
 /// Why a pending operation shall not go on.
@@ -67,16 +82,25 @@ pub(crate) enum Wish {
 }
 
 impl Header {
-    fn new<K: Perform>(socket: &Arc<SocketInner>, deadline: Option<Instant>) -> Self {
+    fn new<K: Perform>(socket: Option<&Arc<SocketInner>>, deadline: Option<Instant>) -> Self {
         Self {
             name: K::NAME,
             direction: K::DIRECTION,
             is_send: K::IS_SEND,
-            socket: Arc::downgrade(socket),
+            may_block: K::MAY_BLOCK,
+            place: Mutex::new(match socket {
+                Some(socket) => Place::Socket(Arc::downgrade(socket)),
+                None => Place::Nowhere,
+            }),
             deadline,
             wish: AtomicU8::new(0),
             completed: ManualResetEvent::new(false),
         }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        // Nothing that can panic runs under the lock.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,18 +120,20 @@ trait Progress {
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()>;
     fn fail(&mut self, error: io::Error);
     fn is_partly_done(&self) -> bool;
+    fn route(&mut self) -> Option<&mut Route>;
+    fn go_to(&mut self, socket: Arc<SocketInner>);
 }
 
 struct InProgress<K: Kind> {
-    /// Keeps the socket open while the operation is pending.
+    /// Keeps the socket open while the operation is pending there.
     socket: Option<Arc<SocketInner>>,
     work: Option<K>,
     result: Option<io::Result<K::Output>>,
 }
 
 impl<K: Perform> InProgress<K> {
-    fn new(socket: &Arc<SocketInner>, work: K) -> Self {
-        Self { socket: Some(socket.clone()), work: Some(work), result: None }
+    fn new(socket: Option<&Arc<SocketInner>>, work: K) -> Self {
+        Self { socket: socket.cloned(), work: Some(work), result: None }
     }
 
     fn complete<S>(&mut self, state: S) -> Completion<K, S> {
@@ -130,6 +156,7 @@ impl<K: Perform> Progress for InProgress<K> {
             }
             Attempt::WouldBlock => Attempt::WouldBlock,
             Attempt::Yielded => Attempt::Yielded,
+            Attempt::GoesOnAt(socket) => Attempt::GoesOnAt(socket),
         }
     }
 
@@ -139,6 +166,14 @@ impl<K: Perform> Progress for InProgress<K> {
 
     fn is_partly_done(&self) -> bool {
         self.work.as_ref().is_some_and(K::is_partly_done)
+    }
+
+    fn route(&mut self) -> Option<&mut Route> {
+        self.work.as_mut().and_then(K::route)
+    }
+
+    fn go_to(&mut self, socket: Arc<SocketInner>) {
+        self.socket = Some(socket);
     }
 }
 
@@ -189,9 +224,9 @@ impl<K: Perform> Body for Kept<K> {
     }
 }
 
-/// Makes an operation on `socket` that will call `callback`.
+/// Makes an operation that will call `callback`, on `socket` if it is known where it begins.
 pub(crate) fn begin<K, S, F>(
-    socket: &Arc<SocketInner>,
+    socket: Option<&Arc<SocketInner>>,
     deadline: Option<Instant>,
     work: K,
     callback: F,
@@ -212,9 +247,9 @@ where
     (Owner(operation.clone()), Handle(operation))
 }
 
-/// Makes an operation on `socket` that will be waited for.
+/// Makes an operation that will be waited for, on `socket` if it is known where it begins.
 pub(crate) fn start<K: Perform>(
-    socket: &Arc<SocketInner>,
+    socket: Option<&Arc<SocketInner>>,
     deadline: Option<Instant>,
     work: K,
 ) -> (Owner, Pending<K>) {
@@ -243,7 +278,7 @@ impl<K: Kind> Pending<K> {
             return None;
         }
         // SAFETY: the event has been seen to be set, so the owner is no more, what it wrote is
-        // visible, and the body is this one's (invariant 5), which is borrowed exclusively.
+        // visible, and the body is this one's (invariant 6), which is borrowed exclusively.
         let body = unsafe { &mut *self.operation.body.get() };
         body.completion.take()
     }
@@ -290,6 +325,27 @@ impl Owner {
     /// True for a send: if it does not finish, the peer has to learn of it.
     pub(crate) fn is_send(&self) -> bool {
         self.0.header.is_send
+    }
+
+    /// True if an attempt may wait for something other than the socket: it is a worker's to make.
+    pub(crate) fn may_block(&self) -> bool {
+        self.0.header.may_block
+    }
+
+    /// The addresses that an operation has before it, which connects to one of several.
+    pub(crate) fn route(&mut self) -> Option<&mut Route> {
+        self.body().progress().route()
+    }
+
+    /// The operation goes on at `socket`: it is to be begun there next.
+    pub(crate) fn go_to(&mut self, socket: &Arc<SocketInner>) {
+        *self.0.header.place() = Place::Socket(Arc::downgrade(socket));
+        self.body().progress().go_to(socket.clone());
+    }
+
+    /// The operation goes on when a name has been looked up: `lookup` is to get it next.
+    pub(crate) fn go_to_lookup(&self, lookup: &Arc<Lookup>) {
+        *self.0.header.place() = Place::Lookup(Arc::downgrade(lookup));
     }
 
     /// Completes the operation with `error` as its result.
@@ -346,14 +402,21 @@ impl Handle {
     ///
     /// On a worker of the operation's runtime, I/O goes on meanwhile.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
-        // A pending operation keeps its socket alive.
-        match self.0.header.socket.upgrade() {
-            Some(socket) if !self.completed().is_set() => {
-                let runtime = socket.runtime.clone();
-                drop(socket);
-                runtime.wait_for(self, deadline)
+        if !self.completed().is_set() {
+            if let Some(runtime) = self.runtime() {
+                return runtime.wait_for(self, deadline);
             }
-            _ => self.wait_here(deadline),
+        }
+        self.wait_here(deadline)
+    }
+
+    /// The runtime of an operation that is pending.
+    fn runtime(&self) -> Option<Arc<RuntimeInner>> {
+        // What an operation is pending at is alive.
+        match &*self.0.header.place() {
+            Place::Nowhere => None,
+            Place::Socket(socket) => socket.upgrade().map(|socket| socket.runtime.clone()),
+            Place::Lookup(lookup) => lookup.upgrade().map(|lookup| lookup.runtime().clone()),
         }
     }
 
@@ -388,9 +451,19 @@ impl Handle {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-        // A pending operation keeps its socket alive.
-        if let Some(socket) = self.0.header.socket.upgrade() {
-            socket.runtime.driver.cancel(&socket, self.0.header.direction, self);
+        let place = self.0.header.place().clone();
+        match place {
+            Place::Nowhere => {}
+            Place::Socket(socket) => {
+                if let Some(socket) = socket.upgrade() {
+                    socket.runtime.driver.cancel(&socket, self.0.header.direction, self);
+                }
+            }
+            Place::Lookup(lookup) => {
+                if let Some(lookup) = lookup.upgrade() {
+                    lookup.cancel(wish);
+                }
+            }
         }
     }
 }

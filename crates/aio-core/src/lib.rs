@@ -85,6 +85,7 @@ pub mod op;
 #[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]
 mod operation;
 mod operation_queue;
+mod resolver;
 mod runtime;
 mod socket;
 mod sync;

@@ -151,8 +151,8 @@ impl OperationQueue {
         self.ticket.load(Ordering::Relaxed) == ticket
     }
 
-    /// A new operation.
-    pub(crate) fn begin(&self, operation: Owner) -> Next {
+    /// A new operation. `go_on`: the caller may attempt it itself.
+    pub(crate) fn begin(&self, operation: Owner, go_on: bool) -> Next {
         let mut state = self.lock();
         match state.phase {
             Phase::Stopped(reason) => Next::Abort(vec![operation], reason),
@@ -160,7 +160,7 @@ impl OperationQueue {
             _ if operation.wish().is_some() => self.abort(&mut state, operation),
             Phase::Idle => {
                 state.line.push_back(operation);
-                self.next(&mut state, true)
+                self.next(&mut state, go_on)
             }
             Phase::Attempting | Phase::Waiting | Phase::Scheduled => {
                 state.line.push_back(operation);
@@ -323,7 +323,7 @@ mod tests {
     use crate::{Runtime, Socket, op};
 
     fn operation(socket: &Socket) -> (Owner, Handle) {
-        in_flight::begin(socket.inner(), None, op::Receive::new([0; 1]), |_| {}, ())
+        in_flight::begin(Some(socket.inner()), None, op::Receive::new([0; 1]), |_| {}, ())
     }
 
     fn attempted(next: Next) -> Owner {
@@ -341,8 +341,8 @@ mod tests {
         for yielded in [false, true] {
             let queue = OperationQueue::new();
             let (owner, handle) = operation(&socket);
-            let owner = attempted(queue.begin(owner));
-            assert!(matches!(queue.begin(operation(&socket).0), Next::Nothing));
+            let owner = attempted(queue.begin(owner, true));
+            assert!(matches!(queue.begin(operation(&socket).0, true), Next::Nothing));
             handle.cancel(Wish::Cancel);
             let next = if yielded { queue.yielded(owner) } else { queue.blocked(owner) };
             assert!(matches!(next, Next::Abort(aborted, Aborted::Canceled) if aborted.len() == 1));
@@ -361,7 +361,7 @@ mod tests {
         let runtime = Runtime::builder().workers(1).build().unwrap();
         let socket = runtime.tcp_v4().unwrap();
         let queue = OperationQueue::new();
-        let owner = attempted(queue.begin(operation(&socket).0));
+        let owner = attempted(queue.begin(operation(&socket).0, true));
         assert!(matches!(queue.ready(false), Next::Nothing));
         let owner = attempted(queue.blocked(owner));
         assert!(matches!(queue.blocked(owner), Next::WaitFor(_)));

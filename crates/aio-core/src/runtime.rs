@@ -1,10 +1,13 @@
 //! A runtime: an engine, a worker pool, and what the two work on.
 
+mod connect_to;
+
 use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
+use crate::resolver;
 use crate::socket::{Socket, SocketInner};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
@@ -522,6 +525,7 @@ impl Host for RuntimeInner {
     }
 
     fn abort(&self) {
+        resolver::abort(self);
         for socket in self.driver.sockets() {
             engine::stop(&socket, Aborted::ShutDown);
         }

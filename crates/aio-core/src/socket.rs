@@ -327,8 +327,17 @@ impl Socket {
         Ok(system)
     }
 
+    /// A handle to a socket that an operation has come to.
+    pub(crate) fn of(inner: &Arc<SocketInner>) -> Self {
+        Self { inner: inner.clone(), limit: Limit::Never }
+    }
+
+    pub(crate) fn into_inner(self) -> Arc<SocketInner> {
+        self.inner
+    }
+
     fn start<K: Perform>(&self, work: K) -> Operation<K> {
-        let (operation, pending) = in_flight::start(&self.inner, self.limit.deadline(), work);
+        let (operation, pending) = in_flight::start(Some(&self.inner), self.limit.deadline(), work);
         self.inner.runtime.watch_deadline(pending.handle());
         self.inner.runtime.driver.start(&self.inner, operation);
         Operation::new(pending)
@@ -346,7 +355,8 @@ impl Socket {
         F: FnOnce(AsyncResult<K, S>) + Send + 'static,
     {
         let deadline = self.limit.deadline();
-        let (operation, handle) = in_flight::begin(&self.inner, deadline, work, callback, state);
+        let (operation, handle) =
+            in_flight::begin(Some(&self.inner), deadline, work, callback, state);
         self.inner.runtime.watch_deadline(&handle);
         self.inner.runtime.driver.start(&self.inner, operation);
         OperationHandle::new(handle)

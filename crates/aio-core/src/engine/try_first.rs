@@ -29,9 +29,18 @@ pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
         operation.fail(runtime, Aborted::ShutDown.into());
         return;
     }
-    let direction = operation.direction();
-    let next = socket.queue(direction).begin(operation);
+    let (direction, at_once) = (operation.direction(), !operation.may_block());
+    let next = socket.queue(direction).begin(operation, at_once);
     go_on(socket, direction, next, OPERATIONS_PER_BEGIN);
+}
+
+/// An operation comes from elsewhere: see [`Attempt::GoesOnAt`]. A worker attempts it, after what runs
+/// now, so that one that goes from place to place takes no stack.
+fn go_on_at(socket: &Arc<SocketInner>, mut operation: Owner) {
+    operation.go_to(socket);
+    let direction = operation.direction();
+    let next = socket.queue(direction).begin(operation, false);
+    go_on(socket, direction, next, 0);
 }
 
 pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
@@ -144,7 +153,7 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
 
 /// Attempts one operation and says what is next.
 fn attempt(
-    socket: &SocketInner,
+    socket: &Arc<SocketInner>,
     queue: &OperationQueue,
     mut operation: Owner,
     go_on: bool,
@@ -167,6 +176,11 @@ fn attempt(
                 queue.done(drained, go_on)
             };
             operation.complete(runtime);
+            return next;
+        }
+        Attempt::GoesOnAt(elsewhere) => {
+            let next = queue.done(false, go_on);
+            go_on_at(&elsewhere, operation);
             return next;
         }
         Attempt::WouldBlock => queue.blocked(operation),

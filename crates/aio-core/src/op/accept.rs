@@ -1,6 +1,7 @@
-//! Accept.
+//! Accept, and accept into the first data.
 
-use super::{Attempt, Call, Direction, Kind, Perform, retry, sealed};
+use super::{Attempt, Call, Direction, Kind, Perform, Receive, retry, sealed};
+use crate::buffer::IoBufMut;
 use crate::error::attempted;
 use crate::socket::Socket;
 use std::io;
@@ -27,18 +28,73 @@ impl Perform for Accept {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {
-        let Some(accepted) = retry(|| call.system.accept()) else {
-            return Attempt::WouldBlock;
-        };
-        Attempt::done(match accepted {
-            Ok((socket, _)) => Socket::associate(&call.socket.runtime, socket),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "begin_accept on a socket that is not listening; bind it and call listen first",
-            )),
-            Err(error) => Err(attempted("accept", error)),
-        })
+        accept(call).map_or(Attempt::WouldBlock, Attempt::done)
     }
 
     fn into_buffer(self) {}
+}
+
+fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
+    Some(match retry(|| call.system.accept())? {
+        Ok((socket, _)) => Socket::associate(&call.socket.runtime, socket),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "accept on a socket that is not listening; bind it and call listen first",
+        )),
+        Err(error) => Err(attempted("accept", error)),
+    })
+}
+
+/// Accepts a connection and receives its first bytes:
+/// [`Socket::begin_accept_receive`](crate::Socket::begin_accept_receive).
+///
+/// Once it has a connection it leaves the listener, whose next accept has its turn, and goes on at the
+/// accepted socket.
+#[derive(Debug)]
+pub struct AcceptReceive<B> {
+    receive: Receive<B>,
+    accepted: bool,
+}
+
+impl<B: IoBufMut> AcceptReceive<B> {
+    pub(crate) fn new(buffer: B) -> Self {
+        Self { receive: Receive::new(buffer), accepted: false }
+    }
+}
+
+impl<B: IoBufMut> sealed::Sealed for AcceptReceive<B> {}
+
+impl<B: IoBufMut> Kind for AcceptReceive<B> {
+    const NAME: &'static str = "accept_receive";
+    /// The accepted socket, and how many bytes it has received.
+    type Output = (Socket, usize);
+    type Buffer = B;
+}
+
+impl<B: IoBufMut> Perform for AcceptReceive<B> {
+    const DIRECTION: Direction = Direction::Receive;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<(Socket, usize)> {
+        if self.accepted {
+            return self.receive.attempt(call).map(|n| (Socket::of(call.socket), n));
+        }
+        match accept(call) {
+            None => Attempt::WouldBlock,
+            Some(Err(error)) => Attempt::done(Err(error)),
+            // AC-4: who has room for nothing waits for nothing.
+            Some(Ok(socket)) if self.receive.has_no_room() => Attempt::done(Ok((socket, 0))),
+            Some(Ok(socket)) => {
+                self.accepted = true;
+                Attempt::GoesOnAt(socket.into_inner())
+            }
+        }
+    }
+
+    fn bytes_transferred(&self) -> usize {
+        self.receive.bytes_transferred()
+    }
+
+    fn into_buffer(self) -> B {
+        self.receive.into_buffer()
+    }
 }

@@ -22,6 +22,18 @@ impl Connect {
         Self { address, asked: false, answered: false }
     }
 
+    /// Asks the system to connect or, if it has been asked, what came of it; `None` if it is under way.
+    pub(super) fn ask_or_answer(&mut self, call: Call<'_>) -> Option<io::Result<()>> {
+        let asked = mem::replace(&mut self.asked, true);
+        let result = if asked { Self::outcome(call) } else { self.ask(call) }?;
+        self.answered = true;
+        // It may have been connected when it came to us; then there was nothing to ask for.
+        if result.is_ok() || call.system.peer_addr().is_ok() {
+            call.socket.has_connected();
+        }
+        Some(result)
+    }
+
     fn ask(&mut self, call: Call<'_>) -> Option<io::Result<()>> {
         if !call.socket.may_connect() {
             return Some(Err(io::Error::new(
@@ -89,15 +101,7 @@ impl Perform for Connect {
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        let asked = mem::replace(&mut self.asked, true);
-        let Some(result) = (if asked { Self::outcome(call) } else { self.ask(call) }) else {
-            return Attempt::WouldBlock;
-        };
-        self.answered = true;
-        // It may have been connected when it came to us; then there was nothing to ask for.
-        if result.is_ok() || call.system.peer_addr().is_ok() {
-            call.socket.has_connected();
-        }
+        let Some(result) = self.ask_or_answer(call) else { return Attempt::WouldBlock };
         Attempt::done(result.map_err(|error| {
             attempted(format!("connect to {}", display_address(&self.address)), error)
         }))

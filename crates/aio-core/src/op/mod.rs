@@ -10,19 +10,25 @@
 
 mod accept;
 mod connect;
+mod connect_to;
 mod receive;
 mod send;
+mod send_file;
 
-pub use accept::Accept;
+pub use accept::{Accept, AcceptReceive};
 pub use connect::{Connect, Disconnect};
+pub use connect_to::{ConnectTo, Destination};
+pub(crate) use connect_to::{Route, set_out};
 pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom};
 pub use send::{Send, SendList, SendTo};
+pub use send_file::SendFile;
 
 use crate::socket::SocketInner;
 use socket2::SockAddr;
 use std::fmt;
 use std::io;
 use std::marker;
+use std::sync::Arc;
 
 /// A kind of operation.
 ///
@@ -56,11 +62,22 @@ pub(crate) enum Attempt<T> {
     WouldBlock,
     /// More could be done at once, but others are to be served first.
     Yielded,
+    /// The operation has done what it had to do here, and goes on at another socket.
+    GoesOnAt(Arc<SocketInner>),
 }
 
 impl<T> Attempt<T> {
     fn done(result: io::Result<T>) -> Self {
         Self::Done { result, drained: false }
+    }
+
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Self::Done { result, drained } => Attempt::Done { result: result.map(f), drained },
+            Self::WouldBlock => Attempt::WouldBlock,
+            Self::Yielded => Attempt::Yielded,
+            Self::GoesOnAt(socket) => Attempt::GoesOnAt(socket),
+        }
     }
 }
 
@@ -76,6 +93,9 @@ pub(crate) trait Perform: Kind {
     /// True for what sends bytes: the peer has to learn if it did not finish.
     const IS_SEND: bool = false;
 
+    /// True for what may have to wait for something that is not the socket, a disk for example.
+    const MAY_BLOCK: bool = false;
+
     /// Makes the call, without blocking.
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Self::Output>;
 
@@ -89,13 +109,18 @@ pub(crate) trait Perform: Kind {
         false
     }
 
+    /// What is before an operation that connects to one of several addresses.
+    fn route(&mut self) -> Option<&mut Route> {
+        None
+    }
+
     fn into_buffer(self) -> Self::Buffer;
 }
 
 /// What an attempt may use: the socket, and its pinned descriptor.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
-    pub(crate) socket: &'a SocketInner,
+    pub(crate) socket: &'a Arc<SocketInner>,
     pub(crate) system: &'a socket2::Socket,
 }
 

@@ -104,6 +104,10 @@ impl<B: IoBufMut> Receive<B> {
     pub(crate) fn new(buffer: B) -> Self {
         Self { buffer, received: 0 }
     }
+
+    pub(super) fn has_no_room(&self) -> bool {
+        self.buffer.as_slice().is_empty()
+    }
 }
 
 impl<B: IoBufMut> sealed::Sealed for Receive<B> {}

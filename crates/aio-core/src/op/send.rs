@@ -10,15 +10,15 @@ use std::io::{self, IoSlice};
 
 /// Calls that one attempt makes before it lets others have their turn (I4): a peer that reads as fast
 /// as we send must not hold a worker, or the thread that began the send, for ever.
-const CALLS_PER_TURN: usize = 16;
+pub(super) const CALLS_PER_TURN: usize = 16;
 
 /// A send to a peer that has gone is an error, never a signal that ends the process.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-const FLAGS: i32 = libc::MSG_NOSIGNAL;
+pub(super) const FLAGS: i32 = libc::MSG_NOSIGNAL;
 /// Windows has no such signal; socket2 sets `SO_NOSIGPIPE` on every socket it makes on Apple's
 /// systems.
 #[cfg(any(not(unix), target_vendor = "apple"))]
-const FLAGS: i32 = 0;
+pub(super) const FLAGS: i32 = 0;
 
 /// Calls `send` with how much has been sent, until all of it has been, or it would block, or the turn
 /// is over. `what` says what was attempted.

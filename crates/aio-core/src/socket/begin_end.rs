@@ -5,6 +5,8 @@ use crate::async_result::{AsyncResult, Completion, OperationHandle};
 use crate::buffer::{IoBuf, IoBufMut};
 use crate::op;
 use socket2::SockAddr;
+use std::fs::File;
+use std::ops::RangeBounds;
 
 impl Socket {
     /// Begins to connect to `address`.
@@ -31,6 +33,14 @@ impl Socket {
         result.into_completion()
     }
 
+    /// Ends a connect that [`Runtime::begin_connect_to`](crate::Runtime::begin_connect_to) began. There is
+    /// no socket before that, so it takes none.
+    pub fn end_connect_to<S>(
+        result: AsyncResult<op::ConnectTo, S>,
+    ) -> Completion<op::ConnectTo, S> {
+        result.into_completion()
+    }
+
     /// Begins to accept a connection. The result is its socket, of the same runtime.
     pub fn begin_accept<S, F>(&self, callback: F, state: S) -> OperationHandle
     where
@@ -42,6 +52,32 @@ impl Socket {
 
     /// Ends an accept.
     pub fn end_accept<S>(&self, result: AsyncResult<op::Accept, S>) -> Completion<op::Accept, S> {
+        result.into_completion()
+    }
+
+    /// Begins to accept a connection and to receive its first bytes. The result is its socket and their
+    /// number: 0 if the peer sent nothing and closed, or the buffer is empty.
+    ///
+    /// A peer that connects and is silent keeps this operation pending, but no other: the next accept
+    /// gets the next connection. If the operation fails or is aborted after it has accepted, the connection
+    /// is closed.
+    pub fn begin_accept_receive<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
+    where
+        B: IoBufMut,
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::AcceptReceive<B>, S>) + Send + 'static,
+    {
+        self.begin(op::AcceptReceive::new(buffer), callback, state)
+    }
+
+    /// Ends an accept with first data.
+    pub fn end_accept_receive<B, S>(
+        &self,
+        result: AsyncResult<op::AcceptReceive<B>, S>,
+    ) -> Completion<op::AcceptReceive<B>, S>
+    where
+        B: IoBufMut,
+    {
         result.into_completion()
     }
 
@@ -240,6 +276,34 @@ impl Socket {
     where
         B: IoBufMut,
     {
+        result.into_completion()
+    }
+
+    /// Begins to send the bytes of a file in `range`, which are read from there and not from the file's own
+    /// position. The result is their number; the file comes back.
+    ///
+    /// A worker sends it in parts, by sendfile(2) where the system has it, and may have to wait for the
+    /// disk. A file that ends before the range does is an error, after what there was has been sent. For
+    /// sockets that are streams.
+    pub fn begin_send_file<S, F>(
+        &self,
+        file: File,
+        range: impl RangeBounds<u64>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::SendFile, S>) + Send + 'static,
+    {
+        self.begin(op::SendFile::new(file, range), callback, state)
+    }
+
+    /// Ends the send of a file.
+    pub fn end_send_file<S>(
+        &self,
+        result: AsyncResult<op::SendFile, S>,
+    ) -> Completion<op::SendFile, S> {
         result.into_completion()
     }
 }

@@ -5,6 +5,8 @@ use crate::buffer::{IoBuf, IoBufMut};
 use crate::op;
 use crate::operation::Operation;
 use socket2::SockAddr;
+use std::fs::File;
+use std::ops::RangeBounds;
 
 impl Socket {
     /// Starts to connect to `address`: [`begin_connect`](Self::begin_connect) without a callback.
@@ -69,5 +71,20 @@ impl Socket {
         buffer: B,
     ) -> Operation<op::ReceiveMessageFrom<B>> {
         self.start(op::ReceiveMessageFrom::new(buffer))
+    }
+
+    /// Starts to accept a connection and to receive its first bytes:
+    /// [`begin_accept_receive`](Self::begin_accept_receive) without a callback.
+    pub fn accept_receive_async<B: IoBufMut>(&self, buffer: B) -> Operation<op::AcceptReceive<B>> {
+        self.start(op::AcceptReceive::new(buffer))
+    }
+
+    /// Starts to send a file: [`begin_send_file`](Self::begin_send_file) without a callback.
+    pub fn send_file_async(
+        &self,
+        file: File,
+        range: impl RangeBounds<u64>,
+    ) -> Operation<op::SendFile> {
+        self.start(op::SendFile::new(file, range))
     }
 }

@@ -5,8 +5,10 @@ use crate::buffer::Lent;
 use crate::op::{Message, Perform};
 use crate::operation::Operation;
 use socket2::SockAddr;
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
+use std::ops::RangeBounds;
 use std::process;
 
 impl Socket {
@@ -129,6 +131,36 @@ impl Socket {
     pub fn receive_message_from(&self, bytes: &mut [u8]) -> io::Result<Message> {
         // SAFETY: as in `receive`.
         finish(|| self.receive_message_from_async(unsafe { Lent::to_write(bytes) }))
+    }
+
+    /// Accepts a connection and receives its first bytes: see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`end_accept_receive`](Self::end_accept_receive)'s result.
+    pub fn accept_receive(&self, bytes: &mut [u8]) -> io::Result<(Self, usize)> {
+        // SAFETY: as in `receive`.
+        finish(|| self.accept_receive_async(unsafe { Lent::to_write(bytes) }))
+    }
+
+    /// Sends a file, or a part of it: see [`connect`](Self::connect).
+    ///
+    /// ```no_run
+    /// use std::fs::File;
+    ///
+    /// # fn send(socket: aio_core::Socket) -> std::io::Result<()> {
+    /// let sent = socket.send_file(&File::open("index.html")?, ..)?;
+    /// println!("{sent} bytes");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`end_send_file`](Self::end_send_file)'s result; the system's if there is no descriptor left
+    /// to duplicate the file's.
+    pub fn send_file(&self, file: &File, range: impl RangeBounds<u64>) -> io::Result<u64> {
+        self.send_file_async(file.try_clone()?, range).wait().result
     }
 }
 

@@ -1,0 +1,231 @@
+//! Connect to one of several addresses, or to a host by its name.
+
+use super::{Attempt, Call, Connect, Direction, Kind, Perform, sealed};
+use crate::in_flight::Owner;
+use crate::runtime::RuntimeInner;
+use crate::socket::{Socket, SocketInner};
+use socket2::{Domain, Protocol, Type};
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a [`ConnectTo`] connects to: an address, several that are tried in turn, or a host and a port.
+///
+/// ```
+/// use aio_core::op::Destination;
+/// use std::net::SocketAddr;
+/// use std::time::Duration;
+///
+/// let by_name = Destination::from(("localhost", 80)).timeout(Duration::from_secs(5));
+/// let in_turn = Destination::from(vec![
+///     SocketAddr::from(([192, 0, 2, 1], 80)),
+///     SocketAddr::from(([192, 0, 2, 2], 80)),
+/// ]);
+/// # drop((by_name, in_turn));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "give it to one of Runtime's connect_to"]
+pub struct Destination {
+    target: Target,
+    timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+enum Target {
+    Addresses(Vec<SocketAddr>),
+    Host { name: String, port: u16 },
+}
+
+impl Destination {
+    /// Limits the time for all of it: looking the name up, and every attempt. Default: no limit.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The deadline of a connect that is begun now; none if it is further away than the clock goes.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.timeout?)
+    }
+
+    /// The name that has to be looked up, and the port.
+    pub(crate) fn name(&self) -> Option<(&str, u16)> {
+        match &self.target {
+            Target::Addresses(_) => None,
+            Target::Host { name, port } => Some((name, *port)),
+        }
+    }
+}
+
+impl From<Target> for Destination {
+    fn from(target: Target) -> Self {
+        Self { target, timeout: None }
+    }
+}
+
+impl From<SocketAddr> for Destination {
+    fn from(address: SocketAddr) -> Self {
+        Target::Addresses(vec![address]).into()
+    }
+}
+
+impl From<Vec<SocketAddr>> for Destination {
+    fn from(addresses: Vec<SocketAddr>) -> Self {
+        Target::Addresses(addresses).into()
+    }
+}
+
+/// A host name, or an address as text, and a port.
+impl From<(&str, u16)> for Destination {
+    fn from((host, port): (&str, u16)) -> Self {
+        // CN-9: an address needs no looking up.
+        match host.parse::<IpAddr>() {
+            Ok(address) => SocketAddr::new(address, port).into(),
+            Err(_) => Target::Host { name: host.to_owned(), port }.into(),
+        }
+    }
+}
+
+/// The addresses that are still to be tried, and what came of the others.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// What was asked for, in words.
+    to: String,
+    ahead: VecDeque<SocketAddr>,
+    /// The one that is being tried, at the socket where the operation is.
+    current: Option<SocketAddr>,
+    failures: Vec<(Option<SocketAddr>, io::Error)>,
+}
+
+impl Route {
+    /// The name has been looked up.
+    pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) {
+        match addresses {
+            Ok(addresses) => self.ahead.extend(addresses),
+            Err(error) => self.failures.push((None, error)),
+        }
+    }
+
+    /// Makes the socket for the next address for which there can be one; each attempt has its own.
+    fn next(&mut self, runtime: &Arc<RuntimeInner>) -> Option<Arc<SocketInner>> {
+        loop {
+            let address = self.ahead.pop_front()?;
+            let domain = Domain::for_address(address);
+            let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+                .and_then(|socket| Socket::associate(runtime, socket));
+            match socket {
+                Ok(socket) => {
+                    self.current = Some(address);
+                    return Some(socket.into_inner());
+                }
+                Err(error) => self.failures.push((Some(address), error)),
+            }
+        }
+    }
+
+    /// The operation's error, when there is nowhere left to go: what came of each address.
+    fn error(&mut self) -> io::Error {
+        let Some((_, last)) = self.failures.last() else {
+            let message = format!("connect to {}: there is no address to connect to", self.to);
+            return io::Error::new(io::ErrorKind::InvalidInput, message);
+        };
+        let kind = last.kind();
+        let mut message = format!("connect to {}", self.to);
+        for (index, (address, error)) in self.failures.iter().enumerate() {
+            let separator = if index == 0 { ": " } else { "; " };
+            let _ = match address {
+                Some(address) if self.to != address.to_string() => {
+                    write!(message, "{separator}{address}: {error}")
+                }
+                _ => write!(message, "{separator}{error}"),
+            };
+        }
+        io::Error::new(kind, message)
+    }
+}
+
+/// Begins the operation at its next address, if it has one; else it has failed.
+pub(crate) fn set_out(runtime: &Arc<RuntimeInner>, mut operation: Owner) {
+    let Some(route) = operation.route() else {
+        unreachable!("only what connects to one of several addresses sets out");
+    };
+    match route.next(runtime) {
+        Some(socket) => {
+            operation.go_to(&socket);
+            runtime.driver.start(&socket, operation);
+        }
+        None => {
+            let error = route.error();
+            operation.fail(runtime, error);
+        }
+    }
+}
+
+/// Connects a new socket to the first address that accepts:
+/// [`Runtime::begin_connect_to`](crate::Runtime::begin_connect_to).
+#[derive(Debug)]
+pub struct ConnectTo {
+    route: Route,
+    /// The attempt at the current address, once it has begun.
+    connect: Option<Connect>,
+}
+
+impl ConnectTo {
+    pub(crate) fn new(destination: &Destination) -> Self {
+        let (to, ahead) = match &destination.target {
+            Target::Host { name, port } => (format!("{name}:{port}"), VecDeque::new()),
+            Target::Addresses(addresses) => {
+                let to = match &**addresses {
+                    [address] => address.to_string(),
+                    _ => format!("one of {} addresses", addresses.len()),
+                };
+                (to, addresses.iter().copied().collect())
+            }
+        };
+        let route = Route { to, ahead, current: None, failures: Vec::new() };
+        Self { route, connect: None }
+    }
+}
+
+impl sealed::Sealed for ConnectTo {}
+
+impl Kind for ConnectTo {
+    const NAME: &'static str = "connect_to";
+    type Output = Socket;
+    type Buffer = ();
+}
+
+impl Perform for ConnectTo {
+    const DIRECTION: Direction = Direction::Send;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {
+        let Some(address) = self.route.current else {
+            unreachable!("an operation is attempted at the socket of its current address");
+        };
+        let connect = self.connect.get_or_insert_with(|| Connect::new(address.into()));
+        let error = match connect.ask_or_answer(call) {
+            None => return Attempt::WouldBlock,
+            Some(Ok(())) => return Attempt::done(Ok(Socket::of(call.socket))),
+            Some(Err(error)) => error,
+        };
+        self.connect = None;
+        self.route.failures.push((Some(address), error));
+        match self.route.next(&call.socket.runtime) {
+            Some(socket) => Attempt::GoesOnAt(socket),
+            None => Attempt::done(Err(self.route.error())),
+        }
+    }
+
+    fn is_partly_done(&self) -> bool {
+        self.connect.as_ref().is_some_and(Connect::is_partly_done)
+    }
+
+    fn route(&mut self) -> Option<&mut Route> {
+        Some(&mut self.route)
+    }
+
+    fn into_buffer(self) {}
+}

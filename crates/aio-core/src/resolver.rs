@@ -1,0 +1,202 @@
+//! Host names are looked up on threads of their own, since the system can neither do it without
+//! blocking nor be told to stop.
+//!
+//! The threads serve the whole process: a few at most ([`MOST_THREADS`]), started when somebody asks and
+//! none is free, gone after a while without work. They are exempt from I7, since they may be stuck in
+//! the system for as long as its configuration says: no shutdown waits for them, and they hold nothing
+//! that it has to wait for.
+//!
+//! 1. A [`Lookup`] is queued, then looked up by one thread, then forgotten. It holds its operation's
+//!    owner until the first of these takes it: the name has been looked up, the operation is canceled,
+//!    its runtime stops. So whatever happens the operation goes on, or completes, once (I1), and a
+//!    cancel does not wait for the system (I9).
+//! 2. Under the one lock, after a lookup was queued there are as many idle threads as lookups in the queue,
+//!    or a thread is being started, or there are as many as there may be. A thread that comes back
+//!    from its wait, for whatever reason, looks at the queue before it leaves. So for every lookup a
+//!    thread comes.
+//! 3. A runtime that stops looks for its lookups after it has said so, and a lookup that is queued looks
+//!    whether its runtime has said so after it has been queued, both under the lock: one of the two
+//!    sees the other.
+
+use crate::error::{Aborted, attempted};
+use crate::in_flight::{Owner, Wish};
+use crate::op;
+use crate::runtime::RuntimeInner;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// As many names that take long can keep others waiting.
+const MOST_THREADS: usize = 4;
+
+/// For how long a thread without work stays.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A name that is to be looked up for an operation.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    runtime: Arc<RuntimeInner>,
+    name: String,
+    port: u16,
+    operation: Mutex<Option<Owner>>,
+}
+
+impl Lookup {
+    pub(crate) fn runtime(&self) -> &Arc<RuntimeInner> {
+        &self.runtime
+    }
+
+    fn operation(&self) -> MutexGuard<'_, Option<Owner>> {
+        // Nothing that can panic runs under the lock.
+        self.operation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what has been asked of the operation before it was here.
+    fn give(&self, operation: Owner) -> Option<Wish> {
+        let mut here = self.operation();
+        let wish = operation.wish();
+        *here = Some(operation);
+        wish
+    }
+
+    fn take(&self) -> Option<Owner> {
+        self.operation().take()
+    }
+
+    /// Blocks for as long as the system likes.
+    fn ask(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses = (&*self.name, self.port).to_socket_addrs();
+        addresses.map(Iterator::collect).map_err(|error| attempted("look up the name", error))
+    }
+
+    /// The operation shall not go on.
+    pub(crate) fn cancel(&self, wish: Wish) {
+        self.abort(match wish {
+            Wish::Cancel => Aborted::Canceled,
+            Wish::TimeOut => Aborted::TimedOut,
+        });
+    }
+
+    fn abort(&self, reason: Aborted) {
+        if let Some(operation) = self.take() {
+            operation.fail(&self.runtime, reason.into());
+        }
+    }
+
+    fn answer(&self, addresses: io::Result<Vec<SocketAddr>>) {
+        let Some(mut operation) = self.take() else { return };
+        if let Some(route) = operation.route() {
+            route.found(addresses);
+        }
+        op::set_out(&self.runtime, operation);
+    }
+}
+
+#[derive(Debug)]
+struct Resolver {
+    state: Mutex<State>,
+    queued: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: VecDeque<Arc<Lookup>>,
+    /// Those that threads are at.
+    under_way: Vec<Arc<Lookup>>,
+    threads: usize,
+    /// How many of the threads are in their wait.
+    idle: usize,
+}
+
+static RESOLVER: Resolver = Resolver {
+    state: Mutex::new(State { queue: VecDeque::new(), under_way: Vec::new(), threads: 0, idle: 0 }),
+    queued: Condvar::new(),
+};
+
+/// Looks `name` up and then has `operation` set out for the addresses.
+pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operation: Owner) {
+    let lookup = Arc::new(Lookup {
+        runtime: runtime.clone(),
+        name: name.to_owned(),
+        port,
+        operation: Mutex::new(None),
+    });
+    operation.go_to_lookup(&lookup);
+    if let Some(wish) = lookup.give(operation) {
+        lookup.cancel(wish);
+        return;
+    }
+    if let Err(error) = RESOLVER.queue(&lookup) {
+        let what = "start a thread to look up a host name";
+        lookup.answer(Err(attempted(what, error)));
+    }
+    if runtime.is_stopping() {
+        lookup.abort(Aborted::ShutDown);
+    }
+}
+
+/// Aborts what is being looked up for `runtime`, which is stopping.
+pub(crate) fn abort(runtime: &RuntimeInner) {
+    let of_runtime = |lookup: &&Arc<Lookup>| std::ptr::eq(&*lookup.runtime, runtime);
+    let lookups: Vec<_> = {
+        let state = RESOLVER.state();
+        state.queue.iter().chain(&state.under_way).filter(of_runtime).cloned().collect()
+    };
+    for lookup in lookups {
+        lookup.abort(Aborted::ShutDown);
+    }
+}
+
+impl Resolver {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&'static self, lookup: &Arc<Lookup>) -> io::Result<()> {
+        let mut state = self.state();
+        state.queue.push_back(lookup.clone());
+        if state.queue.len() <= state.idle || state.threads == MOST_THREADS {
+            self.queued.notify_one();
+            return Ok(());
+        }
+        state.threads += 1;
+        drop(state);
+        let thread = thread::Builder::new().name("aio-resolver".to_owned());
+        let Err(error) = thread.spawn(|| self.serve()) else { return Ok(()) };
+        let mut state = self.state();
+        state.threads -= 1;
+        if state.threads > 0 {
+            // One of those comes for it.
+            return Ok(());
+        }
+        state.queue.retain(|queued| !Arc::ptr_eq(queued, lookup));
+        Err(error)
+    }
+
+    fn serve(&self) {
+        let mut state = self.state();
+        loop {
+            if let Some(lookup) = state.queue.pop_front() {
+                state.under_way.push(lookup.clone());
+                drop(state);
+                lookup.answer(lookup.ask());
+                state = self.state();
+                state.under_way.retain(|other| !Arc::ptr_eq(other, &lookup));
+                continue;
+            }
+            state.idle += 1;
+            let timeout;
+            (state, timeout) =
+                self.queued.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+            if timeout.timed_out() && state.queue.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! SF-1 to SF-6: files.
+
+mod support;
+
+use aio_core::socket2::{Domain, Type};
+use aio_core::{Completion, Runtime, is_aborted};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use support::{LIMIT, connected, with_every_runtime};
+
+/// A file that is removed in the end.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let thread = format!("{:?}", thread::current().id());
+        let name = format!("aio-core-{}-{thread}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+
+    fn open(&self) -> File {
+        File::open(&self.0).unwrap()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn pattern(size: usize) -> Vec<u8> {
+    (0..size).map(|i| (i % 251) as u8).collect()
+}
+
+#[test]
+fn a_file_is_sent_whole() {
+    with_every_runtime(|runtime: &Runtime| {
+        const SIZE: usize = 5 << 20;
+        let bytes = pattern(SIZE);
+        let file = Temporary::new("whole", &bytes);
+        let (socket, mut peer) = connected(runtime);
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).unwrap();
+            received
+        });
+        let (sender, receiver) = mpsc::channel();
+        let ender = socket.clone();
+        let before = socket.send_async(b"before ".to_vec());
+        socket.begin_send_file(
+            file.open(),
+            ..,
+            move |sent| sender.send(ender.end_send_file(sent)).unwrap(),
+            (),
+        );
+        // I5: in the order of their begins.
+        let after = socket.send_async(b" after".to_vec());
+        let Completion { result, bytes_transferred, buffer: mut back, .. } =
+            receiver.recv_timeout(LIMIT).unwrap();
+        assert_eq!((result.unwrap(), bytes_transferred), (SIZE as u64, SIZE));
+        assert_eq!(back.stream_position().unwrap(), 0);
+        before.wait().result.unwrap();
+        after.wait().result.unwrap();
+        drop(socket);
+        let received = reader.join().unwrap();
+        assert!(received == [b"before ", &bytes[..], b" after"].concat());
+    });
+}
+
+#[test]
+fn parts_of_files_and_empty_ones() {
+    with_every_runtime(|runtime: &Runtime| {
+        let file = Temporary::new("parts", b"0123456789");
+        let (socket, mut peer) = connected(runtime);
+        let open = || file.open();
+        assert_eq!(socket.send_file(&open(), 2..5).unwrap(), 3);
+        assert_eq!(socket.send_file_async(open(), 8..).wait().result.unwrap(), 2);
+        assert_eq!(socket.send_file(&open(), ..=0).unwrap(), 1);
+        for nothing in [3..3, 20..20] {
+            assert_eq!(socket.send_file(&open(), nothing).unwrap(), 0);
+        }
+        assert_eq!(socket.send_file(&open(), 20..).unwrap(), 0);
+        drop(socket);
+        let mut received = String::new();
+        peer.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "234890");
+    });
+}
+
+/// Files that the system's own call refuses.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_proc() {
+    with_every_runtime(|runtime: &Runtime| {
+        let expected = fs::read("/proc/version").unwrap();
+        let (socket, mut peer) = connected(runtime);
+        let sent = socket.send_file(&File::open("/proc/version").unwrap(), ..).unwrap();
+        drop(socket);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).unwrap();
+        assert_eq!((sent, received), (expected.len() as u64, expected));
+    });
+}
+
+#[test]
+fn what_cannot_be_sent_is_told_at_the_end() {
+    with_every_runtime(|runtime: &Runtime| {
+        let file = Temporary::new("errors", b"0123456789");
+        let (socket, mut peer) = connected(runtime);
+        #[expect(clippy::reversed_empty_ranges, reason = "a user may do so by mistake")]
+        let error = socket.send_file(&file.open(), 5..2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let udp = runtime.socket(Domain::IPV4, Type::DGRAM, None).unwrap();
+        assert_eq!(udp.send_file(&file.open(), ..).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let written = File::create(&Temporary::new("write-only", b"").0).unwrap();
+        assert!(socket.send_file(&written, ..).is_err());
+        // I2: it ended early, says how much it sent, and nothing can follow.
+        let Completion { result, bytes_transferred, .. } =
+            socket.send_file_async(file.open(), 4..20).wait();
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), bytes_transferred), (ErrorKind::UnexpectedEof, 6));
+        assert_eq!(error.to_string(), "send a file: the file ends 10 bytes before it was to end");
+        assert!(is_aborted(&socket.send(b"more").unwrap_err()));
+        let mut bytes = [0; 6];
+        peer.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"456789");
+    });
+}
+
+/// I2.
+#[test]
+fn canceled_halfway_it_says_how_much_was_sent() {
+    with_every_runtime(|runtime: &Runtime| {
+        const SIZE: usize = 32 << 20;
+        let bytes = pattern(SIZE);
+        let file = Temporary::new("canceled", &bytes);
+        let (socket, mut peer) = connected(runtime);
+        let send = socket.send_file_async(file.open(), ..);
+        let behind = socket.send_async([1]);
+        let mut first = [0; 4096];
+        peer.read_exact(&mut first).unwrap();
+        thread::sleep(Duration::from_millis(20));
+        send.cancel();
+        let Completion { result, bytes_transferred, .. } = send.wait();
+        assert!(is_aborted(&result.unwrap_err()));
+        assert!(is_aborted(&behind.wait().result.unwrap_err()));
+        assert!((4096..SIZE).contains(&bytes_transferred));
+        // Who says in so many words that it is over lets the peer have what was sent.
+        socket.shutdown(std::net::Shutdown::Both).unwrap();
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+        assert!([&first[..], &rest].concat() == bytes[..bytes_transferred]);
+        let _ = peer.write_all(&[0]);
+    });
+}
