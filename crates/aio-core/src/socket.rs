@@ -146,6 +146,15 @@ impl Socket {
         })
     }
 
+    pub(crate) fn associate_connected(
+        runtime: &Arc<RuntimeInner>,
+        socket: socket2::Socket,
+    ) -> io::Result<Self> {
+        let socket = Self::associate(runtime, socket)?;
+        socket.inner.has_connected();
+        Ok(socket)
+    }
+
     /// Returns a handle to the same socket whose operations have `timeout` for a limit, each from its
     /// begin. One that is not over by then completes with
     /// [`TimedOut`](io::ErrorKind::TimedOut), as if it had been canceled: see
@@ -274,14 +283,14 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The system's: `NotConnected` if there is no connection (any more).
+    /// The system's: `NotConnected` if there has been no connection. One that is over already is no error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.with_socket(|socket| {
             if how != Shutdown::Read && self.inner.send.is_broken() {
                 // Who ends the stream in so many words wants what was sent to be read.
                 socket.set_linger(None)?;
             }
-            socket.shutdown(how)
+            self.inner.shut_down(socket, how)
         })?
     }
 
@@ -446,9 +455,23 @@ impl SocketInner {
         !self.is_stream || claim(connection::NOT_ASKED).is_ok()
     }
 
-    /// The system has been asked to connect, and the socket is connected.
+    /// The socket is connected: it has been, or it came to us so.
     pub(crate) fn has_connected(&self) {
         self.connection.store(connection::CONNECTED, Ordering::Relaxed);
+    }
+
+    /// Ends one or both directions of the connection.
+    pub(crate) fn shut_down(&self, system: &socket2::Socket, how: Shutdown) -> io::Result<()> {
+        match system.shutdown(how) {
+            // SH-4: the peer has ended, or reset, what we have ended too; then it is as was asked for.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotConnected
+                    && self.connection.load(Ordering::Relaxed) == connection::CONNECTED =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// True from the time when the system is asked to connect until that has succeeded.

@@ -1,9 +1,12 @@
 //! Disconnect and shutdown.
 
 use crate::face::{Case, conforms};
-use crate::support::connected;
+use crate::support::{connected, listener};
+use aio_core::Socket;
+use aio_core::socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 /// DC-1: `BeginDisconnect_Success` without reuse; both directions are at their end.
 #[test]
@@ -84,6 +87,46 @@ fn shutdown_of_sending_does_not_disturb_receives() {
         }
         assert_eq!(pending.end().buffer, [1]);
         assert_eq!(case.receive(&socket, [0; 1]).end().buffer, [2]);
+    });
+}
+
+/// Sockets that have connected, were accepted, and came from elsewhere, with their peers.
+fn connected_each_way(case: &Case) -> [(Socket, TcpStream); 3] {
+    let (listener, address) = listener(&case.runtime);
+    let peer = TcpStream::connect(address).unwrap();
+    let accepted = (case.accept(&listener).output(), peer);
+    let theirs = TcpStream::connect(address).unwrap();
+    let peer = case.accept(&listener).output().into_socket2().unwrap().into();
+    [connected(&case.runtime), accepted, (case.runtime.associate(theirs).unwrap(), peer)]
+}
+
+/// SH-4: `Shutdown_TCP_CLOSED_Success`; the connection is over already, and that is what was wanted.
+#[test]
+fn shutdown_of_a_connection_that_is_over_succeeds() {
+    conforms(|case: &Case| {
+        for (socket, peer) in connected_each_way(case) {
+            socket.shutdown(Shutdown::Write).unwrap();
+            drop(peer);
+            assert_eq!(case.receive(&socket, [0; 1]).output(), 0);
+            socket.shutdown(Shutdown::Both).unwrap();
+            socket.shutdown(Shutdown::Both).unwrap();
+            case.disconnect(&socket).output();
+        }
+    });
+}
+
+/// SH-4: so it is when the peer has reset it.
+#[test]
+fn shutdown_after_a_reset_succeeds() {
+    conforms(|case: &Case| {
+        for (socket, peer) in connected_each_way(case) {
+            SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(peer);
+            let error = case.receive(&socket, [0; 1]).error();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            socket.shutdown(Shutdown::Both).unwrap();
+            case.disconnect(&socket).output();
+        }
     });
 }
 

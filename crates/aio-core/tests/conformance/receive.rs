@@ -2,7 +2,7 @@
 
 use crate::face::{Case, conforms};
 use crate::support::connected;
-use aio_core::socket2::{Domain, Type};
+use aio_core::socket2::{self, Domain, SockRef, Type};
 use aio_core::{IoBuf, is_aborted};
 use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
@@ -67,7 +67,7 @@ fn a_reset_is_an_error() {
         for pending in [false, true] {
             let (socket, peer) = connected(&case.runtime);
             let early = pending.then(|| case.receive(&socket, [0; 8]));
-            socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+            SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
             drop(peer);
             let receive = early.unwrap_or_else(|| case.receive(&socket, [0; 8]));
             assert_eq!(receive.error().kind(), ErrorKind::ConnectionReset);
