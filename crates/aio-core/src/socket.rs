@@ -21,7 +21,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 #[cfg(unix)]
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
@@ -138,6 +138,7 @@ impl Socket {
                 #[cfg(unix)]
                 registration: AtomicUsize::new(0),
                 connection: AtomicU8::new(connection::NOT_ASKED),
+                ended_by_user: AtomicBool::new(false),
                 is_stream,
                 is_tcp: is_stream && is_tcp(&socket),
                 descriptor: Descriptor::new(socket),
@@ -286,9 +287,11 @@ impl Socket {
     /// The system's: `NotConnected` if there has been no connection. One that is over already is no error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.with_socket(|socket| {
-            if how != Shutdown::Read && self.inner.send.is_broken() {
-                // Who ends the stream in so many words wants what was sent to be read.
-                socket.set_linger(None)?;
+            if how != Shutdown::Read {
+                self.inner.ended_by_user.store(true, Ordering::SeqCst);
+                if self.inner.send.is_broken() {
+                    socket.set_linger(None)?;
+                }
             }
             self.inner.shut_down(socket, how)
         })?
@@ -419,6 +422,9 @@ pub(crate) struct SocketInner {
     pub(crate) registration: AtomicUsize,
     /// How far a stream socket has come with its one chance to connect.
     connection: AtomicU8,
+    /// True once a user has ended the stream in so many words: what was sent is to be read then, even
+    /// if a send is unfinished.
+    ended_by_user: AtomicBool,
     is_stream: bool,
     is_tcp: bool,
 }
@@ -458,6 +464,21 @@ impl SocketInner {
     /// The socket is connected: it has been, or it came to us so.
     pub(crate) fn has_connected(&self) {
         self.connection.store(connection::CONNECTED, Ordering::Relaxed);
+    }
+
+    /// A send has ended unfinished. The peer must not take half a message for a whole one: closing is to
+    /// reset the connection, unless the user has ended the stream.
+    pub(crate) fn reset_when_closed(&self, system: &socket2::Socket) {
+        let is_ended = || self.ended_by_user.load(Ordering::SeqCst);
+        if is_ended() {
+            return;
+        }
+        // The worst that a failure leaves is an ordinary close.
+        let _ = system.set_linger(Some(Duration::ZERO));
+        // `shutdown` may have come between, before the queue said that it is broken.
+        if is_ended() {
+            let _ = system.set_linger(None);
+        }
     }
 
     /// Ends one or both directions of the connection.

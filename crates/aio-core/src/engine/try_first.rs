@@ -10,12 +10,11 @@ use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Attempt, Call, Direction};
 use crate::operation_queue::{Next, OperationQueue, Ticket};
-use crate::runtime::{RuntimeInner, Work};
+use crate::runtime::Work;
 use crate::socket::SocketInner;
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 /// How many operations of one socket and direction a worker completes before it serves others (I4).
 const OPERATIONS_PER_TURN: usize = 16;
@@ -127,7 +126,7 @@ fn go_on(
             }
             Next::Abort(operations, reason) => {
                 let system = socket.descriptor.pin();
-                abort(runtime, system.as_deref(), operations, reason);
+                abort(socket, system.as_deref(), operations, reason);
                 return;
             }
         };
@@ -162,7 +161,7 @@ fn attempt(
     // Held until the operation is back in the queue, so that one that is found to be stopped then
     // can still tell the peer.
     let Some(system) = socket.descriptor.pin() else {
-        abort(runtime, None, vec![operation], Aborted::Closed);
+        abort(socket, None, vec![operation], Aborted::Closed);
         return queue.done(true, go_on);
     };
     let next = match operation.attempt(Call { socket, system: &system }) {
@@ -170,8 +169,9 @@ fn attempt(
             // The direction moves on before the callback can begin the next operation; unless this
             // one failed halfway, for what comes after the gap would be misread.
             let next = if operation.is_partly_done() {
-                reset_when_closed(&system);
-                queue.stop(Aborted::Broken)
+                let next = queue.stop(Aborted::Broken);
+                socket.reset_when_closed(&system);
+                next
             } else {
                 queue.done(drained, go_on)
             };
@@ -188,7 +188,7 @@ fn attempt(
     };
     match next {
         Next::Abort(operations, reason) => {
-            abort(runtime, Some(&system), operations, reason);
+            abort(socket, Some(&system), operations, reason);
             queue.done(true, go_on)
         }
         next => next,
@@ -197,11 +197,10 @@ fn attempt(
 
 /// Stops both directions and aborts what is pending there.
 pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
-    let runtime = &*socket.runtime;
     let system = socket.descriptor.pin();
     for queue in [&socket.send, &socket.receive] {
         if let Next::Abort(operations, reason) = queue.stop(reason) {
-            abort(runtime, system.as_deref(), operations, reason);
+            abort(socket, system.as_deref(), operations, reason);
         }
     }
 }
@@ -209,7 +208,7 @@ pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
 /// Completes `operations` as aborted; one that was canceled says so, whatever `reason` the others
 /// have.
 fn abort(
-    runtime: &RuntimeInner,
+    socket: &SocketInner,
     system: Option<&socket2::Socket>,
     operations: Vec<Owner>,
     reason: Aborted,
@@ -223,16 +222,10 @@ fn abort(
         let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
         let is_unfinished = operation.is_send() && (ends_the_socket || operation.is_partly_done());
         if let Some(system) = system.filter(|_| is_unfinished) {
-            reset_when_closed(system);
+            socket.reset_when_closed(system);
         }
-        operation.fail(runtime, reason.into());
+        operation.fail(&socket.runtime, reason.into());
     }
-}
-
-/// A peer must not take half a message for a whole one: closing is to reset the connection.
-fn reset_when_closed(system: &socket2::Socket) {
-    // The worst that a failure leaves is an ordinary close.
-    let _ = system.set_linger(Some(Duration::ZERO));
 }
 
 /// Gives each of several operations the error that all of them have.

@@ -125,6 +125,23 @@ fn close_with_an_unfinished_send_is_a_reset() {
     });
 }
 
+/// CL-6: `TcpPeerReceivesFinOnShutdownWithPendingData`; shutdown is the last word on what was sent.
+#[test]
+fn close_after_shutdown_lets_the_peer_read_everything_and_the_end() {
+    conforms(|case: &Case| {
+        let (socket, mut peer) = connected(&case.runtime);
+        let send = case.send(&socket, vec![1; 64 << 20]);
+        assert!(!send.wait_timeout(Duration::from_millis(1)));
+        socket.shutdown(Shutdown::Both).unwrap();
+        socket.close();
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        let sent = send.end();
+        assert!(sent.result.is_err());
+        assert_eq!(bytes.len(), sent.bytes_transferred);
+    });
+}
+
 /// CL-2 with 0: the options say that closing resets.
 #[test]
 fn close_that_does_not_linger_is_a_reset() {

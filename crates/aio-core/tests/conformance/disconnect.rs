@@ -75,6 +75,23 @@ fn shutdown_sends_what_was_sent_and_then_the_end() {
     });
 }
 
+/// SH-1, SN-7 as departed from: a send that is pending fails, and says how much was sent: what the peer reads.
+#[test]
+fn shutdown_ends_a_pending_send() {
+    conforms(|case: &Case| {
+        let (socket, mut peer) = connected(&case.runtime);
+        let send = case.send(&socket, vec![1; 64 << 20]);
+        assert!(!send.wait_timeout(Duration::from_millis(1)));
+        socket.shutdown(Shutdown::Write).unwrap();
+        let sent = send.end();
+        assert_eq!(sent.result.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        drop(socket);
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len(), sent.bytes_transferred);
+    });
+}
+
 /// SH-3: a receive, pending or later, is not disturbed.
 #[test]
 fn shutdown_of_sending_does_not_disturb_receives() {
