@@ -139,6 +139,7 @@ impl Socket {
                 registration: AtomicUsize::new(0),
                 connection: AtomicU8::new(connection::NOT_ASKED),
                 ended_by_user: AtomicBool::new(false),
+                bound: AtomicBool::new(false),
                 is_stream,
                 is_tcp: is_stream && is_tcp(&socket),
                 descriptor: Descriptor::new(socket),
@@ -425,6 +426,8 @@ pub(crate) struct SocketInner {
     /// True once a user has ended the stream in so many words: what was sent is to be read then, even
     /// if a send is unfinished.
     ended_by_user: AtomicBool,
+    /// True once the socket is known to have an address.
+    bound: AtomicBool,
     is_stream: bool,
     is_tcp: bool,
 }
@@ -439,6 +442,22 @@ impl SocketInner {
 
     pub(crate) fn is_stream(&self) -> bool {
         self.is_stream
+    }
+
+    /// False if nobody can send anything to the socket, since it has no address. Asks the system until
+    /// that has said so: it binds a socket that sends or connects.
+    pub(crate) fn is_bound(&self, system: &socket2::Socket) -> bool {
+        let is_unbound = || {
+            let address = system.local_addr().ok().and_then(|address| address.as_socket());
+            address.is_some_and(|address| address.port() == 0)
+                && system.r#type().is_ok_and(|r#type| r#type == Type::DGRAM)
+        };
+        if self.bound.load(Ordering::Relaxed) {
+            return true;
+        }
+        let is_bound = !is_unbound();
+        self.bound.store(is_bound, Ordering::Relaxed);
+        is_bound
     }
 
     /// Gives the chance back after an attempt that left the socket as it was.

@@ -106,6 +106,27 @@ fn a_send_to_an_address_of_another_family_fails() {
     });
 }
 
+/// RF-1: `NotBound`; nothing can arrive at a socket that has no address.
+#[test]
+fn a_receive_from_on_a_socket_that_is_not_bound_says_so() {
+    conforms(|case: &Case| {
+        let socket = case.runtime.socket(Domain::IPV4, Type::DGRAM, None).unwrap();
+        for error in [
+            case.receive_from(&socket, [0; 8]).error(),
+            case.receive_message_from(&socket, [0; 8]).error(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("not bound"), "{error}");
+        }
+        let (there, address) = udp(case);
+        case.send_to(&socket, [1], address).output();
+        let receive = case.receive_from(&socket, [0; 8]);
+        let (_, from) = case.receive_from(&there, [0; 8]).output();
+        case.send_to(&there, [2], from).output();
+        assert_eq!(receive.output().0, 1);
+    });
+}
+
 /// RF-8, RC-6: `ReceiveSent_TCP`; a stream's bytes are from its peer, and are not lost to the call that asks.
 #[test]
 fn a_stream_has_its_peer_for_a_sender() {
