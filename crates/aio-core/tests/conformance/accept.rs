@@ -189,3 +189,95 @@ fn a_dual_mode_listener_accepts_from_both_families() {
         }
     });
 }
+
+/// AC-4, AC-5: `AcceptReceive_Success`; with a connection and a byte, in a buffer that says how many.
+#[test]
+fn an_accept_receives_the_first_bytes() {
+    conforms(|case: &Case| {
+        let (listener, address) = listener(&case.runtime);
+        let accept = case.accept_receive(&listener, vec![9; 8]);
+        let mut peer = TcpStream::connect(address).unwrap();
+        peer.write_all(b"hello").unwrap();
+        let accepted = accept.end();
+        let (socket, received) = accepted.result.unwrap();
+        assert_eq!((received, accepted.bytes_transferred), (5, 5));
+        assert_eq!(accepted.buffer, *b"hello\x09\x09\x09");
+        assert_eq!(socket.peer_addr().unwrap(), peer.local_addr().unwrap());
+        case.send(&socket, *b"back").output();
+        let mut back = [0; 4];
+        peer.read_exact(&mut back).unwrap();
+        assert_eq!(back, *b"back");
+    });
+}
+
+/// AC-4, AC-7: a peer that is silent keeps its own accept pending, and no other.
+#[test]
+fn a_silent_peer_keeps_its_own_accept_pending_alone() {
+    conforms(|case: &Case| {
+        let (listener, address) = listener(&case.runtime);
+        let accepts = [(); 2].map(|()| case.accept_receive(&listener, [0; 1]));
+        let mut peers = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+        let [first, second] = accepts;
+        peers[1].write_all(&[2]).unwrap();
+        assert_eq!(second.end().buffer, [2]);
+        assert!(!first.is_completed());
+        peers[0].write_all(&[1]).unwrap();
+        assert_eq!(first.end().buffer, [1]);
+    });
+}
+
+/// AC-4, RC-3: no room for a byte is done with the connection; a peer that ends without one is, too.
+#[test]
+fn an_accept_without_a_byte() {
+    conforms(|case: &Case| {
+        let (listener, address) = listener(&case.runtime);
+        let accept = case.accept_receive(&listener, [0; 0]);
+        let _silent = TcpStream::connect(address).unwrap();
+        assert_eq!(accept.output().1, 0);
+        let accept = case.accept_receive(&listener, [0; 8]);
+        drop(TcpStream::connect(address).unwrap());
+        assert_eq!(accept.output().1, 0);
+    });
+}
+
+/// AC-12, BE-15 as departed from: an accept that ends after it has accepted closes the connection.
+#[test]
+fn an_accept_that_is_canceled_or_too_late_closes_what_it_has_accepted() {
+    conforms(|case: &Case| {
+        let (listener, address) = listener(&case.runtime);
+        let hasty = listener.with_timeout(Duration::from_millis(5));
+        for limited in [&listener, &hasty] {
+            let accept = case.accept_receive(limited, vec![7; 4]);
+            let mut silent = TcpStream::connect(address).unwrap();
+            // The second of two connections has been accepted, so the first has.
+            let behind = case.accept(&listener);
+            let _peer = TcpStream::connect(address).unwrap();
+            behind.output();
+            if limited.local_addr().is_ok() && std::ptr::eq(limited, &listener) {
+                accept.cancel();
+            }
+            let accepted = accept.end();
+            assert!(is_aborted(&accepted.result.unwrap_err()));
+            assert_eq!(accepted.buffer, [7; 4]);
+            assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+        }
+    });
+}
+
+/// AC-9, CL-3: so does closing the listener, whether it has a connection or not.
+#[test]
+fn close_ends_every_accept_that_receives() {
+    conforms(|case: &Case| {
+        let (listener, address) = listener(&case.runtime);
+        let accepted = case.accept_receive(&listener, vec![7; 4]);
+        let mut silent = TcpStream::connect(address).unwrap();
+        let behind = case.accept(&listener);
+        let _peer = TcpStream::connect(address).unwrap();
+        behind.output();
+        let pending = case.accept_receive(&listener, vec![7; 4]);
+        listener.close();
+        assert!(is_aborted(&pending.error()));
+        assert!(is_aborted(&accepted.error()));
+        assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    });
+}

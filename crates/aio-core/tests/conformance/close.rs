@@ -1,9 +1,10 @@
 //! Close, and what is begun on a closed socket.
 
-use crate::face::{Case, conforms};
+use crate::face::{Case, UNFINISHED, conforms};
 use crate::support::{connected, listener};
 use aio_core::is_aborted;
 use aio_core::socket2::{Domain, Type};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::thread;
@@ -25,10 +26,12 @@ fn every_operation_on_a_closed_socket_is_aborted() {
             for error in [
                 case.connect(&socket, address).error(),
                 case.accept(&socket).error(),
+                case.accept_receive(&socket, [0]).error(),
                 case.disconnect(&socket).error(),
                 case.send(&socket, [1]).error(),
                 case.send_list(&socket, vec![[1]]).error(),
                 case.send_to(&socket, [1], address).error(),
+                case.send_file(&socket, File::open("/dev/null").unwrap(), ..).error(),
                 case.receive(&socket, [0]).error(),
                 case.receive_list(&socket, vec![[0]]).error(),
                 case.receive_from(&socket, [0]).error(),
@@ -57,7 +60,7 @@ fn close_ends_everything_that_is_pending() {
     conforms(|case: &Case| {
         let (socket, _peer) = connected(&case.runtime);
         let receives = [(); 5].map(|()| case.receive(&socket, [7; 7]));
-        let sends = [64 << 20, 1, 2].map(|size| case.send(&socket, vec![1; size]));
+        let sends = [UNFINISHED, 1, 2].map(|size| case.send(&socket, vec![1; size]));
         let disconnect = case.disconnect(&socket);
         assert!(sends.iter().all(|send| !send.wait_timeout(Duration::from_millis(1))));
         socket.close();
@@ -66,7 +69,7 @@ fn close_ends_everything_that_is_pending() {
             assert!(is_aborted(&received.result.unwrap_err()));
             assert_eq!(received.buffer, [7; 7]);
         }
-        for (send, size) in sends.into_iter().zip([64 << 20, 1, 2]) {
+        for (send, size) in sends.into_iter().zip([UNFINISHED, 1, 2]) {
             let sent = send.end();
             assert!(is_aborted(&sent.result.unwrap_err()));
             assert!(sent.bytes_transferred < size && sent.buffer.len() == size);
@@ -110,7 +113,7 @@ fn close_with_an_unfinished_send_is_a_reset() {
     conforms(|case: &Case| {
         for closes in [true, false] {
             let (socket, mut peer) = connected(&case.runtime);
-            let send = case.send(&socket, vec![1; 64 << 20]);
+            let send = case.send(&socket, vec![0; UNFINISHED]);
             assert!(!send.wait_timeout(Duration::from_millis(1)));
             if closes {
                 socket.close();
@@ -130,7 +133,7 @@ fn close_with_an_unfinished_send_is_a_reset() {
 fn close_after_shutdown_lets_the_peer_read_everything_and_the_end() {
     conforms(|case: &Case| {
         let (socket, mut peer) = connected(&case.runtime);
-        let send = case.send(&socket, vec![1; 64 << 20]);
+        let send = case.send(&socket, vec![0; UNFINISHED]);
         assert!(!send.wait_timeout(Duration::from_millis(1)));
         socket.shutdown(Shutdown::Both).unwrap();
         socket.close();

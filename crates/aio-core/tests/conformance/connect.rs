@@ -180,7 +180,7 @@ fn a_send_takes_its_turn_behind_the_connect() {
 
 /// A listener that answers no further connect, and who holds its one place.
 #[cfg(target_os = "linux")]
-fn full_listener(case: &Case) -> (Socket, SocketAddr, TcpStream) {
+pub(crate) fn full_listener(case: &Case) -> (Socket, SocketAddr, TcpStream) {
     let listener = case.runtime.tcp_v4().unwrap();
     listener.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     listener.listen(0).unwrap();

@@ -1,6 +1,6 @@
 //! Disconnect and shutdown.
 
-use crate::face::{Case, conforms};
+use crate::face::{Case, UNFINISHED, conforms};
 use crate::support::{connected, listener};
 use aio_core::Socket;
 use aio_core::socket2::SockRef;
@@ -80,7 +80,7 @@ fn shutdown_sends_what_was_sent_and_then_the_end() {
 fn shutdown_ends_a_pending_send() {
     conforms(|case: &Case| {
         let (socket, mut peer) = connected(&case.runtime);
-        let send = case.send(&socket, vec![1; 64 << 20]);
+        let send = case.send(&socket, vec![0; UNFINISHED]);
         assert!(!send.wait_timeout(Duration::from_millis(1)));
         socket.shutdown(Shutdown::Write).unwrap();
         let sent = send.end();

@@ -1,18 +1,21 @@
 //! The faces of an operation behind one interface, so that a case is written once.
 
 use crate::support::{LIMIT, within};
+use aio_core::op::Destination;
 use aio_core::socket2::SockAddr;
 use aio_core::{
     AsyncResult, Completion, CompletionPort, Engine, IoBuf, IoBufMut, Operation, OperationHandle,
     Runtime, Socket, op,
 };
 use aio_sync::AutoResetEvent;
+use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, RangeBounds};
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 
 pub(crate) const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
 pub(crate) const WORKERS: [usize; 2] = [1, 3];
@@ -41,11 +44,16 @@ pub(crate) struct Case {
     face: Face,
 }
 
-/// Runs `case` with every face.
+/// So many bytes are not sent before the peer reads.
+pub(crate) const UNFINISHED: usize = 64 << 20;
+
+/// Runs `case` with every face, all of them at once.
 pub(crate) fn conforms(case: fn(&Case)) {
-    for face in Face::ALL {
-        conforms_with(face, case);
-    }
+    thread::scope(|scope| {
+        for face in Face::ALL {
+            scope.spawn(move || conforms_with(face, case));
+        }
+    });
 }
 
 /// Runs `case` with one face, under every engine, with one worker and with several.
@@ -190,6 +198,19 @@ fn report<K: op::Kind>(
     let _ = report.send(end(result));
 }
 
+impl Case {
+    /// Begun at the runtime, since there is no socket before.
+    pub(crate) fn connect_to(&self, destination: impl Into<Destination>) -> Begun<op::ConnectTo> {
+        match self.face {
+            Face::Callback => Begun::called_back(|completed| {
+                let callback = move |ar| report(&completed, ar, Socket::end_connect_to);
+                self.runtime.begin_connect_to(destination, callback, ())
+            }),
+            face => Begun::started(face, self.runtime.connect_to_async(destination)),
+        }
+    }
+}
+
 macro_rules! operations {
     ($($name:ident[$($parameters:tt)*]($($argument:ident: $type:ty),*) -> $kind:ty,
         $begin:ident, $end:ident, $start:ident;)*) => {
@@ -215,12 +236,16 @@ macro_rules! operations {
 operations! {
     connect[A: Into<SockAddr>](address: A) -> op::Connect, begin_connect, end_connect, connect_async;
     accept[]() -> op::Accept, begin_accept, end_accept, accept_async;
+    accept_receive[B: IoBufMut](buffer: B) -> op::AcceptReceive<B>,
+        begin_accept_receive, end_accept_receive, accept_receive_async;
     disconnect[]() -> op::Disconnect, begin_disconnect, end_disconnect, disconnect_async;
     send[B: IoBuf](buffer: B) -> op::Send<B>, begin_send, end_send, send_async;
     send_list[B: IoBuf](buffers: Vec<B>) -> op::SendList<B>,
         begin_send_list, end_send_list, send_list_async;
     send_to[B: IoBuf, A: Into<SockAddr>](buffer: B, address: A) -> op::SendTo<B>,
         begin_send_to, end_send_to, send_to_async;
+    send_file[R: RangeBounds<u64>](file: File, range: R) -> op::SendFile,
+        begin_send_file, end_send_file, send_file_async;
     receive[B: IoBufMut](buffer: B) -> op::Receive<B>, begin_receive, end_receive, receive_async;
     receive_list[B: IoBufMut](buffers: Vec<B>) -> op::ReceiveList<B>,
         begin_receive_list, end_receive_list, receive_list_async;
