@@ -357,7 +357,7 @@ impl Owner {
     /// Completes the operation with the result that stands: result, then event, then completion.
     pub(crate) fn complete(mut self, runtime: &RuntimeInner) {
         if let Some(deadline) = self.0.header.deadline {
-            runtime.timer.remove(deadline, &Handle(self.0.clone()));
+            runtime.timer.remove(deadline, Arc::as_ptr(&self.0).addr());
         }
         let is_to_be_delivered = self.body().finish();
         // Whoever waits may have a waker of their own, and whoever does not, have left a buffer.

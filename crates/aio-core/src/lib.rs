@@ -85,6 +85,7 @@ pub mod op;
 #[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]
 mod operation;
 mod operation_queue;
+mod registered_wait;
 mod resolver;
 mod runtime;
 mod socket;
@@ -98,6 +99,7 @@ pub use completion_port::{CompletionPort, PostError, WaitError};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
 pub use operation::Operation;
+pub use registered_wait::RegisteredWait;
 pub use runtime::{Builder, Metrics, PanicPolicy, Runtime};
 pub use socket::Socket;
 pub use socket2;

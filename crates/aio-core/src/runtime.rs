@@ -7,11 +7,12 @@ use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
+use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
 use crate::resolver;
 use crate::socket::{Socket, SocketInner};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
-use aio_sync::Registration;
+use aio_sync::{Registration, WaitHandle};
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
@@ -141,6 +142,46 @@ impl Runtime {
             return Socket::associate_connected(&self.inner, socket);
         }
         Socket::associate(&self.inner, socket)
+    }
+
+    /// Has `callback` run on a worker when the event of `handle` is set, or when `timeout` has passed
+    /// since: .NET's `RegisterWaitForSingleObject`. It holds no thread meanwhile.
+    ///
+    /// The callback is told whether the time was over (`timed_out`). With `once` it runs once. Else the wait
+    /// is armed again, and its time starts anew, when the callback has returned; an event that stays
+    /// set then makes it run again at once. An auto-reset event is reset for each run. The wait ends
+    /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before.
+    ///
+    /// ```
+    /// use aio_core::Runtime;
+    /// use aio_sync::AutoResetEvent;
+    /// use std::sync::{Arc, mpsc};
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::builder().workers(1).build()?;
+    /// let event = Arc::new(AutoResetEvent::new(false));
+    /// let (sender, receiver) = mpsc::channel();
+    /// let report = move |timed_out| drop(sender.send(timed_out));
+    /// let wait =
+    ///     runtime.register_wait(event.clone(), Some(Duration::from_millis(1)), false, report);
+    /// assert_eq!(receiver.recv(), Ok(true));
+    /// event.set();
+    /// while receiver.recv() == Ok(true) {}
+    /// assert!(wait.unregister());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn register_wait<H, F>(
+        &self,
+        handle: H,
+        timeout: Option<Duration>,
+        once: bool,
+        callback: F,
+    ) -> RegisteredWait
+    where
+        H: WaitHandle + Send + 'static,
+        F: FnMut(bool) + Send + 'static,
+    {
+        registered_wait::register(&self.inner, handle, timeout, once, callback)
     }
 
     /// Returns the number of workers.
@@ -291,6 +332,7 @@ impl Builder {
             driver,
             pool: WorkerPool::new(workers),
             timer: Timer::new(),
+            waits: Waits::default(),
             on_panic: self.on_panic,
             callback_panics: AtomicU64::new(0),
         });
@@ -326,9 +368,17 @@ pub(crate) struct RuntimeInner {
     me: Weak<Self>,
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) pool: WorkerPool<Work>,
-    pub(crate) timer: Timer,
+    pub(crate) timer: Timer<Timed>,
+    pub(crate) waits: Waits,
     on_panic: PanicPolicy,
     callback_panics: AtomicU64,
+}
+
+/// What has a deadline.
+#[derive(Debug)]
+pub(crate) enum Timed {
+    Operation(Handle),
+    Wait(Arc<dyn Registered>),
 }
 
 /// What workers run.
@@ -340,6 +390,8 @@ pub(crate) enum Work {
     Ready { socket: Arc<SocketInner>, report: Readiness },
     /// Another thread has left this turn to a worker.
     Turn { socket: Arc<SocketInner>, direction: Direction },
+    /// This wait's event is set, or its time is over: run its callback.
+    Wait(Arc<dyn Registered>),
 }
 
 /// A report of an engine that waits for readiness.
@@ -403,13 +455,20 @@ impl RuntimeInner {
                 engine::stop(&socket, Aborted::ShutDown);
             }
             Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
+            Work::Wait(wait) => wait.run(),
         }
     }
 
     /// Has `operation` canceled at its deadline, if it has one.
     pub(crate) fn watch_deadline(&self, operation: &Handle) {
-        let Some(deadline) = operation.deadline() else { return };
-        if let Some(timekeeper) = self.timer.enter(deadline, operation.clone()) {
+        if let Some(deadline) = operation.deadline() {
+            self.watch(deadline, operation.identity(), Timed::Operation(operation.clone()));
+        }
+    }
+
+    /// Has `entry` seen to at its deadline.
+    pub(crate) fn watch(&self, deadline: Instant, identity: usize, entry: Timed) {
+        if let Some(timekeeper) = self.timer.enter(deadline, identity, entry) {
             self.driver.wake(timekeeper);
         }
     }
@@ -499,7 +558,7 @@ impl Host for RuntimeInner {
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
-            Work::Completed(_) => Some(work),
+            Work::Completed(_) | Work::Wait(_) => Some(work),
             Work::Ready { .. } | Work::Turn { .. } => {
                 // As a part of what runs now: what is kept for later waits until that is over.
                 self.run_one(work);
@@ -514,9 +573,14 @@ impl Host for RuntimeInner {
         }
         self.driver.wait(worker, wait, found);
         self.timer.release(worker);
-        for operation in self.timer.due() {
-            operation.cancel(Wish::TimeOut);
-            self.contain(|| drop(operation));
+        for due in self.timer.due() {
+            match due {
+                Timed::Operation(operation) => {
+                    operation.cancel(Wish::TimeOut);
+                    self.contain(|| drop(operation));
+                }
+                Timed::Wait(wait) => wait.time_out(),
+            }
         }
     }
 
@@ -530,6 +594,7 @@ impl Host for RuntimeInner {
 
     fn abort(&self) {
         resolver::abort(self);
+        registered_wait::abort(self);
         for socket in self.driver.sockets() {
             engine::stop(&socket, Aborted::ShutDown);
         }

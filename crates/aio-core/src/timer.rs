@@ -1,17 +1,16 @@
-//! The deadlines of pending operations.
+//! The deadlines of what is pending: operations, registered waits.
 //!
-//! An operation with a deadline is entered before it starts and taken out when it completes, so that
-//! the deadlines of what is over cost no memory. One idle worker, the *timekeeper*, lets its wait end
-//! at the first deadline; whoever comes back from a wait cancels what is due.
+//! What has a deadline is entered before it starts and taken out when it is over, so that the deadlines
+//! of what is over cost no memory. One idle worker, the *timekeeper*, lets its wait end at the first
+//! deadline; whoever comes back from a wait sees to what is due.
 //!
 //! 1. A worker that is about to wait alone (`worker_pool.rs`) becomes the timekeeper if there is none,
 //!    and only then looks at the first deadline. A thread that enters a new first deadline looks only
 //!    then for the timekeeper, and wakes it. Both put a sequentially consistent fence in between, so
 //!    that one of the two sees the other: no deadline is slept through.
-//! 2. Canceling for the deadline's sake is canceling: an operation that has done its work completes
+//! 2. Canceling an operation for its deadline's sake is canceling: one that has done its work completes
 //!    with it, and one that has not has taken nothing (I2).
 
-use crate::in_flight::Handle;
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -22,34 +21,35 @@ use std::time::{Duration, Instant};
 const NOBODY: usize = usize::MAX;
 
 #[derive(Debug)]
-pub(crate) struct Timer {
-    /// By deadline, then by the operation's identity.
-    entries: Mutex<BTreeMap<(Instant, usize), Handle>>,
+pub(crate) struct Timer<E> {
+    /// By deadline, then by the entry's identity.
+    entries: Mutex<BTreeMap<(Instant, usize), E>>,
     /// How many there are; readable without the lock.
     count: AtomicUsize,
     keeper: AtomicUsize,
 }
 
-impl Timer {
+impl<E> Timer<E> {
     pub(crate) fn new() -> Self {
         Self {
-            entries: Mutex::default(),
+            entries: Mutex::new(BTreeMap::new()),
             count: AtomicUsize::new(0),
             keeper: AtomicUsize::new(NOBODY),
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<(Instant, usize), Handle>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<(Instant, usize), E>> {
         // Nothing that can panic runs under the lock.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters an operation. Returns the worker that must be woken to take note.
-    pub(crate) fn enter(&self, deadline: Instant, operation: Handle) -> Option<usize> {
-        let key = (deadline, operation.identity());
+    /// Enters something; `identity` tells it apart from everything else that is entered. Returns the
+    /// worker that must be woken to take note.
+    pub(crate) fn enter(&self, deadline: Instant, identity: usize, entry: E) -> Option<usize> {
+        let key = (deadline, identity);
         let is_first = {
             let mut entries = self.entries();
-            entries.insert(key, operation);
+            entries.insert(key, entry);
             self.count.store(entries.len(), Ordering::Relaxed);
             entries.first_key_value().is_some_and(|(first, _)| *first == key)
         };
@@ -60,11 +60,11 @@ impl Timer {
         Some(self.keeper.load(Ordering::Relaxed)).filter(|keeper| *keeper != NOBODY)
     }
 
-    /// Takes an operation out that is over.
-    pub(crate) fn remove(&self, deadline: Instant, operation: &Handle) {
+    /// Takes out what is over.
+    pub(crate) fn remove(&self, deadline: Instant, identity: usize) {
         let removed = {
             let mut entries = self.entries();
-            let removed = entries.remove(&(deadline, operation.identity()));
+            let removed = entries.remove(&(deadline, identity));
             self.count.store(entries.len(), Ordering::Relaxed);
             removed
         };
@@ -72,8 +72,8 @@ impl Timer {
         drop(removed);
     }
 
-    /// Takes out the operations that are due.
-    pub(crate) fn due(&self) -> Vec<Handle> {
+    /// Takes out what is due.
+    pub(crate) fn due(&self) -> Vec<E> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn one_worker_keeps_the_time() {
-        let timer = Timer::new();
+        let timer = Timer::<()>::new();
         assert_eq!(timer.keep(1), None);
         assert_eq!(timer.keeper.load(Ordering::Relaxed), 1);
         assert_eq!(timer.keep(2), None);

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its part")]
 
 use aio_core::{AsyncResult, Completion, Engine, OperationHandle, Runtime, Socket, op};
+use std::env;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
@@ -10,6 +11,20 @@ use std::time::Duration;
 
 /// No test takes this long, even on a busy machine: one that does hangs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a race is run: `usual` is enough to see it in every order and few enough for every day;
+/// the environment variable `AIO_ROUNDS` asks for more.
+pub(crate) fn rounds(usual: usize) -> usize {
+    match env::var("AIO_ROUNDS") {
+        Ok(rounds) => rounds.parse().expect("AIO_ROUNDS is a number"),
+        Err(_) => usual,
+    }
+}
+
+/// The limit of a test that runs `rounds`.
+fn limit() -> Duration {
+    LIMIT + Duration::from_millis(2) * u32::try_from(rounds(0)).unwrap_or(u32::MAX)
+}
 
 /// Runs `test` and fails if it does not end in time, instead of hanging.
 pub(crate) fn within<T: Send + 'static>(
@@ -34,7 +49,7 @@ pub(crate) fn within<T: Send + 'static>(
 pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
-            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
+            within(limit(), &format!("{engine}, {workers} workers"), move || {
                 let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
                 test(&runtime);
             });

@@ -1,0 +1,326 @@
+//! Registered waits: a callback on a worker when an event is set, or when it has not been for some time.
+//! They hold no thread.
+//!
+//! ```text
+//!           armed                 the event, or the time
+//!   ┌──────┐ ──────▶ ┌───────┐ ─────────────────────────▶ ┌────────┐
+//!   │ Held │         │ Armed │                            │ Posted │
+//!   └──────┘ ◀───────└───────┘────────────────────────────└────────┘
+//!       │     a worker is here, to run the callback and arm the wait again
+//!       └──▶ Ended: once, or unregistered, or the runtime stops; also from Armed
+//! ```
+//!
+//! 1. The phase changes under the wait's lock. In *Armed* and *Posted* the registration and the callback
+//!    are under the lock; in *Held* one thread has them: the one that registers, then a worker. So the
+//!    callback never overlaps itself, and the lock is not held while anything of the user's runs or
+//!    is dropped (I8).
+//! 2. Whichever of event and time comes first takes the wait from *Armed* to *Posted*; the other finds
+//!    it not armed. If that happens while the thread in *Held* is still arming it, it is noted. A signal
+//!    that the event hands over after the time was over is seen by the worker, which takes the
+//!    registration back: the callback is then told of the signal (no signal is lost to a timeout).
+//! 3. What is posted is run, even if it is unregistered meanwhile: the signal has been taken.
+//!    What is unregistered in *Armed* drops its registration, which passes on a signal it was handed.
+//! 4. The runtime holds every wait that has not ended, and a stopping one unregisters them. One that
+//!    it does not find, or finds held, looks for that itself once it is armed.
+
+use crate::runtime::{RuntimeInner, Timed, Work};
+use aio_sync::{EventRef, ManualResetEvent, Registration, WaitHandle};
+use std::collections::HashMap;
+use std::fmt;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+/// A wait that a [`Runtime`](crate::Runtime) has registered: see
+/// [`Runtime::register_wait`](crate::Runtime::register_wait).
+///
+/// Dropping it changes nothing. It is itself a wait handle, set when the wait has ended and its callback
+/// will not run again.
+#[derive(Clone)]
+pub struct RegisteredWait {
+    wait: Arc<dyn Registered>,
+}
+
+impl RegisteredWait {
+    /// Ends the wait. Returns true if it had not ended before.
+    ///
+    /// Its callback may be running, or about to run once more if its event or its time has come; that is
+    /// over when this handle, as a wait handle, is set. May be called from the callback itself.
+    #[must_use = "false means that it had ended before; the callback may run once more"]
+    pub fn unregister(&self) -> bool {
+        self.wait.unregister()
+    }
+
+    /// Returns true once the wait has ended and its callback will not run again.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.wait.ended().is_set()
+    }
+
+    /// Blocks until the wait has ended and its callback will not run again. Not for its own callback.
+    pub fn wait_one(&self) {
+        self.wait.ended().wait_one();
+    }
+}
+
+impl WaitHandle for RegisteredWait {
+    fn event(&self) -> EventRef<'_> {
+        self.wait.ended().event()
+    }
+}
+
+impl fmt::Debug for RegisteredWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredWait").field("has_ended", &self.has_ended()).finish()
+    }
+}
+
+/// A registered wait, of whatever handle and callback.
+pub(crate) trait Registered: fmt::Debug + Send + Sync {
+    /// Its time is over.
+    fn time_out(self: Arc<Self>);
+
+    /// A worker is here to run the callback.
+    fn run(self: Arc<Self>);
+
+    fn unregister(&self) -> bool;
+
+    fn ended(&self) -> &ManualResetEvent;
+}
+
+/// The waits of a runtime that have not ended.
+pub(crate) type Waits = Mutex<HashMap<usize, Arc<dyn Registered>>>;
+
+/// Everything of a wait that has its place under the lock.
+struct State<H: WaitHandle, F> {
+    phase: Phase,
+    /// There exactly in *Armed* and *Posted*.
+    parts: Option<Parts<H, F>>,
+    /// The event or the time has come while the wait was being armed.
+    fired: bool,
+    /// Arming it took the signal of an event that was set.
+    signaled: bool,
+    unregistered: bool,
+    deadline: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Held,
+    Armed,
+    Posted,
+    Ended,
+}
+
+struct Parts<H: WaitHandle, F> {
+    registration: Pin<Box<Registration<H>>>,
+    callback: F,
+}
+
+struct EventWait<H: WaitHandle, F> {
+    runtime: Arc<RuntimeInner>,
+    timeout: Option<Duration>,
+    once: bool,
+    state: Mutex<State<H, F>>,
+    ended: ManualResetEvent,
+}
+
+/// Registers a wait: see [`Runtime::register_wait`](crate::Runtime::register_wait).
+pub(crate) fn register<H, F>(
+    runtime: &Arc<RuntimeInner>,
+    handle: H,
+    timeout: Option<Duration>,
+    once: bool,
+    callback: F,
+) -> RegisteredWait
+where
+    H: WaitHandle + Send + 'static,
+    F: FnMut(bool) + Send + 'static,
+{
+    let wait = Arc::new(EventWait {
+        runtime: runtime.clone(),
+        timeout,
+        once,
+        state: Mutex::new(State {
+            phase: Phase::Held,
+            parts: None,
+            fired: false,
+            signaled: false,
+            unregistered: false,
+            deadline: None,
+        }),
+        ended: ManualResetEvent::new(false),
+    });
+    waits(runtime).insert(wait.identity(), wait.clone());
+    let registration = Box::pin(Registration::new(handle));
+    wait.clone().arm(Parts { registration, callback });
+    RegisteredWait { wait }
+}
+
+/// Unregisters the waits of `runtime`, which is stopping.
+pub(crate) fn abort(runtime: &RuntimeInner) {
+    let all: Vec<_> = waits(runtime).values().cloned().collect();
+    for wait in all {
+        wait.unregister();
+    }
+}
+
+fn waits(runtime: &RuntimeInner) -> MutexGuard<'_, HashMap<usize, Arc<dyn Registered>>> {
+    // Nothing that can panic runs under the lock.
+    runtime.waits.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<H, F> EventWait<H, F>
+where
+    H: WaitHandle + Send + 'static,
+    F: FnMut(bool) + Send + 'static,
+{
+    fn state(&self) -> MutexGuard<'_, State<H, F>> {
+        // Nothing that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the wait apart from every other that has not ended.
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Takes the wait from *Held* to *Armed*, or further.
+    fn arm(self: Arc<Self>, mut parts: Parts<H, F>) {
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        {
+            let mut state = self.state();
+            (state.fired, state.deadline) = (false, deadline);
+        }
+        if let Some(deadline) = deadline {
+            self.runtime.watch(deadline, self.identity(), Timed::Wait(self.clone()));
+        }
+        let registered = parts.registration.as_mut().register(Waker::from(self.clone()));
+        let mut state = self.state();
+        state.signaled = !registered;
+        state.parts = Some(parts);
+        state.phase = Phase::Armed;
+        if state.signaled || state.fired {
+            self.post(state);
+        } else if state.unregistered || self.runtime.is_stopping() {
+            self.end(state);
+        }
+    }
+
+    /// The event or the time has come.
+    fn fire(self: &Arc<Self>, mut state: MutexGuard<'_, State<H, F>>) {
+        match state.phase {
+            Phase::Held => state.fired = true,
+            Phase::Armed => self.post(state),
+            Phase::Posted | Phase::Ended => {}
+        }
+    }
+
+    /// Takes the wait from *Armed* to *Posted*.
+    fn post(self: &Arc<Self>, mut state: MutexGuard<'_, State<H, F>>) {
+        state.phase = Phase::Posted;
+        drop(state);
+        self.runtime.post(Work::Wait(self.clone()));
+    }
+
+    /// Takes the wait to *Ended*.
+    fn end(&self, mut state: MutexGuard<'_, State<H, F>>) {
+        state.phase = Phase::Ended;
+        let (parts, deadline) = (state.parts.take(), state.deadline.take());
+        drop(state);
+        self.forget_deadline(deadline);
+        self.let_go(parts);
+    }
+
+    fn forget_deadline(&self, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline {
+            self.runtime.timer.remove(deadline, self.identity());
+        }
+    }
+
+    /// The wait has ended.
+    fn let_go(&self, parts: Option<Parts<H, F>>) {
+        self.runtime.contain(|| drop(parts));
+        let wait = waits(&self.runtime).remove(&self.identity());
+        // Not under the lock.
+        drop(wait);
+        self.runtime.contain(|| {
+            self.ended.set();
+        });
+    }
+}
+
+impl<H, F> Registered for EventWait<H, F>
+where
+    H: WaitHandle + Send + 'static,
+    F: FnMut(bool) + Send + 'static,
+{
+    fn time_out(self: Arc<Self>) {
+        let state = self.state();
+        // The time of an earlier round may be told late.
+        if state.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.fire(state);
+        }
+    }
+
+    fn run(self: Arc<Self>) {
+        let (mut parts, deadline, signaled) = {
+            let mut state = self.state();
+            state.phase = Phase::Held;
+            let Some(parts) = state.parts.take() else {
+                unreachable!("a wait that is posted has its parts");
+            };
+            (parts, state.deadline.take(), state.signaled)
+        };
+        self.forget_deadline(deadline);
+        // Not one after the other: a signal that was handed over must be taken.
+        let signaled = parts.registration.as_mut().take_back() | signaled;
+        self.runtime.contain(|| (parts.callback)(!signaled));
+        let mut state = self.state();
+        if self.once || state.unregistered || self.runtime.is_stopping() {
+            state.phase = Phase::Ended;
+            drop(state);
+            self.let_go(Some(parts));
+        } else {
+            drop(state);
+            self.arm(parts);
+        }
+    }
+
+    fn unregister(&self) -> bool {
+        let mut state = self.state();
+        if state.phase == Phase::Ended || mem::replace(&mut state.unregistered, true) {
+            return false;
+        }
+        if state.phase == Phase::Armed {
+            self.end(state);
+        }
+        true
+    }
+
+    fn ended(&self) -> &ManualResetEvent {
+        &self.ended
+    }
+}
+
+impl<H, F> Wake for EventWait<H, F>
+where
+    H: WaitHandle + Send + 'static,
+    F: FnMut(bool) + Send + 'static,
+{
+    fn wake(self: Arc<Self>) {
+        self.fire(self.state());
+    }
+}
+
+impl<H: WaitHandle, F> fmt::Debug for EventWait<H, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventWait")
+            .field("timeout", &self.timeout)
+            .field("once", &self.once)
+            .field("ended", &self.ended.is_set())
+            .finish_non_exhaustive()
+    }
+}
