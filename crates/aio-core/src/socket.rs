@@ -6,6 +6,7 @@ mod started;
 mod synchronous;
 
 use crate::async_result::{AsyncResult, OperationHandle};
+use crate::departed::Departed;
 use crate::descriptor::Descriptor;
 use crate::engine;
 use crate::error::{Aborted, attempted};
@@ -140,6 +141,7 @@ impl Socket {
                 connection: AtomicU8::new(connection::NOT_ASKED),
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
+                departed: Departed::new(),
                 is_stream,
                 is_tcp: is_stream && is_tcp(&socket),
                 descriptor: Descriptor::new(socket),
@@ -428,6 +430,7 @@ pub(crate) struct SocketInner {
     ended_by_user: AtomicBool,
     /// True once the socket is known to have an address.
     bound: AtomicBool,
+    pub(crate) departed: Departed,
     is_stream: bool,
     is_tcp: bool,
 }

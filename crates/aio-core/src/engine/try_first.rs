@@ -35,8 +35,12 @@ pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
 
 /// An operation comes from elsewhere: see [`Attempt::GoesOnAt`]. A worker attempts it, after what runs
 /// now, so that one that goes from place to place takes no stack.
-fn go_on_at(socket: &Arc<SocketInner>, mut operation: Owner) {
+fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
     operation.go_to(socket);
+    if !from.departed.add(operation.downgrade()) {
+        operation.fail(&from.runtime, Aborted::Closed.into());
+        return;
+    }
     let direction = operation.direction();
     let next = socket.queue(direction).begin(operation, false);
     go_on(socket, direction, next, 0);
@@ -53,11 +57,19 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
 }
 
 pub(super) fn close(socket: &SocketInner) {
-    stop(socket, Aborted::Closed);
+    end(socket);
     let driver = &socket.runtime.driver;
     driver.forget(socket);
     socket.descriptor.close();
     driver.wait_ended(socket);
+}
+
+/// Aborts everything that was begun on the socket, wherever it is pending.
+fn end(socket: &SocketInner) {
+    stop(socket, Aborted::Closed);
+    for operation in socket.departed.close() {
+        operation.cancel(Wish::Close);
+    }
 }
 
 /// Ends the socket here; the duplicate of its descriptor that this returns goes on.
@@ -65,7 +77,7 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     let Some(system) = socket.descriptor.pin() else { return Err(Aborted::Closed.into()) };
     let duplicate = system.try_clone()?;
     drop(system);
-    stop(socket, Aborted::Closed);
+    end(socket);
     let driver = &socket.runtime.driver;
     driver.release(socket);
     socket.descriptor.close();
@@ -180,7 +192,7 @@ fn attempt(
         }
         Attempt::GoesOnAt(elsewhere) => {
             let next = queue.done(false, go_on);
-            go_on_at(&elsewhere, operation);
+            go_on_at(socket, &elsewhere, operation);
             return next;
         }
         Attempt::WouldBlock => queue.blocked(operation),
@@ -214,11 +226,7 @@ fn abort(
     reason: Aborted,
 ) {
     for mut operation in operations {
-        let reason = match operation.wish() {
-            None => reason,
-            Some(Wish::Cancel) => Aborted::Canceled,
-            Some(Wish::TimeOut) => Aborted::TimedOut,
-        };
+        let reason = operation.wish().map_or(reason, Aborted::from);
         let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
         let is_unfinished = operation.is_send() && (ends_the_socket || operation.is_partly_done());
         if let Some(system) = system.filter(|_| is_unfinished) {
