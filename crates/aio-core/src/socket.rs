@@ -430,6 +430,7 @@ pub(crate) struct SocketInner {
     ended_by_user: AtomicBool,
     /// True once the socket is known to have an address.
     bound: AtomicBool,
+    /// What was begun here and has gone on elsewhere.
     pub(crate) departed: Departed,
     is_stream: bool,
     is_tcp: bool,

@@ -139,6 +139,37 @@ fn connect_of_a_local_socket() {
     });
 }
 
+/// CN-4 for local sockets: a backlog that is full is told at once, and is not the end of the socket.
+#[cfg(target_os = "linux")]
+#[test]
+fn connect_of_a_local_socket_to_a_full_backlog() {
+    use aio_core::socket2::SockAddr;
+
+    conforms(|case: &Case| {
+        let name = format!("aio-conformance-{}-{:p}.full", std::process::id(), case);
+        let path = std::env::temp_dir().join(name);
+        let local = || case.runtime.socket(Domain::UNIX, Type::STREAM, None).unwrap();
+        let address = SockAddr::unix(&path).unwrap();
+        let listener = local();
+        listener.bind(address.clone()).unwrap();
+        listener.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        let refused = loop {
+            let socket = local();
+            match case.connect(&socket, address.clone()).end().result {
+                Ok(()) => waiting.push(socket),
+                Err(error) => {
+                    assert!(error.to_string().contains("backlog is full"), "{error}");
+                    break socket;
+                }
+            }
+        };
+        case.accept(&listener).output();
+        case.connect(&refused, address).output();
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
 /// `Connect_Success` for IPv6, and from a dual-mode socket to an address of IPv4.
 #[test]
 fn connect_over_ipv6_and_from_a_dual_mode_socket() {

@@ -1,6 +1,6 @@
 //! The faces of an operation behind one interface, so that a case is written once.
 
-use crate::support::{LIMIT, within};
+use crate::support::{limit, within};
 use aio_core::op::Destination;
 use aio_core::socket2::SockAddr;
 use aio_core::{
@@ -60,7 +60,7 @@ pub(crate) fn conforms(case: fn(&Case)) {
 pub(crate) fn conforms_with(face: Face, case: fn(&Case)) {
     for engine in ENGINES {
         for workers in WORKERS {
-            within(LIMIT, &format!("{face:?}, {engine}, {workers} workers"), move || {
+            within(limit(), &format!("{face:?}, {engine}, {workers} workers"), move || {
                 let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
                 let conforming = Case { runtime, face };
                 case(&conforming);

@@ -1,24 +1,21 @@
-//! Races, in every order that chance makes of them: `AIO_RACES` says how many rounds each has.
+//! Races, in every order that chance makes of them.
 
 use crate::face::{Case, conforms};
-use crate::support::connected;
+use crate::support::{connected, rounds};
 use aio_core::is_aborted;
-use std::env;
 use std::io::{Read, Write};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-/// Few enough for every day.
-fn rounds() -> usize {
-    env::var("AIO_RACES").map_or(25, |rounds| rounds.parse().unwrap())
-}
+/// In each of the combinations, which makes enough of them.
+const ROUNDS: usize = 25;
 
 /// CB-1, CL-3, CL-7, I1: begins and closes in random order; each operation is over once, and its buffer
 /// comes back.
 #[test]
 fn everything_that_is_begun_is_over_once_whenever_it_is_closed() {
     conforms(|case: &Case| {
-        for round in 0..rounds() {
+        for round in 0..rounds(ROUNDS) {
             let (socket, mut peer) = connected(&case.runtime);
             let barrier = Arc::new(Barrier::new(2));
             let (closer, ready) = (socket.clone(), barrier.clone());
@@ -65,7 +62,7 @@ fn everything_that_is_begun_is_over_once_whenever_it_is_closed() {
 fn a_cancel_racing_with_data_loses_no_byte() {
     conforms(|case: &Case| {
         let (socket, mut peer) = connected(&case.runtime);
-        for round in 0..rounds() {
+        for round in 0..rounds(ROUNDS) {
             let byte = round as u8;
             let receive = case.receive(&socket, [0; 4]);
             let barrier = Arc::new(Barrier::new(2));
@@ -91,7 +88,7 @@ fn a_cancel_racing_with_data_loses_no_byte() {
 #[test]
 fn no_edge_is_lost() {
     conforms(|case: &Case| {
-        let count = 20 * rounds();
+        let count = 20 * rounds(ROUNDS);
         let (socket, mut peer) = connected(&case.runtime);
         let writer = thread::spawn(move || {
             for index in 0..count {
@@ -122,7 +119,7 @@ fn no_edge_is_lost() {
 #[test]
 fn a_reused_descriptor_gets_nothing_that_was_meant_for_another() {
     conforms(|case: &Case| {
-        for round in 0..rounds() {
+        for round in 0..rounds(ROUNDS) {
             let byte = round as u8;
             let (old, mut old_peer) = connected(&case.runtime);
             let stale = case.receive(&old, [0; 1]);
