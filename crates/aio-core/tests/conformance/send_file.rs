@@ -46,6 +46,8 @@ fn a_file_is_sent_whole_between_what_is_sent_before_and_after_it() {
             assert!(received == [b"before", &*bytes, b"after"].concat());
             let sent = send.end();
             assert_eq!((sent.result.unwrap(), sent.bytes_transferred), (size as u64, size));
+            #[cfg(unix)]
+            assert_eq!(std::io::Seek::stream_position(&mut &sent.buffer).unwrap(), 0);
             assert_eq!((before.output(), after.output()), (6, 5));
         }
     });
