@@ -140,7 +140,11 @@ impl Runtime {
     ///
     /// The system's, if the socket cannot be made non-blocking.
     pub fn associate(&self, socket: impl Into<socket2::Socket>) -> io::Result<Socket> {
-        Socket::associate(&self.inner, socket.into())
+        let socket = socket.into();
+        if socket.peer_addr().is_ok() {
+            return Socket::associate_connected(&self.inner, socket);
+        }
+        Socket::associate(&self.inner, socket)
     }
 
     /// Has `callback` run on a worker when the event of `handle` is set, or when `timeout` has passed
