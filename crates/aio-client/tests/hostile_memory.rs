@@ -10,7 +10,7 @@ mod support;
 use aio_client::{Client, ErrorKind, Framing, LengthPrefix};
 use aio_core::Runtime;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -75,7 +75,7 @@ fn flood(bytes: &[u8], mut peer: TcpStream) {
 /// Sends these and then nothing, until the client goes.
 fn stall(bytes: &[u8], mut peer: TcpStream) {
     peer.write_all(bytes).unwrap();
-    let _ = std::io::Read::read(&mut peer, &mut [0]);
+    let _ = peer.read(&mut [0]);
 }
 
 fn hostile() -> Vec<Hostile> {
@@ -126,6 +126,8 @@ fn hostile() -> Vec<Hostile> {
             what: "a reset in the middle",
             framing: Framing::Fixed(MAX),
             serve: |mut peer| {
+                // Not before the client is there.
+                assert_eq!(peer.read(&mut [0]).unwrap(), 0);
                 peer.write_all(&[0; 1000]).unwrap();
                 reset(peer);
             },
@@ -151,6 +153,9 @@ fn a_hostile_server_costs_a_bounded_amount_of_memory() {
                 .max_response(MAX)
                 .connect(address)
                 .unwrap();
+            if kind == ErrorKind::Receive {
+                client.shutdown_send().unwrap();
+            }
             let timeout =
                 if kind == ErrorKind::TimedOut { Duration::from_millis(300) } else { LIMIT };
             let error = error_of(client.with_timeout(timeout).receive_text(), kind);

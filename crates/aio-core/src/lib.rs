@@ -72,6 +72,7 @@
 mod async_result;
 mod buffer;
 mod completion_port;
+mod departed;
 #[expect(unsafe_code, reason = "closes a descriptor exactly once, when its last user has left")]
 mod descriptor;
 mod engine;

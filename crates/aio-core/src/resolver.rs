@@ -74,10 +74,7 @@ impl Lookup {
 
     /// The operation shall not go on.
     pub(crate) fn cancel(&self, wish: Wish) {
-        self.abort(match wish {
-            Wish::Cancel => Aborted::Canceled,
-            Wish::TimeOut => Aborted::TimedOut,
-        });
+        self.abort(wish.into());
     }
 
     fn abort(&self, reason: Aborted) {

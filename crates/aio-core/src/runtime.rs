@@ -140,7 +140,11 @@ impl Runtime {
     ///
     /// The system's, if the socket cannot be made non-blocking.
     pub fn associate(&self, socket: impl Into<socket2::Socket>) -> io::Result<Socket> {
-        Socket::associate(&self.inner, socket.into())
+        let socket = socket.into();
+        if socket.peer_addr().is_ok() {
+            return Socket::associate_connected(&self.inner, socket);
+        }
+        Socket::associate(&self.inner, socket)
     }
 
     /// Has `callback` run on a worker when the event of `handle` is set, or when `timeout` has passed
@@ -514,44 +518,47 @@ impl RuntimeInner {
         }
     }
 
-    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed. On a worker
-    /// of whatever runtime, that is in a callback, it keeps that runtime's I/O moving meanwhile.
+    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed; on a worker
+    /// as [`wait_for_event`](Self::wait_for_event).
     pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
-        let home = Self::home();
-        let wait = |until: Option<Instant>| match &home {
-            Some(home) => home.wait_on_worker(operation.event(), until),
-            None => wait_here(operation.event(), until),
-        };
-        if home.as_ref().is_none_or(|home| home.pool.id() != self.pool.id()) {
-            // When the operation's own deadline passes, callbacks may be holding all its workers.
+        if Current::worker_of(&self.pool).is_none() {
+            // When the operation's own deadline passes, callbacks may be holding all workers.
             let own = operation.deadline();
             if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-                if wait(Some(own)) {
+                if Self::wait_for_event(operation.event(), Some(own)) {
                     return true;
                 }
                 operation.cancel(Wish::TimeOut);
             }
         }
-        wait(deadline)
+        Self::wait_for_event(operation.event(), deadline)
     }
 
-    /// Blocks until `event` is signaled or the deadline has passed. On a worker of whatever runtime, that is
-    /// in a callback, it keeps that runtime's I/O moving meanwhile.
+    /// Blocks until `event` is signaled or the deadline has passed. On a worker of whatever runtime, that
+    /// is in a callback, it keeps that runtime's I/O moving meanwhile.
     pub(crate) fn wait_for_event(event: EventRef<'_>, deadline: Option<Instant>) -> bool {
-        match Self::home() {
-            Some(home) => home.wait_on_worker(event, deadline),
-            None => wait_here(event, deadline),
+        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
+        if let Some(home) = home {
+            if let Some(me) = Current::worker_of(&home.pool) {
+                return home.wait_inside(me, event, deadline);
+            }
+        }
+        match deadline {
+            Some(deadline) => event.wait_until(deadline),
+            None => {
+                event.wait_one();
+                true
+            }
         }
     }
 
-    /// The runtime whose worker this thread is, if it is one.
-    fn home() -> Option<Arc<Self>> {
-        HOME.try_with(|home| home.borrow().upgrade()).ok().flatten()
-    }
-
-    /// Blocks a worker of this runtime until `event` is signaled or the deadline has passed.
-    fn wait_on_worker(self: &Arc<Self>, event: EventRef<'_>, deadline: Option<Instant>) -> bool {
-        let Some(me) = Current::worker_of(&self.pool) else { return wait_here(event, deadline) };
+    /// The same on worker `me`.
+    fn wait_inside(
+        self: &Arc<Self>,
+        me: usize,
+        event: EventRef<'_>,
+        deadline: Option<Instant>,
+    ) -> bool {
         let wake = Arc::new(WakeWorker {
             runtime: self.clone(),
             worker: me,
@@ -583,16 +590,6 @@ impl RuntimeInner {
         // A payload may panic when it is dropped; whatever comes of that is not dropped.
         if let Err(worse) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             mem::forget(worse);
-        }
-    }
-}
-
-fn wait_here(event: EventRef<'_>, deadline: Option<Instant>) -> bool {
-    match deadline {
-        Some(deadline) => event.wait_until(deadline),
-        None => {
-            event.wait_one();
-            true
         }
     }
 }
