@@ -91,7 +91,7 @@ fn facts(environment: &Environment) -> Vec<String> {
         format!("Loopback interface; open loops with {arrivals:?} arrivals"),
         "Figures are medians of the rounds; ratios are taken round by round: median (least–most)".to_owned(),
         "×n is the number of workers; those without have one thread, or one for each connection".to_owned(),
-        "† the generator itself was busy for more than 80 % of the time, or later at p99 than a tenth of the median \
+        "† generator-bound: the generator itself was busy for more than 80 % of the time, or later at p99 than a tenth of the median \
          latency: throughput and latency are then its own as much as the server's"
             .to_owned(),
     ]
