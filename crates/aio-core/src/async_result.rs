@@ -99,6 +99,23 @@ impl fmt::Debug for OperationHandle {
 /// socket.begin_receive(vec![0; 256], receive_callback, "client 7".to_owned());
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// It is ended once, and as what it is. Anything else does not compile:
+///
+/// ```compile_fail,E0382
+/// # use aio_core::{AsyncResult, Socket, op};
+/// fn ends_twice(socket: &Socket, received: AsyncResult<op::Receive<Vec<u8>>>) {
+///     let first = socket.end_receive(received);
+///     let second = socket.end_receive(received);
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use aio_core::{AsyncResult, Socket, op};
+/// fn ends_another_kind(socket: &Socket, received: AsyncResult<op::Receive<Vec<u8>>>) {
+///     let sent = socket.end_send(received);
+/// }
+/// ```
 #[must_use = "the result, the buffer and the state are inside: call the operation's end_*"]
 pub struct AsyncResult<K: Kind, S = ()> {
     completion: Completion<K, S>,

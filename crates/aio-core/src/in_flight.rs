@@ -26,6 +26,7 @@
 //!    not touch it before it has seen the event set.
 
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
+use crate::error::Aborted;
 use crate::op::{Attempt, Call, Direction, Kind, Perform, Route};
 use crate::resolver::Lookup;
 use crate::runtime::{RuntimeInner, Work};
@@ -34,6 +35,7 @@ use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -79,6 +81,18 @@ pub(crate) enum Wish {
     Cancel = 1,
     /// Its deadline has passed.
     TimeOut = 2,
+    /// The socket where it was begun is closed, and it has gone on elsewhere.
+    Close = 3,
+}
+
+impl From<Wish> for Aborted {
+    fn from(wish: Wish) -> Self {
+        match wish {
+            Wish::Cancel => Self::Canceled,
+            Wish::TimeOut => Self::TimedOut,
+            Wish::Close => Self::Closed,
+        }
+    }
 }
 
 impl Header {
@@ -121,6 +135,7 @@ trait Progress {
     fn fail(&mut self, error: io::Error);
     fn is_partly_done(&self) -> bool;
     fn route(&mut self) -> Option<&mut Route>;
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
     fn go_to(&mut self, socket: Arc<SocketInner>);
 }
 
@@ -170,6 +185,11 @@ impl<K: Perform> Progress for InProgress<K> {
 
     fn route(&mut self) -> Option<&mut Route> {
         self.work.as_mut().and_then(K::route)
+    }
+
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
+        self.result = self.work.as_mut().and_then(|work| work.found(addresses));
+        self.result.is_some()
     }
 
     fn go_to(&mut self, socket: Arc<SocketInner>) {
@@ -303,8 +323,13 @@ impl Owner {
         match self.0.header.wish.load(Ordering::Relaxed) {
             0 => None,
             wish if wish == Wish::Cancel as u8 => Some(Wish::Cancel),
-            _ => Some(Wish::TimeOut),
+            wish if wish == Wish::TimeOut as u8 => Some(Wish::TimeOut),
+            _ => Some(Wish::Close),
         }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakHandle {
+        WeakHandle(Arc::downgrade(&self.0))
     }
 
     /// True if `handle` is one of this operation.
@@ -335,6 +360,11 @@ impl Owner {
     /// The addresses that an operation has before it, which connects to one of several.
     pub(crate) fn route(&mut self) -> Option<&mut Route> {
         self.body().progress().route()
+    }
+
+    /// A name has been looked up for the operation. Returns true if that was all: its result stands.
+    pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
+        self.body().progress().found(addresses)
     }
 
     /// The operation goes on at `socket`: it is to be begun there next.
@@ -410,12 +440,11 @@ impl Handle {
     ///
     /// On a worker, of whatever runtime, that runtime's I/O goes on meanwhile.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
-        if !self.completed().is_set() {
-            if let Some(runtime) = self.runtime() {
-                return runtime.wait_for(self, deadline);
+        self.completed().is_set()
+            || match self.runtime() {
+                Some(runtime) => runtime.wait_for(self, deadline),
+                None => RuntimeInner::wait_for_event(self.event(), deadline),
             }
-        }
-        self.wait_here(deadline)
     }
 
     /// The runtime of an operation that is pending.
@@ -425,17 +454,6 @@ impl Handle {
             Place::Nowhere => None,
             Place::Socket(socket) => socket.upgrade().map(|socket| socket.runtime.clone()),
             Place::Lookup(lookup) => lookup.upgrade().map(|lookup| lookup.runtime().clone()),
-        }
-    }
-
-    /// The same, but nothing goes on in the calling thread.
-    pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> bool {
-        match deadline {
-            Some(deadline) => self.completed().wait_until(deadline),
-            None => {
-                self.completed().wait_one();
-                true
-            }
         }
     }
 
@@ -473,6 +491,26 @@ impl Handle {
                 }
             }
         }
+    }
+}
+
+/// A handle that keeps nothing of the operation.
+pub(crate) struct WeakHandle(Weak<InFlight<dyn Body>>);
+
+impl WeakHandle {
+    pub(crate) fn upgrade(&self) -> Option<Handle> {
+        self.0.upgrade().map(Handle)
+    }
+
+    /// False only if the operation is over.
+    pub(crate) fn may_be_pending(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl fmt::Debug for WeakHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.upgrade().fmt(f)
     }
 }
 

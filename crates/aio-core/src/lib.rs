@@ -72,6 +72,7 @@
 mod async_result;
 mod buffer;
 mod completion_port;
+mod departed;
 #[expect(unsafe_code, reason = "closes a descriptor exactly once, when its last user has left")]
 mod descriptor;
 mod engine;
@@ -100,7 +101,7 @@ pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
 pub use operation::Operation;
 pub use registered_wait::RegisteredWait;
-pub use runtime::{Builder, Metrics, PanicPolicy, Runtime};
+pub use runtime::{Builder, Metrics, PanicPolicy, Runtime, RuntimeHandle};
 pub use socket::Socket;
 pub use socket2;
 

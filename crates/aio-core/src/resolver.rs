@@ -74,10 +74,7 @@ impl Lookup {
 
     /// The operation shall not go on.
     pub(crate) fn cancel(&self, wish: Wish) {
-        self.abort(match wish {
-            Wish::Cancel => Aborted::Canceled,
-            Wish::TimeOut => Aborted::TimedOut,
-        });
+        self.abort(wish.into());
     }
 
     fn abort(&self, reason: Aborted) {
@@ -88,10 +85,11 @@ impl Lookup {
 
     fn answer(&self, addresses: io::Result<Vec<SocketAddr>>) {
         let Some(mut operation) = self.take() else { return };
-        if let Some(route) = operation.route() {
-            route.found(addresses);
+        if operation.found(addresses) {
+            operation.complete(&self.runtime);
+        } else {
+            op::set_out(&self.runtime, operation);
         }
-        op::set_out(&self.runtime, operation);
     }
 }
 

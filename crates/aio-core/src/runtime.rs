@@ -1,6 +1,9 @@
 //! A runtime: an engine, a worker pool, and what the two work on.
 
 mod connect_to;
+mod handle;
+
+pub use handle::RuntimeHandle;
 
 use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
@@ -12,7 +15,7 @@ use crate::resolver;
 use crate::socket::{Socket, SocketInner};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
-use aio_sync::{Registration, WaitHandle};
+use aio_sync::{EventRef, Registration, WaitHandle};
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
@@ -26,7 +29,7 @@ use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
@@ -137,7 +140,11 @@ impl Runtime {
     ///
     /// The system's, if the socket cannot be made non-blocking.
     pub fn associate(&self, socket: impl Into<socket2::Socket>) -> io::Result<Socket> {
-        Socket::associate(&self.inner, socket.into())
+        let socket = socket.into();
+        if socket.peer_addr().is_ok() {
+            return Socket::associate_connected(&self.inner, socket);
+        }
+        Socket::associate(&self.inner, socket)
     }
 
     /// Has `callback` run on a worker when the event of `handle` is set, or when `timeout` has passed
@@ -388,6 +395,16 @@ pub(crate) enum Work {
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This wait's event is set, or its time is over: run its callback.
     Wait(Arc<dyn Registered>),
+    /// Somebody wants this to be run.
+    Call(Call),
+}
+
+pub(crate) struct Call(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Call")
+    }
 }
 
 /// A report of an engine that waits for readiness.
@@ -444,6 +461,7 @@ impl RuntimeInner {
         match work {
             Work::Completed(operation) => self.deliver(operation),
             Work::Wait(wait) => wait.run(),
+            Work::Call(Call(callback)) => self.contain(callback),
             Work::Ready { .. } | Work::Turn { .. } => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
@@ -474,7 +492,9 @@ impl RuntimeInner {
             Work::Turn { socket, direction } => {
                 engine::take_turn(&socket, direction, &mut first);
             }
-            Work::Completed(_) | Work::Wait(_) => unreachable!("these are no turns"),
+            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => {
+                unreachable!("these are no turns")
+            }
         }
         first
     }
@@ -498,37 +518,59 @@ impl RuntimeInner {
         }
     }
 
-    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed. On a worker
-    /// of whatever runtime, that is in a callback, it keeps that runtime's I/O moving meanwhile.
+    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed; on a worker
+    /// as [`wait_for_event`](Self::wait_for_event).
     pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
-        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
-        let wait = |until: Option<Instant>| match &home {
-            Some(home) => home.wait_on_worker(operation, until),
-            None => operation.wait_here(until),
-        };
-        if home.as_ref().is_none_or(|home| home.pool.id() != self.pool.id()) {
-            // When the operation's own deadline passes, callbacks may be holding all its workers.
+        if Current::worker_of(&self.pool).is_none() {
+            // When the operation's own deadline passes, callbacks may be holding all workers.
             let own = operation.deadline();
             if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-                if wait(Some(own)) {
+                if Self::wait_for_event(operation.event(), Some(own)) {
                     return true;
                 }
                 operation.cancel(Wish::TimeOut);
             }
         }
-        wait(deadline)
+        Self::wait_for_event(operation.event(), deadline)
     }
 
-    /// Blocks a worker of this runtime until `operation`, of whatever runtime, has completed or the
-    /// deadline has passed.
-    fn wait_on_worker(self: &Arc<Self>, operation: &Handle, deadline: Option<Instant>) -> bool {
-        let Some(me) = Current::worker_of(&self.pool) else { return operation.wait_here(deadline) };
-        let waker = Waker::from(Arc::new(WakeWorker { runtime: self.clone(), worker: me }));
-        let mut registration = pin!(Registration::new(operation.clone()));
-        if registration.as_mut().register(waker) {
-            worker_pool::wait_inside(&**self, me, deadline, || operation.completed().is_set());
+    /// Blocks until `event` is signaled or the deadline has passed. On a worker of whatever runtime, that
+    /// is in a callback, it keeps that runtime's I/O moving meanwhile.
+    pub(crate) fn wait_for_event(event: EventRef<'_>, deadline: Option<Instant>) -> bool {
+        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
+        if let Some(home) = home {
+            if let Some(me) = Current::worker_of(&home.pool) {
+                return home.wait_inside(me, event, deadline);
+            }
         }
-        operation.completed().is_set()
+        match deadline {
+            Some(deadline) => event.wait_until(deadline),
+            None => {
+                event.wait_one();
+                true
+            }
+        }
+    }
+
+    /// The same on worker `me`.
+    fn wait_inside(
+        self: &Arc<Self>,
+        me: usize,
+        event: EventRef<'_>,
+        deadline: Option<Instant>,
+    ) -> bool {
+        let wake = Arc::new(WakeWorker {
+            runtime: self.clone(),
+            worker: me,
+            is_over: AtomicBool::new(false),
+        });
+        let mut registration = pin!(Registration::new(event));
+        if !registration.as_mut().register(Waker::from(wake.clone())) {
+            return true;
+        }
+        let is_over = || wake.is_over.load(Ordering::Relaxed);
+        worker_pool::wait_inside(&**self, me, deadline, is_over);
+        registration.take_back()
     }
 
     /// Runs code of a user's: a callback, wakers, the drop of what was lent. Its panic ends here (I10).
@@ -552,13 +594,17 @@ impl RuntimeInner {
     }
 }
 
+/// Ends the wait of a worker for an event.
 struct WakeWorker {
     runtime: Arc<RuntimeInner>,
     worker: usize,
+    /// True once the event has given its signal, or is about to.
+    is_over: AtomicBool,
 }
 
 impl Wake for WakeWorker {
     fn wake(self: Arc<Self>) {
+        self.is_over.store(true, Ordering::Relaxed);
         self.runtime.driver.wake(self.worker);
     }
 }
@@ -593,7 +639,7 @@ impl Host for RuntimeInner {
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
-            Work::Completed(_) | Work::Wait(_) => Some(work),
+            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
             Work::Ready { .. } | Work::Turn { .. } => {
                 // As a part of what runs now: what is kept for later waits until that is over, and so
                 // does what this completes, for which another worker may be free.

@@ -6,6 +6,7 @@ mod started;
 mod synchronous;
 
 use crate::async_result::{AsyncResult, OperationHandle};
+use crate::departed::Departed;
 use crate::descriptor::Descriptor;
 use crate::engine;
 use crate::error::{Aborted, attempted};
@@ -21,7 +22,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 #[cfg(unix)]
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
@@ -138,12 +139,24 @@ impl Socket {
                 #[cfg(unix)]
                 registration: AtomicUsize::new(0),
                 connection: AtomicU8::new(connection::NOT_ASKED),
+                ended_by_user: AtomicBool::new(false),
+                bound: AtomicBool::new(false),
+                departed: Departed::new(),
                 is_stream,
                 is_tcp: is_stream && is_tcp(&socket),
                 descriptor: Descriptor::new(socket),
             }),
             limit: Limit::Never,
         })
+    }
+
+    pub(crate) fn associate_connected(
+        runtime: &Arc<RuntimeInner>,
+        socket: socket2::Socket,
+    ) -> io::Result<Self> {
+        let socket = Self::associate(runtime, socket)?;
+        socket.inner.has_connected();
+        Ok(socket)
     }
 
     /// Returns a handle to the same socket whose operations have `timeout` for a limit, each from its
@@ -174,30 +187,6 @@ impl Socket {
     #[must_use = "the limit is that of the returned handle, not of this one"]
     pub fn with_deadline(&self, deadline: Instant) -> Self {
         Self { inner: self.inner.clone(), limit: Limit::At(deadline) }
-    }
-
-    /// Makes another socket of the same runtime.
-    ///
-    /// ```
-    /// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
-    /// use aio_core::socket2::{Domain, Type};
-    ///
-    /// let first = runtime.tcp_v4()?;
-    /// let second = first.sibling(Domain::IPV4, Type::DGRAM, None)?;
-    /// # drop(second);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Runtime::socket`].
-    pub fn sibling(
-        &self,
-        domain: Domain,
-        r#type: Type,
-        protocol: Option<Protocol>,
-    ) -> io::Result<Self> {
-        Self::associate(&self.inner.runtime, socket2::Socket::new(domain, r#type, protocol)?)
     }
 
     /// Binds the socket to a local address. Port 0 lets the system choose one.
@@ -274,14 +263,16 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The system's: `NotConnected` if there is no connection (any more).
+    /// The system's: `NotConnected` if there has been no connection. One that is over already is no error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.with_socket(|socket| {
-            if how != Shutdown::Read && self.inner.send.is_broken() {
-                // Who ends the stream in so many words wants what was sent to be read.
-                socket.set_linger(None)?;
+            if how != Shutdown::Read {
+                self.inner.ended_by_user.store(true, Ordering::SeqCst);
+                if self.inner.send.is_broken() {
+                    socket.set_linger(None)?;
+                }
             }
-            socket.shutdown(how)
+            self.inner.shut_down(socket, how)
         })?
     }
 
@@ -330,6 +321,10 @@ impl Socket {
     /// A handle to a socket that an operation has come to.
     pub(crate) fn of(inner: &Arc<SocketInner>) -> Self {
         Self { inner: inner.clone(), limit: Limit::Never }
+    }
+
+    pub(crate) fn runtime_inner(&self) -> &Arc<RuntimeInner> {
+        &self.inner.runtime
     }
 
     pub(crate) fn into_inner(self) -> Arc<SocketInner> {
@@ -410,6 +405,13 @@ pub(crate) struct SocketInner {
     pub(crate) registration: AtomicUsize,
     /// How far a stream socket has come with its one chance to connect.
     connection: AtomicU8,
+    /// True once a user has ended the stream in so many words: what was sent is to be read then, even
+    /// if a send is unfinished.
+    ended_by_user: AtomicBool,
+    /// True once the socket is known to have an address.
+    bound: AtomicBool,
+    /// What was begun here and has gone on elsewhere.
+    pub(crate) departed: Departed,
     is_stream: bool,
     is_tcp: bool,
 }
@@ -424,6 +426,22 @@ impl SocketInner {
 
     pub(crate) fn is_stream(&self) -> bool {
         self.is_stream
+    }
+
+    /// False if nobody can send anything to the socket, since it has no address. Asks the system until
+    /// that has said so: it binds a socket that sends or connects.
+    pub(crate) fn is_bound(&self, system: &socket2::Socket) -> bool {
+        let is_unbound = || {
+            let address = system.local_addr().ok().and_then(|address| address.as_socket());
+            address.is_some_and(|address| address.port() == 0)
+                && system.r#type().is_ok_and(|r#type| r#type == Type::DGRAM)
+        };
+        if self.bound.load(Ordering::Relaxed) {
+            return true;
+        }
+        let is_bound = !is_unbound();
+        self.bound.store(is_bound, Ordering::Relaxed);
+        is_bound
     }
 
     /// Gives the chance back after an attempt that left the socket as it was.
@@ -446,9 +464,38 @@ impl SocketInner {
         !self.is_stream || claim(connection::NOT_ASKED).is_ok()
     }
 
-    /// The system has been asked to connect, and the socket is connected.
+    /// The socket is connected: it has been, or it came to us so.
     pub(crate) fn has_connected(&self) {
         self.connection.store(connection::CONNECTED, Ordering::Relaxed);
+    }
+
+    /// A send has ended unfinished. The peer must not take half a message for a whole one: closing is to
+    /// reset the connection, unless the user has ended the stream.
+    pub(crate) fn reset_when_closed(&self, system: &socket2::Socket) {
+        let is_ended = || self.ended_by_user.load(Ordering::SeqCst);
+        if is_ended() {
+            return;
+        }
+        // The worst that a failure leaves is an ordinary close.
+        let _ = system.set_linger(Some(Duration::ZERO));
+        // `shutdown` may have come between, before the queue said that it is broken.
+        if is_ended() {
+            let _ = system.set_linger(None);
+        }
+    }
+
+    /// Ends one or both directions of the connection.
+    pub(crate) fn shut_down(&self, system: &socket2::Socket, how: Shutdown) -> io::Result<()> {
+        match system.shutdown(how) {
+            // SH-4: the peer has ended, or reset, what we have ended too; then it is as was asked for.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotConnected
+                    && self.connection.load(Ordering::Relaxed) == connection::CONNECTED =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// True from the time when the system is asked to connect until that has succeeded.

@@ -230,10 +230,6 @@ impl<W: Send + 'static> WorkerPool<W> {
         }
     }
 
-    pub(crate) fn id(&self) -> usize {
-        self.id
-    }
-
     pub(crate) fn workers(&self) -> usize {
         self.workers.len()
     }

@@ -131,22 +131,6 @@ fn a_panic_in_a_callback_is_counted_and_everybody_else_goes_on() {
     });
 }
 
-/// CL-9.
-#[test]
-fn close_inside_a_callback_of_the_same_socket() {
-    with_every_runtime(|runtime: &Runtime| {
-        let (socket, _peer) = connected(runtime);
-        let (report, received) = mpsc::channel();
-        receive(&socket, 1, &report);
-        socket.begin_send(
-            [1],
-            |ar: AsyncResult<_, Socket>| ar.async_state().close(),
-            socket.clone(),
-        );
-        assert!(aio_core::is_aborted(&received.recv().unwrap().result.unwrap_err()));
-    });
-}
-
 /// RC-13, UX-12: with one worker, a callback waits for operations that need one.
 #[test]
 fn a_callback_can_wait_for_operations_of_its_own_runtime() {

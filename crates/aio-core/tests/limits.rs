@@ -5,10 +5,18 @@
 mod support;
 
 use aio_core::{Engine, Runtime};
+use std::fs::File;
 use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
-use support::{LIMIT, receive, send, within};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use support::{LIMIT, listener, receive, send, within};
+
+/// One at a time: all tests have the same limits.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn limit_descriptors(soft: libc::rlim_t) -> libc::rlim_t {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -24,6 +32,7 @@ fn limit_descriptors(soft: libc::rlim_t) -> libc::rlim_t {
 /// system's `poll` takes no more entries than a process may have descriptors.
 #[test]
 fn more_waits_than_descriptors_are_waited_for() {
+    let _alone = alone();
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
             let runtime = Runtime::builder().engine(engine).workers(1).build().unwrap();
@@ -48,6 +57,36 @@ fn more_waits_than_descriptors_are_waited_for() {
                 let received = received.recv_timeout(LIMIT / 4);
                 assert_eq!(received.map(|received| received.buffer), Ok(vec![byte]));
             }
+            limit_descriptors(before);
+        });
+    }
+}
+
+/// AC-13: a process without a descriptor to give fails an accept, and does not lose its listener.
+#[test]
+fn an_accept_without_a_descriptor_fails_and_the_next_one_does_not() {
+    let _alone = alone();
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = Runtime::builder().engine(engine).workers(1).build().unwrap();
+            let (listener, address) = listener(&runtime);
+            let accept = listener.accept_async();
+            let behind = listener.accept_async();
+            let client = runtime.tcp_v4().unwrap();
+            let before = limit_descriptors(256);
+            let mut files = Vec::new();
+            while let Ok(file) = File::open("/dev/null") {
+                files.push(file);
+            }
+            client.connect(address).unwrap();
+            let error = accept.wait().result.unwrap_err();
+            assert!(error.to_string().starts_with("accept: "), "{error}");
+            assert!(behind.wait().result.is_err());
+            drop(files);
+            let socket = listener.accept().unwrap();
+            assert_eq!(socket.peer_addr().unwrap(), client.local_addr().unwrap());
+            let _next = TcpStream::connect(address).unwrap();
+            listener.accept().unwrap();
             limit_descriptors(before);
         });
     }

@@ -1,16 +1,14 @@
-//! SF-1 to SF-6: files.
+//! Files of other kinds, and parts of them. The suite has the rest, with every face.
 
 mod support;
 
 use aio_core::socket2::{Domain, Type};
 use aio_core::{Completion, Runtime, is_aborted};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
-use support::{LIMIT, connected, with_every_runtime};
+use support::{connected, with_every_runtime};
 
 /// A file that is removed in the end.
 struct Temporary(PathBuf);
@@ -33,45 +31,6 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
-}
-
-fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i % 251) as u8).collect()
-}
-
-#[test]
-fn a_file_is_sent_whole() {
-    with_every_runtime(|runtime: &Runtime| {
-        const SIZE: usize = 5 << 20;
-        let bytes = pattern(SIZE);
-        let file = Temporary::new("whole", &bytes);
-        let (socket, mut peer) = connected(runtime);
-        let reader = thread::spawn(move || {
-            let mut received = Vec::new();
-            peer.read_to_end(&mut received).unwrap();
-            received
-        });
-        let (sender, receiver) = mpsc::channel();
-        let ender = socket.clone();
-        let before = socket.send_async(b"before ".to_vec());
-        socket.begin_send_file(
-            file.open(),
-            ..,
-            move |sent| sender.send(ender.end_send_file(sent)).unwrap(),
-            (),
-        );
-        // I5: in the order of their begins.
-        let after = socket.send_async(b" after".to_vec());
-        let Completion { result, bytes_transferred, buffer: mut back, .. } =
-            receiver.recv_timeout(LIMIT).unwrap();
-        assert_eq!((result.unwrap(), bytes_transferred), (SIZE as u64, SIZE));
-        assert_eq!(back.stream_position().unwrap(), 0);
-        before.wait().result.unwrap();
-        after.wait().result.unwrap();
-        drop(socket);
-        let received = reader.join().unwrap();
-        assert!(received == [b"before ", &bytes[..], b" after"].concat());
-    });
 }
 
 #[test]
@@ -131,32 +90,5 @@ fn what_cannot_be_sent_is_told_at_the_end() {
         let mut bytes = [0; 6];
         peer.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"456789");
-    });
-}
-
-/// I2.
-#[test]
-fn canceled_halfway_it_says_how_much_was_sent() {
-    with_every_runtime(|runtime: &Runtime| {
-        const SIZE: usize = 32 << 20;
-        let bytes = pattern(SIZE);
-        let file = Temporary::new("canceled", &bytes);
-        let (socket, mut peer) = connected(runtime);
-        let send = socket.send_file_async(file.open(), ..);
-        let behind = socket.send_async([1]);
-        let mut first = [0; 4096];
-        peer.read_exact(&mut first).unwrap();
-        thread::sleep(Duration::from_millis(20));
-        send.cancel();
-        let Completion { result, bytes_transferred, .. } = send.wait();
-        assert!(is_aborted(&result.unwrap_err()));
-        assert!(is_aborted(&behind.wait().result.unwrap_err()));
-        assert!((4096..SIZE).contains(&bytes_transferred));
-        // Who says in so many words that it is over lets the peer have what was sent.
-        socket.shutdown(std::net::Shutdown::Both).unwrap();
-        let mut rest = Vec::new();
-        peer.read_to_end(&mut rest).unwrap();
-        assert!([&first[..], &rest].concat() == bytes[..bytes_transferred]);
-        let _ = peer.write_all(&[0]);
     });
 }

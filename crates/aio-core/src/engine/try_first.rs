@@ -10,12 +10,11 @@ use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Attempt, Call, Direction};
 use crate::operation_queue::{Next, OperationQueue, Ticket};
-use crate::runtime::{RuntimeInner, Work};
+use crate::runtime::Work;
 use crate::socket::SocketInner;
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 /// How many operations of one socket and direction a worker completes before it serves others (I4).
 const OPERATIONS_PER_TURN: usize = 16;
@@ -36,8 +35,12 @@ pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
 
 /// An operation comes from elsewhere: see [`Attempt::GoesOnAt`]. A worker attempts it, after what runs
 /// now, so that one that goes from place to place takes no stack.
-fn go_on_at(socket: &Arc<SocketInner>, mut operation: Owner) {
+fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
     operation.go_to(socket);
+    if !from.departed.add(operation.downgrade()) {
+        operation.fail(&from.runtime, Aborted::Closed.into());
+        return;
+    }
     let direction = operation.direction();
     let next = socket.queue(direction).begin(operation, false);
     go_on(socket, direction, next, 0, None);
@@ -54,11 +57,19 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
 }
 
 pub(super) fn close(socket: &SocketInner) {
-    stop(socket, Aborted::Closed);
+    end(socket);
     let driver = &socket.runtime.driver;
     driver.forget(socket);
     socket.descriptor.close();
     driver.wait_ended(socket);
+}
+
+/// Aborts everything that was begun on the socket, wherever it is pending.
+fn end(socket: &SocketInner) {
+    stop(socket, Aborted::Closed);
+    for operation in socket.departed.close() {
+        operation.cancel(Wish::Close);
+    }
 }
 
 /// Ends the socket here; the duplicate of its descriptor that this returns goes on.
@@ -66,7 +77,7 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     let Some(system) = socket.descriptor.pin() else { return Err(Aborted::Closed.into()) };
     let duplicate = system.try_clone()?;
     drop(system);
-    stop(socket, Aborted::Closed);
+    end(socket);
     let driver = &socket.runtime.driver;
     driver.release(socket);
     socket.descriptor.close();
@@ -141,7 +152,7 @@ fn go_on(
             }
             Next::Abort(operations, reason) => {
                 let system = socket.descriptor.pin();
-                abort(runtime, system.as_deref(), operations, reason);
+                abort(socket, system.as_deref(), operations, reason);
                 return;
             }
         };
@@ -177,7 +188,7 @@ fn attempt(
     // Held until the operation is back in the queue, so that one that is found to be stopped then
     // can still tell the peer.
     let Some(system) = socket.descriptor.pin() else {
-        abort(runtime, None, vec![operation], Aborted::Closed);
+        abort(socket, None, vec![operation], Aborted::Closed);
         return queue.done(true, go_on);
     };
     let next = match operation.attempt(Call { socket, system: &system }) {
@@ -185,8 +196,9 @@ fn attempt(
             // The direction moves on before the callback can begin the next operation; unless this
             // one failed halfway, for what comes after the gap would be misread.
             let next = if operation.is_partly_done() {
-                reset_when_closed(&system);
-                queue.stop(Aborted::Broken)
+                let next = queue.stop(Aborted::Broken);
+                socket.reset_when_closed(&system);
+                next
             } else {
                 queue.done(drained, go_on)
             };
@@ -198,7 +210,7 @@ fn attempt(
         }
         Attempt::GoesOnAt(elsewhere) => {
             let next = queue.done(false, go_on);
-            go_on_at(&elsewhere, operation);
+            go_on_at(socket, &elsewhere, operation);
             return next;
         }
         Attempt::WouldBlock => queue.blocked(operation),
@@ -206,7 +218,7 @@ fn attempt(
     };
     match next {
         Next::Abort(operations, reason) => {
-            abort(runtime, Some(&system), operations, reason);
+            abort(socket, Some(&system), operations, reason);
             queue.done(true, go_on)
         }
         next => next,
@@ -215,11 +227,10 @@ fn attempt(
 
 /// Stops both directions and aborts what is pending there.
 pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
-    let runtime = &*socket.runtime;
     let system = socket.descriptor.pin();
     for queue in [&socket.send, &socket.receive] {
         if let Next::Abort(operations, reason) = queue.stop(reason) {
-            abort(runtime, system.as_deref(), operations, reason);
+            abort(socket, system.as_deref(), operations, reason);
         }
     }
 }
@@ -227,30 +238,20 @@ pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
 /// Completes `operations` as aborted; one that was canceled says so, whatever `reason` the others
 /// have.
 fn abort(
-    runtime: &RuntimeInner,
+    socket: &SocketInner,
     system: Option<&socket2::Socket>,
     operations: Vec<Owner>,
     reason: Aborted,
 ) {
     for mut operation in operations {
-        let reason = match operation.wish() {
-            None => reason,
-            Some(Wish::Cancel) => Aborted::Canceled,
-            Some(Wish::TimeOut) => Aborted::TimedOut,
-        };
+        let reason = operation.wish().map_or(reason, Aborted::from);
         let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
         let is_unfinished = operation.is_send() && (ends_the_socket || operation.is_partly_done());
         if let Some(system) = system.filter(|_| is_unfinished) {
-            reset_when_closed(system);
+            socket.reset_when_closed(system);
         }
-        operation.fail(runtime, reason.into());
+        operation.fail(&socket.runtime, reason.into());
     }
-}
-
-/// A peer must not take half a message for a whole one: closing is to reset the connection.
-fn reset_when_closed(system: &socket2::Socket) {
-    // The worst that a failure leaves is an ordinary close.
-    let _ = system.set_linger(Some(Duration::ZERO));
 }
 
 /// Gives each of several operations the error that all of them have.

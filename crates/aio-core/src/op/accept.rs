@@ -36,7 +36,7 @@ impl Perform for Accept {
 
 fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
     Some(match retry(|| call.system.accept())? {
-        Ok((socket, _)) => Socket::associate(&call.socket.runtime, socket),
+        Ok((socket, _)) => Socket::associate_connected(&call.socket.runtime, socket),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "accept on a socket that is not listening; bind it and call listen first",

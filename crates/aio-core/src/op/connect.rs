@@ -137,7 +137,7 @@ impl Perform for Disconnect {
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        let result = call.system.shutdown(Shutdown::Both);
+        let result = call.socket.shut_down(call.system, Shutdown::Both);
         Attempt::done(result.map_err(|error| attempted("disconnect", error)))
     }
 

@@ -89,6 +89,17 @@ fn check_connection(call: Call<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// RF-1: nothing arrives at a socket before it has an address, and who waits for it waits for ever.
+fn wait_for_datagram<T>(call: Call<'_>) -> Attempt<T> {
+    if call.socket.is_bound(call.system) {
+        return Attempt::WouldBlock;
+    }
+    Attempt::done(Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "receive_from on a socket that is not bound; bind it, or send or connect first",
+    )))
+}
+
 fn failed<T>(error: io::Error) -> Attempt<T> {
     Attempt::done(Err(attempted("receive", error)))
 }
@@ -259,7 +270,7 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
         let bytes = self.buffer.as_mut_slice();
         let received = retry(|| Datagram::receive(call, &mut [&mut *bytes]));
         match received {
-            None => Attempt::WouldBlock,
+            None => wait_for_datagram(call),
             Some(Err(error)) => failed(error),
             Some(Ok(datagram)) => {
                 self.received = datagram.length;
@@ -323,7 +334,7 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
         }
         let bytes = self.buffer.as_mut_slice();
         match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
-            None => Attempt::WouldBlock,
+            None => wait_for_datagram(call),
             Some(Err(error)) => failed(error),
             Some(Ok(Datagram { length, truncated, from, .. })) => {
                 self.received = length;

@@ -233,6 +233,8 @@ impl Socket {
     ///
     /// One that does not fit into the buffer, an empty one too, is an error that says how long it was,
     /// and is lost; see [`begin_receive_message_from`](Self::begin_receive_message_from).
+    ///
+    /// It fails on a socket that has no address yet, to which nobody can send: bind it first.
     pub fn begin_receive_from<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
     where
         B: IoBufMut,

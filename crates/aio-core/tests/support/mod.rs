@@ -21,8 +21,8 @@ pub(crate) fn rounds(usual: usize) -> usize {
     }
 }
 
-/// The limit of a test that runs `rounds`.
-fn limit() -> Duration {
+/// The limit of a test that runs [`rounds`].
+pub(crate) fn limit() -> Duration {
     LIMIT + Duration::from_millis(2) * u32::try_from(rounds(0)).unwrap_or(u32::MAX)
 }
 
