@@ -1,16 +1,17 @@
 //! The options of a client, and its connecting.
 
-use crate::client::Client;
-use crate::connect::{self, Failure};
-use crate::connection::{Connection, Settings};
-use crate::deadline::Deadline;
+use crate::async_result::AsyncResult;
+use crate::client::{Client, Origin};
+use crate::connect::Options;
+use crate::connection::Settings;
 use crate::encoding::Encoding;
-use crate::end_point::{EndPoint, Unresolved};
+use crate::end_point::EndPoint;
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::Framing;
-use aio_core::socket2::TcpKeepalive;
-use aio_core::{Runtime, Socket};
-use std::io;
+use crate::op;
+use crate::operation::{Operation, OperationHandle};
+use aio_core::{Runtime, RuntimeHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Configures a [`Client`], and connects it.
@@ -34,8 +35,7 @@ use std::time::Duration;
 #[must_use = "connect() makes the client"]
 pub struct Builder<'r> {
     runtime: Option<&'r Runtime>,
-    nodelay: bool,
-    keepalive: Option<Duration>,
+    options: Options,
     settings: Settings,
 }
 
@@ -43,8 +43,7 @@ impl Default for Builder<'_> {
     fn default() -> Self {
         Self {
             runtime: None,
-            nodelay: true,
-            keepalive: None,
+            options: Options { nodelay: true, keepalive: None },
             settings: Settings {
                 timeout: Duration::from_secs(30),
                 idle_timeout: Duration::MAX,
@@ -100,74 +99,79 @@ impl<'r> Builder<'r> {
     /// Chooses whether small messages are sent at once (`TCP_NODELAY`). Default: they are, since the
     /// caller of a send waits for an answer.
     pub fn nodelay(mut self, nodelay: bool) -> Self {
-        self.nodelay = nodelay;
+        self.options.nodelay = nodelay;
         self
     }
 
     /// Has the system ask the peer for a sign of life when nothing has arrived for `idle` (TCP
     /// keepalive, in whole seconds): a peer that has vanished then ends the connection. Default: no.
     pub fn keepalive(mut self, idle: Duration) -> Self {
-        self.keepalive = Some(idle);
+        self.options.keepalive = Some(idle);
         self
     }
 
     /// Connects, to whichever address of the end point answers first.
     ///
-    /// A host name is resolved on the calling thread, which the timeout does not cut short. The
-    /// addresses are then tried in turn as RFC 8305 has it: the next one when one has failed, or has
-    /// not answered for a quarter of a second.
+    /// A host name is looked up, on a thread kept for that. Its addresses are then tried in turn as RFC
+    /// 8305 has it: the next one when one has failed, or has not answered for a quarter of a second. The
+    /// timeout is for the whole.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`], [`ErrorKind::Resolve`], [`ErrorKind::Connect`], of which the
     /// source tells what each address came to, or [`ErrorKind::TimedOut`].
     pub fn connect(self, end_point: impl Into<EndPoint>) -> Result<Client, Error> {
-        let end_point = end_point.into();
-        let deadline = Deadline::after(self.settings.timeout);
-        let error = |kind, reason: &str| Error::new(kind, Attempt::Connect, &end_point, reason);
-        let system = |kind, source| Error::system(kind, Attempt::Connect, &end_point, source);
+        self.connect_async(end_point).wait()
+    }
+
+    /// Begins to [`connect`](Self::connect); `callback` gets the outcome, on a worker.
+    ///
+    /// Never blocks and never fails: every outcome arrives at [`Client::end_connect`]. (If the
+    /// process-wide runtime cannot be started, there is no worker, and a thread is made to tell so.)
+    ///
+    /// ```
+    /// use aio_client::{AsyncResult, Client, op};
+    ///
+    /// fn connect_callback(ar: AsyncResult<op::Connect>) {
+    ///     match Client::end_connect(ar).result {
+    ///         Ok(client) => println!("connected to {}", client.peer_addr()),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// }
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = server.local_addr()?;
+    /// let connect = Client::builder().begin_connect(address, connect_callback, ());
+    /// connect.wait_one();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn begin_connect<S, F>(
+        self,
+        end_point: impl Into<EndPoint>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
+    {
+        let (origin, runtime) = self.origin(end_point.into());
+        origin.begin_connect(runtime, callback, state)
+    }
+
+    /// Starts to [`connect`](Self::connect), without a callback.
+    pub fn connect_async(self, end_point: impl Into<EndPoint>) -> Operation<op::Connect> {
+        let (origin, runtime) = self.origin(end_point.into());
+        origin.connect_async(runtime)
+    }
+
+    fn origin(self, end_point: EndPoint) -> (Origin, Result<RuntimeHandle, Error>) {
         let runtime = match self.runtime {
-            Some(runtime) => runtime,
-            None => Runtime::global().map_err(|source| system(ErrorKind::Connect, source))?,
+            Some(runtime) => Ok(runtime.handle()),
+            None => Runtime::global().map(Runtime::handle).map_err(|source| {
+                Error::system(ErrorKind::Connect, Attempt::Connect, &end_point, source)
+            }),
         };
-        let addresses = end_point.resolve().map_err(|unresolved| match unresolved {
-            Unresolved::Malformed => {
-                error(ErrorKind::InvalidInput, "an end point is a host, a colon and a port")
-            }
-            Unresolved::Empty => error(ErrorKind::Resolve, "there is no address"),
-            Unresolved::Failed(source) => system(ErrorKind::Resolve, source),
-        })?;
-        let connected = connect::connect(runtime, addresses, deadline, |socket| {
-            prepare(socket, self.nodelay, self.keepalive)
-        });
-        match connected {
-            Ok((socket, peer)) => Ok(Client::new(Connection::new(socket, peer), self.settings)),
-            Err(Failure::TimedOut) => {
-                let reason = format!("timed out after {:?}", deadline.timeout());
-                Err(error(ErrorKind::TimedOut, &reason))
-            }
-            Err(Failure::Refused(failures)) => Err(system(ErrorKind::Connect, all_of(failures))),
-        }
+        let end_point = Arc::new(end_point);
+        (Origin { end_point, options: self.options, settings: self.settings }, runtime)
     }
-}
-
-fn prepare(socket: &Socket, nodelay: bool, keepalive: Option<Duration>) -> io::Result<()> {
-    socket.with_socket(|socket| {
-        socket.set_tcp_nodelay(nodelay)?;
-        match keepalive {
-            Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
-            None => Ok(()),
-        }
-    })?
-}
-
-/// One error for what all attempts came to: of the first one's kind, saying all.
-fn all_of(failures: Vec<io::Error>) -> io::Error {
-    let mut failures = failures.into_iter();
-    let first = failures.next().expect("an end point has an address, and each attempt failed");
-    let rest: Vec<_> = failures.map(|failure| failure.to_string()).collect();
-    if rest.is_empty() {
-        return first;
-    }
-    io::Error::new(first.kind(), format!("{first}; {}", rest.join("; ")))
 }

@@ -1,30 +1,45 @@
-//! The client: what its users hold.
+//! The client: what its users hold. Its calls in their three faces are in `client/`.
 
+mod begin_end;
+mod blocking;
+mod started;
+
+use crate::async_result::{AsyncResult, Completion};
 use crate::builder::Builder;
+use crate::connect::{self, Options};
 use crate::connection::{Connection, Progress, Settings};
+use crate::deadline::Deadline;
 use crate::encoding::Encoding;
 use crate::end_point::EndPoint;
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::Framing;
-use aio_core::Socket;
+use crate::op::{self, Kind};
+use crate::operation::{Operation, OperationHandle};
+use crate::task::{self, Call, Task};
+use aio_core::{RuntimeHandle, Socket};
+use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection to a server, in blocking calls that end.
+/// A connection to a server, and calls on it that end.
 ///
 /// Every call wakes on every path: with what was asked for, or with an [`Error`] that says what was
 /// attempted on whom, when it failed, when the time is over, or when another thread closes the client.
+///
+/// Each call has three faces, which differ in nothing else: [`receive`](Self::receive) blocks,
+/// [`begin_receive`](Self::begin_receive) runs a callback on a worker,
+/// [`receive_async`](Self::receive_async) returns an [`Operation`] to be waited for with or without a
+/// limit, beside events, or to be awaited.
 ///
 /// A clone is another handle to the same connection, which is closed with the last one, or by
 /// [`close`](Self::close). The `with_` methods return a handle that goes by other settings: a handle
 /// for lines beside one for the bytes that follow them, say. Several threads may use a client. Their
 /// messages are sent whole and in the order of the calls; each receive takes the next message.
 ///
-/// A call from a callback of aio-core holds a worker, as [`Operation::wait`](aio_core::Operation::wait)
-/// does, and gets on even if it holds the only one; just a connect with several attempts under way at
-/// once needs another to get on.
+/// A blocking call in a callback holds a worker, and gets on even if it holds the only one. Just a
+/// connect to an address that stays silent then needs another worker to go on to the next address.
 ///
 /// ```
 /// use aio_client::Client;
@@ -45,14 +60,20 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Client {
     connection: Arc<Connection>,
+    end_point: Arc<EndPoint>,
+    options: Options,
     settings: Settings,
 }
 
-impl Client {
-    pub(crate) fn new(connection: Connection, settings: Settings) -> Self {
-        Self { connection: Arc::new(connection), settings }
-    }
+/// What a client is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) end_point: Arc<EndPoint>,
+    pub(crate) options: Options,
+    pub(crate) settings: Settings,
+}
 
+impl Client {
     /// Connects with the defaults of [`builder`](Self::builder).
     ///
     /// # Errors
@@ -118,7 +139,8 @@ impl Client {
 
     /// Returns a handle whose receives call `progress` whenever they have to wait for more of a
     /// message: with the number of bytes received, and that of the whole message if its frame tells.
-    /// The call is made by the thread that receives, and counts against its deadline.
+    /// The call is made by whichever thread goes on with the receive, and counts against its deadline.
+    /// If it panics, the receive ends with [`ErrorKind::InvalidInput`].
     ///
     /// ```
     /// use aio_client::{Client, Framing, LengthPrefix};
@@ -148,57 +170,6 @@ impl Client {
         let mut client = self.clone();
         change(&mut client.settings);
         client
-    }
-
-    /// Sends a message, in its frame, and returns when the system has taken all of it. That says
-    /// nothing of the peer.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidInput`] for a message that the framing cannot carry;
-    /// [`ErrorKind::TimedOut`], and the message says how much was sent; [`ErrorKind::Closed`];
-    /// [`ErrorKind::Send`].
-    pub fn send(&self, message: impl Into<Vec<u8>>) -> Result<(), Error> {
-        self.connection.send(message.into(), &self.settings)
-    }
-
-    /// Sends a text in the client's encoding.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    pub fn send_text(&self, text: &str) -> Result<(), Error> {
-        self.send(self.settings.encoding.get_bytes(text))
-    }
-
-    /// Receives the next message, without its frame.
-    ///
-    /// Nothing is lost when it fails: what has arrived of the message is there for the next receive.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::TimedOut`]; [`ErrorKind::Closed`] if there are no more messages;
-    /// [`ErrorKind::Incomplete`]; [`ErrorKind::TooLong`]; [`ErrorKind::Receive`];
-    /// [`ErrorKind::InvalidInput`] for a framing that cannot be.
-    pub fn receive(&self) -> Result<Vec<u8>, Error> {
-        self.connection.receive(&self.settings, |_| Ok(()))
-    }
-
-    /// Receives the next message as a text in the client's encoding.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive`](Self::receive), and [`ErrorKind::Encoding`].
-    pub fn receive_text(&self) -> Result<String, Error> {
-        let encoding = self.settings.encoding;
-        let peer = self.connection.peer;
-        let error = |reason| Error::new(ErrorKind::Encoding, Attempt::Receive, peer, reason);
-        let check = |bytes: &[u8]| match encoding {
-            Encoding::Ascii => Ok(()),
-            Encoding::Utf8 => encoding.get_string(bytes).map(drop).map_err(error),
-        };
-        let message = self.connection.receive(&self.settings, check)?;
-        encoding.get_string(&message).map_err(error)
     }
 
     /// Tells the peer that nothing more will be sent: it reads the end of the stream. Receiving goes
@@ -240,5 +211,111 @@ impl Client {
     #[must_use]
     pub fn socket(&self) -> &Socket {
         &self.connection.socket
+    }
+}
+
+type Outcome<K> = Result<<K as Kind>::Output, Error>;
+type CallTask<K> = Task<Outcome<K>>;
+/// `None` for the faces that have no callback.
+type Then<K> = Option<task::Then<Outcome<K>>>;
+
+fn then<K, S, F>(callback: F, state: S) -> Then<K>
+where
+    K: Kind,
+    S: Send + 'static,
+    F: FnOnce(AsyncResult<K, S>) + Send + 'static,
+{
+    Some(Box::new(move |task, result| {
+        let completion = Completion::new(result, state);
+        callback(AsyncResult::new(completion, OperationHandle::new(task)));
+    }))
+}
+
+/// The calls, each written once for all its faces.
+impl Client {
+    fn start<K: Kind, F>(
+        &self,
+        call: impl FnOnce(Arc<Call>) -> F,
+        then: Then<K>,
+    ) -> Arc<CallTask<K>>
+    where
+        F: Future<Output = Outcome<K>> + Send + 'static,
+    {
+        let deadline = Deadline::after(self.settings.timeout);
+        Task::start(self.connection.socket.runtime(), deadline, call, then)
+    }
+
+    fn start_send(&self, message: Vec<u8>, then: Then<op::Send>) -> Arc<CallTask<op::Send>> {
+        let (connection, settings) = (self.connection.clone(), self.settings.clone());
+        self.start::<op::Send, _>(|call| connection.send(message, settings, call), then)
+    }
+
+    fn start_receive(&self, then: Then<op::Receive>) -> Arc<CallTask<op::Receive>> {
+        let (connection, settings) = (self.connection.clone(), self.settings.clone());
+        self.start::<op::Receive, _>(|call| connection.receive(settings, |_| Ok(()), call), then)
+    }
+
+    fn start_receive_text(&self, then: Then<op::ReceiveText>) -> Arc<CallTask<op::ReceiveText>> {
+        let (connection, settings) = (self.connection.clone(), self.settings.clone());
+        let (encoding, peer) = (settings.encoding, connection.peer);
+        let error = move |reason| Error::new(ErrorKind::Encoding, Attempt::Receive, peer, reason);
+        let check = move |bytes: &[u8]| match encoding {
+            Encoding::Ascii => Ok(()),
+            Encoding::Utf8 => encoding.get_string(bytes).map(drop).map_err(error),
+        };
+        let receive = |call| async move {
+            let message = connection.receive(settings, check, call).await?;
+            encoding.get_string(&message).map_err(error)
+        };
+        self.start::<op::ReceiveText, _>(receive, then)
+    }
+
+    fn origin(&self) -> Origin {
+        let (options, settings) = (self.options.clone(), self.settings.clone());
+        Origin { end_point: self.end_point.clone(), options, settings }
+    }
+}
+
+impl Origin {
+    pub(crate) fn begin_connect<S, F>(
+        self,
+        runtime: Result<RuntimeHandle, Error>,
+        callback: F,
+        state: S,
+    ) -> OperationHandle
+    where
+        S: Send + 'static,
+        F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
+    {
+        OperationHandle::new(self.start(runtime, then(callback, state)))
+    }
+
+    pub(crate) fn connect_async(
+        self,
+        runtime: Result<RuntimeHandle, Error>,
+    ) -> Operation<op::Connect> {
+        Operation::new(self.start(runtime, None))
+    }
+
+    fn start(
+        self,
+        runtime: Result<RuntimeHandle, Error>,
+        then: Then<op::Connect>,
+    ) -> Arc<CallTask<op::Connect>> {
+        let deadline = Deadline::after(self.settings.timeout);
+        match runtime {
+            Ok(runtime) => {
+                let connect = |call| self.connect(runtime.clone(), call);
+                Task::start(runtime.clone(), deadline, connect, then)
+            }
+            Err(error) => Task::failed(Err(error), then),
+        }
+    }
+
+    async fn connect(self, runtime: RuntimeHandle, call: Arc<Call>) -> Result<Client, Error> {
+        let Self { end_point, options, settings } = self;
+        let (socket, peer) = connect::connect(runtime, &end_point, &options, &call).await?;
+        let connection = Arc::new(Connection::new(socket, peer));
+        Ok(Client { connection, end_point, options, settings })
     }
 }

@@ -1,92 +1,187 @@
 //! Connecting to whichever address of an end point answers first, after RFC 8305.
 //!
-//! Attempts begin one after the other, each with a socket of its own: the next one as soon as one has
-//! failed, or when none has succeeded for a while. An address that stays silent so costs a moment, not
-//! the deadline. The first connection made is kept; the other attempts are canceled.
+//! ```text
+//!           addresses                   a failure, or a while without any
+//! ┌────────┐ ───────▶ ┌────────────┐ ─────────────────────────────┐
+//! │ Lookup │          │ Attempting │ ◀─ the next address, beside ──┘
+//! └────────┘          └────────────┘
+//!     │ time, cancel        │ the first connection, or no address left; time, cancel
+//!     └─────────────────────┴───▶ over
+//! ```
+//!
+//! Attempts begin one after the other, each with a socket of its own. An address that stays silent so
+//! costs a moment, not the deadline. The first connection made is kept; the other attempts are canceled.
 
-use crate::deadline::Deadline;
-use aio_core::{Operation, Runtime, Socket, op};
-use aio_sync::{WaitHandle, wait_any_timeout};
+use crate::end_point::{EndPoint, Whom};
+use crate::error::{Attempt, Error, ErrorKind};
+use crate::task::Call;
+use aio_core::socket2::{Domain, Protocol, TcpKeepalive, Type};
+use aio_core::{Operation, RegisteredWait, RuntimeHandle, Socket, op};
+use aio_sync::{ManualResetEvent, WaitHandle};
+use std::future::{self, Future};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// How long an attempt is waited for before the next one begins beside it (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Why no connection was made.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    TimedOut,
-    /// What each attempt came to, in the order in which they failed; never empty.
-    Refused(Vec<io::Error>),
+/// Options of the socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) nodelay: bool,
+    pub(crate) keepalive: Option<Duration>,
 }
 
 /// A pending attempt. Dropping it cancels it.
-#[derive(Debug)]
-struct Attempt {
+struct Pending {
     address: SocketAddr,
     socket: Socket,
-    operation: Operation<op::Connect>,
+    operation: Pin<Box<Operation<op::Connect>>>,
 }
 
-/// Connects to one of `addresses`, of which there is at least one. `prepare` sets the options of each
-/// socket.
-pub(crate) fn connect(
-    runtime: &Runtime,
-    addresses: Vec<SocketAddr>,
-    deadline: Deadline,
-    prepare: impl Fn(&Socket) -> io::Result<()>,
-) -> Result<(Socket, SocketAddr), Failure> {
+/// What came first.
+enum Event {
+    Over(Pending, io::Result<()>),
+    Delayed,
+    Interrupted,
+}
+
+pub(crate) async fn connect(
+    runtime: RuntimeHandle,
+    end_point: &EndPoint,
+    options: &Options,
+    call: &Arc<Call>,
+) -> Result<(Socket, SocketAddr), Error> {
+    let error = |kind, reason: &str| Error::new(kind, Attempt::Connect, end_point, reason);
+    let interrupted = || {
+        if call.is_canceled() {
+            error(ErrorKind::Canceled, "canceled")
+        } else {
+            let reason = format!("timed out after {:?}", call.deadline.timeout());
+            error(ErrorKind::TimedOut, &reason)
+        }
+    };
+    let _watch = call.watch();
+    let addresses = match end_point.whom() {
+        Whom::Addresses(addresses) => addresses.clone(),
+        Whom::Name { host, port } => {
+            let lookup = runtime.look_up_async(host, *port);
+            match call.outcome(lookup).await {
+                (_, true) => return Err(interrupted()),
+                (lookup, false) => lookup.result.map_err(|source| {
+                    Error::system(ErrorKind::Resolve, Attempt::Connect, end_point, source)
+                })?,
+            }
+        }
+        Whom::Malformed(_) => {
+            let reason = "an end point is a host, a colon and a port";
+            return Err(error(ErrorKind::InvalidInput, reason));
+        }
+    };
+    if addresses.is_empty() {
+        return Err(error(ErrorKind::Resolve, "there is no address"));
+    }
     let mut left = alternate_families(addresses).into_iter();
-    let mut attempts = Vec::new();
+    let mut pending = Vec::new();
     let mut failures = Vec::new();
     loop {
         if let Some(address) = left.next() {
-            match start(runtime, address, &prepare) {
-                Ok(attempt) => attempts.push(attempt),
+            match start(&runtime, address, options) {
+                Ok(attempt) => pending.push(attempt),
                 Err(error) => {
                     failures.push(error);
                     continue;
                 }
             }
-        } else if attempts.is_empty() {
-            return Err(Failure::Refused(failures));
+        } else if pending.is_empty() {
+            let source = all_of(failures);
+            return Err(Error::system(ErrorKind::Connect, Attempt::Connect, end_point, source));
         }
-        let delay = if left.len() > 0 { ATTEMPT_DELAY } else { Duration::MAX };
-        match wait(&mut attempts, delay.min(deadline.remaining())) {
-            Some(Attempt { address, socket, operation }) => match operation.wait().result {
-                Ok(()) => return Ok((socket, address)),
-                Err(error) => failures.push(error),
-            },
-            None if deadline.is_over() => return Err(Failure::TimedOut),
-            None => {}
+        let delay = (left.len() > 0).then(|| Delay::begin(&runtime));
+        match next(&mut pending, delay.as_ref(), call).await {
+            Event::Over(attempt, Ok(())) => return Ok((attempt.socket, attempt.address)),
+            Event::Over(_, Err(error)) => failures.push(error),
+            Event::Delayed => {}
+            Event::Interrupted => return Err(interrupted()),
         }
     }
 }
 
-fn start(
-    runtime: &Runtime,
-    address: SocketAddr,
-    prepare: impl Fn(&Socket) -> io::Result<()>,
-) -> io::Result<Attempt> {
-    let socket = if address.is_ipv4() { runtime.tcp_v4()? } else { runtime.tcp_v6()? };
-    prepare(&socket)?;
-    let operation = socket.connect_async(address);
-    Ok(Attempt { address, socket, operation })
+fn start(runtime: &RuntimeHandle, address: SocketAddr, options: &Options) -> io::Result<Pending> {
+    let socket = runtime.socket(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.with_socket(|socket| {
+        socket.set_tcp_nodelay(options.nodelay)?;
+        match options.keepalive {
+            Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+            None => Ok(()),
+        }
+    })??;
+    let operation = Box::pin(socket.connect_async(address));
+    Ok(Pending { address, socket, operation })
 }
 
-/// Takes out an attempt that is over, waiting for one if need be. There is at least one attempt.
-fn wait(attempts: &mut Vec<Attempt>, timeout: Duration) -> Option<Attempt> {
-    let index = if let [only] = &attempts[..] {
-        // In a callback this keeps I/O going, which a wait for one of several cannot.
-        only.operation.handle().wait_timeout(timeout).then_some(0)
-    } else {
-        let operations: Vec<&dyn WaitHandle> =
-            attempts.iter().map(|attempt| &attempt.operation as _).collect();
-        wait_any_timeout(&operations, timeout)
-    };
-    index.map(|index| attempts.remove(index))
+/// Waits for the first of the attempts that is over, taking it out, or for what ends the wait.
+async fn next(pending: &mut Vec<Pending>, delay: Option<&Delay>, call: &Call) -> Event {
+    let mut interrupted = pin!(call.interrupted());
+    let mut delayed = pin!(async {
+        match delay {
+            Some(delay) => delay.over.event().wait().await,
+            None => future::pending().await,
+        }
+    });
+    future::poll_fn(|context| {
+        for index in 0..pending.len() {
+            if let Poll::Ready(completion) = pending[index].operation.as_mut().poll(context) {
+                return Poll::Ready(Event::Over(pending.remove(index), completion.result));
+            }
+        }
+        if interrupted.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Event::Interrupted);
+        }
+        delayed.as_mut().poll(context).map(|()| Event::Delayed)
+    })
+    .await
+}
+
+/// A moment that passes; ends when dropped.
+struct Delay {
+    over: Arc<ManualResetEvent>,
+    wait: RegisteredWait,
+}
+
+impl Delay {
+    fn begin(runtime: &RuntimeHandle) -> Self {
+        let over = Arc::new(ManualResetEvent::new(false));
+        let wait = runtime.register_wait(over.clone(), Some(ATTEMPT_DELAY), true, {
+            let over = over.clone();
+            move |_| {
+                over.set();
+            }
+        });
+        Self { over, wait }
+    }
+}
+
+impl Drop for Delay {
+    fn drop(&mut self) {
+        // If it fires all the same, nobody waits for it.
+        let _ = self.wait.unregister();
+    }
+}
+
+/// One error for what all attempts came to: of the first one's kind, saying all.
+fn all_of(failures: Vec<io::Error>) -> io::Error {
+    let mut failures = failures.into_iter();
+    let first = failures.next().expect("an end point has an address, and each attempt failed");
+    let rest: Vec<_> = failures.map(|failure| failure.to_string()).collect();
+    if rest.is_empty() {
+        return first;
+    }
+    io::Error::new(first.kind(), format!("{first}; {}", rest.join("; ")))
 }
 
 /// Keeps the order of the resolver, but lets the families take turns (RFC 8305, section 4): when one

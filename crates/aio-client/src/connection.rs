@@ -1,27 +1,45 @@
-//! A connection: its socket, what has arrived on it, and who waits for that.
+//! A connection: its socket, what has arrived on it, and whose turn it is to receive.
 //!
-//! Sends are independent of each other and of receives; aio-core orders them, and sees to their
-//! deadlines. Receives go through [`Inbound`]:
+//! Sends are independent of each other and of receives; aio-core orders them. A receive makes a
+//! message of what arrives:
 //!
-//! 1. One thread at a time makes a message of what arrives. It holds the turn: an event that is
-//!    signaled exactly while nobody does, so that others can wait for it with a deadline.
-//! 2. The thread with the turn receives when the bytes that are there are no message yet.
-//! 3. A thread whose time is over leaves its receive pending, for the next one to go on with. It has
-//!    not to wait for a cancellation, and loses nothing.
+//! ```text
+//!          the turn                no message yet: receive
+//! ┌──────┐ ───────▶ ┌───────────┐ ────────────────────────▶ ┌───────────┐
+//! │ Queue│          │ Searching │                           │ Receiving │
+//! └──────┘          └───────────┘ ◀──────────────────────── └───────────┘
+//!    │                    │         bytes, or the end             │
+//!    │ time, cancel       │ a message, an error                   │ time, cancel
+//!    └────────────────────┴───────────────▶ over ◀────────────────┘
+//! ```
+//!
+//! 1. One call at a time has the turn, and with it [`Inbound`]. The turn is an event, signaled exactly
+//!    while nobody has it; its queue is first come, first served, so each receive takes the next message.
+//! 2. At most one operation of aio-core is pending, that of the call with the turn. When the call's time is
+//!    over it is canceled, which takes nothing from the stream (I2), and what had arrived before stays in
+//!    [`Inbound`] for the next call.
 
-use crate::deadline::Deadline;
 use crate::encoding::Encoding;
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::{Found, Framing, Misuse, Search};
 use crate::inbound::{End, Inbound};
+use crate::task::{Call, yield_once};
 use aio_core::{Completion, Socket, is_aborted};
-use aio_sync::AutoResetEvent;
+use aio_sync::{AutoResetEvent, WaitHandle};
 use std::fmt;
+use std::future::{self, Future};
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// How many receives a call makes before it lets others have the worker.
+const RECEIVES_PER_TURN: u32 = 16;
 
 /// What a call goes by.
 #[derive(Clone, Debug)]
@@ -54,20 +72,25 @@ enum Look {
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
-    /// Signaled exactly while no thread is receiving.
+    /// Signaled exactly while no call is receiving.
     receive_turn: AutoResetEvent,
-    /// Locked by the thread that has the turn alone, so that nobody ever waits for the lock.
-    inbound: Mutex<Inbound>,
+    /// There exactly while no call has the turn.
+    inbound: Mutex<Option<Inbound>>,
     /// True once this side has closed the connection.
     is_closed: AtomicBool,
 }
 
-/// Gives the turn to the next thread when dropped.
-struct Turn<'a>(&'a AutoResetEvent);
+/// The turn to receive, and what has been received. Goes to the next call when dropped.
+struct Turn<'a> {
+    connection: &'a Connection,
+    inbound: Inbound,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.set();
+        let inbound = mem::replace(&mut self.inbound, Inbound::empty());
+        *self.connection.inbound.lock().unwrap_or_else(PoisonError::into_inner) = Some(inbound);
+        self.connection.receive_turn.set();
     }
 }
 
@@ -77,7 +100,7 @@ impl Connection {
             socket,
             peer,
             receive_turn: AutoResetEvent::new(true),
-            inbound: Mutex::new(Inbound::new()),
+            inbound: Mutex::new(Some(Inbound::new())),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -88,68 +111,101 @@ impl Connection {
         self.socket.close();
     }
 
-    pub(crate) fn send(&self, message: Vec<u8>, settings: &Settings) -> Result<(), Error> {
-        let deadline = Deadline::after(settings.timeout);
+    pub(crate) async fn send(
+        self: Arc<Self>,
+        message: Vec<u8>,
+        settings: Settings,
+        call: Arc<Call>,
+    ) -> Result<(), Error> {
         let framed = settings.framing.frame(message).map_err(|m| self.misuse(Attempt::Send, m))?;
         let length = framed.len();
-        let operation = match deadline.at() {
+        let operation = match call.deadline.at() {
             Some(at) => self.socket.with_deadline(at).send_async(framed),
             None => self.socket.send_async(framed),
         };
-        let Completion { result, bytes_transferred: sent, .. } = operation.wait();
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) if is_aborted(&error) && error.kind() == io::ErrorKind::TimedOut => {
-                let progress = format_args!("{sent} of {length} bytes sent");
-                Err(self.timed_out(Attempt::Send, deadline.timeout(), progress).with_source(error))
-            }
-            Err(error) if self.is_closed_error(&error) => {
-                Err(self.closed_here(Attempt::Send).with_source(error))
-            }
-            Err(error) => Err(Error::system(ErrorKind::Send, Attempt::Send, self.peer, error)),
-        }
+        let (Completion { result, bytes_transferred: sent, .. }, was_canceled) =
+            call.outcome(operation).await;
+        let Err(error) = result else { return Ok(()) };
+        let progress = format_args!("{sent} of {length} bytes sent");
+        let is_late = was_canceled || error.kind() == io::ErrorKind::TimedOut;
+        Err(if is_aborted(&error) && is_late {
+            self.interrupted(Attempt::Send, &call, call.deadline.timeout(), progress)
+                .with_source(error)
+        } else if self.is_closed_error(&error) {
+            self.closed_here(Attempt::Send).with_source(error)
+        } else {
+            Error::system(ErrorKind::Send, Attempt::Send, self.peer, error)
+        })
     }
 
     /// Receives a message and takes it away, unless `check` refuses it.
-    pub(crate) fn receive(
-        &self,
-        settings: &Settings,
-        check: impl Fn(&[u8]) -> Result<(), Error>,
+    pub(crate) async fn receive(
+        self: Arc<Self>,
+        settings: Settings,
+        check: impl Fn(&[u8]) -> Result<(), Error> + Send,
+        call: Arc<Call>,
     ) -> Result<Vec<u8>, Error> {
-        let deadline = Deadline::after(settings.timeout);
         let search = settings.framing.search(settings.max_response);
         let mut search = search.map_err(|misuse| self.misuse(Attempt::Receive, misuse))?;
-        if !self.receive_turn.wait_timeout(deadline.remaining()) {
+        let Some(mut turn) = self.take_turn(&call).await else {
             let progress = "another receive was not over";
-            return Err(self.timed_out(Attempt::Receive, deadline.timeout(), progress));
-        }
-        let _turn = Turn(&self.receive_turn);
-        let mut inbound = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut has_received = false;
+            let timeout = call.deadline.timeout();
+            return Err(self.interrupted(Attempt::Receive, &call, timeout, progress));
+        };
+        let inbound = &mut turn.inbound;
+        let mut last_byte = Instant::now();
+        let mut receives = 0;
         loop {
-            let (received, expected) = match self.take_message(&mut inbound, &mut search, &check)? {
+            let (received, expected) = match self.take_message(inbound, &mut search, &check)? {
                 Look::Message(message) => return Ok(message),
                 Look::Incomplete { received, expected } => (received, expected),
             };
             if let Some(Progress(progress)) = &settings.progress {
-                progress(received, expected);
+                // It is the user's, and may run on any thread; a call that panics would never end.
+                panic::catch_unwind(AssertUnwindSafe(|| progress(received, expected)))
+                    .map_err(|_| self.misuse(Attempt::Receive, Misuse::ProgressPanicked))?;
             }
-            // A peer that always has a little more must not keep the thread for ever. But the first
+            let idle = last_byte.checked_add(settings.idle_timeout);
+            let until = idle.into_iter().chain(call.deadline.at()).min();
+            // A peer that always has a little more must not keep the call for ever. But the first
             // receive comes before the clock, so that a timeout of zero takes what there is.
-            let remaining = deadline.remaining();
-            let is_over = has_received && remaining.is_zero();
-            if is_over || !inbound.receive(&self.socket, remaining.min(settings.idle_timeout)) {
-                return Err(if settings.idle_timeout < remaining {
+            let is_over = receives > 0 && call.deadline.is_over();
+            if is_over || !inbound.receive(&self.socket, until, &call).await {
+                let received = bytes(inbound.bytes().len());
+                return Err(if idle.is_some() && idle == until {
                     let progress = "nothing was received";
-                    self.timed_out(Attempt::Receive, settings.idle_timeout, progress)
+                    self.interrupted(Attempt::Receive, &call, settings.idle_timeout, progress)
                 } else {
-                    let received = bytes(inbound.bytes().len());
                     let progress = format_args!("{received} of the message received");
-                    self.timed_out(Attempt::Receive, deadline.timeout(), progress)
+                    self.interrupted(Attempt::Receive, &call, call.deadline.timeout(), progress)
                 });
             }
-            has_received = true;
+            last_byte = Instant::now();
+            receives += 1;
+            if receives % RECEIVES_PER_TURN == 0 {
+                yield_once().await;
+            }
         }
+    }
+
+    /// `None` if the call is interrupted first.
+    async fn take_turn(&self, call: &Arc<Call>) -> Option<Turn<'_>> {
+        let is_mine = self.receive_turn.event().try_wait() || {
+            let _watch = call.watch();
+            let mut mine = pin!(self.receive_turn.event().wait());
+            let mut interrupted = pin!(call.interrupted());
+            future::poll_fn(|context| {
+                if mine.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(true);
+                }
+                interrupted.as_mut().poll(context).map(|()| false)
+            })
+            .await
+        };
+        is_mine.then(|| {
+            let inbound = self.inbound.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Turn { connection: self, inbound: inbound.expect("one call at a time has the turn") }
+        })
     }
 
     /// Returns the next message if all of it is there.
@@ -206,7 +262,18 @@ impl Connection {
         Error::new(ErrorKind::Closed, attempt, self.peer, "the client is closed")
     }
 
-    fn timed_out(&self, attempt: Attempt, limit: Duration, progress: impl fmt::Display) -> Error {
+    /// The call was canceled, or its time is over.
+    fn interrupted(
+        &self,
+        attempt: Attempt,
+        call: &Call,
+        limit: Duration,
+        progress: impl fmt::Display,
+    ) -> Error {
+        if call.is_canceled() {
+            let reason = format_args!("canceled: {progress}");
+            return Error::new(ErrorKind::Canceled, attempt, self.peer, reason);
+        }
         let reason = format_args!("timed out after {limit:?}: {progress}");
         Error::new(ErrorKind::TimedOut, attempt, self.peer, reason)
     }

@@ -1,8 +1,7 @@
 //! Whom to connect to.
 
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 
 /// Whom to connect to: a host name or an address, and a port.
 ///
@@ -24,7 +23,7 @@ pub struct EndPoint {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Whom {
+pub(crate) enum Whom {
     Name {
         host: String,
         port: u16,
@@ -32,14 +31,6 @@ enum Whom {
     Addresses(Vec<SocketAddr>),
     /// Not an end point. That is reported when it is connected to, as everything else is.
     Malformed(String),
-}
-
-/// Why an end point has no addresses.
-#[derive(Debug)]
-pub(crate) enum Unresolved {
-    Malformed,
-    Failed(io::Error),
-    Empty,
 }
 
 impl EndPoint {
@@ -50,17 +41,8 @@ impl EndPoint {
         }
     }
 
-    /// Asks the system's resolver for the addresses, which blocks, and cannot be canceled.
-    pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>, Unresolved> {
-        let addresses = match &self.whom {
-            Whom::Name { host, port } => {
-                let found = (host.as_str(), *port).to_socket_addrs().map_err(Unresolved::Failed)?;
-                found.collect()
-            }
-            Whom::Addresses(addresses) => addresses.clone(),
-            Whom::Malformed(_) => return Err(Unresolved::Malformed),
-        };
-        if addresses.is_empty() { Err(Unresolved::Empty) } else { Ok(addresses) }
+    pub(crate) fn whom(&self) -> &Whom {
+        &self.whom
     }
 }
 

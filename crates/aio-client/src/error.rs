@@ -58,6 +58,9 @@ pub enum ErrorKind {
     /// The time was over first. A receive can be tried again and loses nothing. A send can be tried
     /// again only if nothing of it had been sent: otherwise the next send fails.
     TimedOut,
+    /// The call was canceled. As after a timeout, a receive can be tried again and loses nothing, and a
+    /// send only if nothing of it had been sent.
+    Canceled,
     /// There is no connection any more: it was closed on this side, or the peer has closed it and
     /// every message before that has been received.
     Closed,
@@ -184,6 +187,7 @@ impl From<Error> for io::Error {
             ErrorKind::TimedOut => io::ErrorKind::TimedOut,
             ErrorKind::Closed => io::ErrorKind::NotConnected,
             ErrorKind::Incomplete => io::ErrorKind::UnexpectedEof,
+            ErrorKind::Canceled => io::ErrorKind::Other,
             ErrorKind::TooLong | ErrorKind::Encoding => io::ErrorKind::InvalidData,
             ErrorKind::Connect | ErrorKind::Send | ErrorKind::Receive => {
                 error.inner.source.as_ref().map_or(io::ErrorKind::Other, |source| source.kind())

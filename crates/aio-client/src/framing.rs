@@ -69,6 +69,7 @@ pub(crate) enum Misuse {
     DelimiterInside,
     TooLongForPrefix { most: u64 },
     NotOfLength(usize),
+    ProgressPanicked,
 }
 
 impl fmt::Display for Misuse {
@@ -78,6 +79,9 @@ impl fmt::Display for Misuse {
             Self::DelimiterInside => f.write_str("the message has the delimiter in it"),
             Self::TooLongForPrefix { most } => {
                 write!(f, "the message is longer than its prefix can say, which is {most} bytes")
+            }
+            Self::ProgressPanicked => {
+                f.write_str("the callback that is told the progress panicked")
             }
             Self::NotOfLength(length) => write!(f, "the message has not {length} bytes"),
         }

@@ -1,11 +1,12 @@
 //! What a connection has received and nobody has taken yet.
 
-use aio_core::{Completion, Operation, Socket, op};
+use crate::task::Call;
+use aio_core::{Completion, Socket, is_aborted};
 use std::io;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 /// How many bytes one receive asks for.
 const RECEIVE_SIZE: usize = 16 * 1024;
@@ -17,8 +18,6 @@ pub(crate) struct Inbound {
     taken: usize,
     /// Empty exactly while a receive has it.
     buffer: Vec<u8>,
-    /// A receive that nobody waited for to the end. What it brings comes next.
-    pending: Option<Operation<op::Receive<Vec<u8>>>>,
     end: Option<End>,
     /// True once the end of the stream has ended a message: it ends only one.
     end_was_taken: bool,
@@ -38,10 +37,15 @@ impl Inbound {
             bytes: Vec::new(),
             taken: 0,
             buffer: vec![0; RECEIVE_SIZE],
-            pending: None,
             end: None,
             end_was_taken: false,
         }
+    }
+
+    /// Stands where an inbound was that has been taken away.
+    pub(crate) fn empty() -> Self {
+        let (bytes, buffer) = (Vec::new(), Vec::new());
+        Self { bytes, taken: 0, buffer, end: None, end_was_taken: false }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -57,36 +61,41 @@ impl Inbound {
         matches!(self.end, Some(End::Closed)) && !self.end_was_taken
     }
 
-    /// Receives once, or goes on with the receive that is pending. Returns false if the time was over
-    /// first: then it stays pending, so that nothing is lost.
-    pub(crate) fn receive(&mut self, socket: &Socket, timeout: Duration) -> bool {
-        let mut operation = match self.pending.take() {
-            Some(operation) => operation,
-            None => socket.receive_async(mem::take(&mut self.buffer)),
+    /// Receives once. Returns false if `until` came first, or the call was interrupted: nothing has been
+    /// taken then. `None` is for ever. If the time is over already, takes what is there.
+    pub(crate) async fn receive(
+        &mut self,
+        socket: &Socket,
+        until: Option<Instant>,
+        call: &Call,
+    ) -> bool {
+        let is_late = until.is_some_and(|until| until <= Instant::now());
+        let buffer = mem::take(&mut self.buffer);
+        let operation = match until {
+            Some(until) if !is_late => socket.with_deadline(until).receive_async(buffer),
+            _ => socket.receive_async(buffer),
         };
-        match operation.wait_timeout(timeout) {
-            Some(Completion { result, buffer, .. }) => {
-                self.received(result, buffer);
-                true
-            }
-            None => {
-                self.pending = Some(operation);
-                false
-            }
+        if is_late {
+            operation.cancel();
         }
-    }
-
-    fn received(&mut self, result: io::Result<usize>, buffer: Vec<u8>) {
+        let (Completion { result, buffer, .. }, is_canceled) = call.outcome(operation).await;
+        self.buffer = buffer;
         match result {
             Ok(0) => self.end = Some(End::Closed),
             Ok(received) => {
                 self.bytes.drain(..self.taken);
                 self.taken = 0;
-                self.bytes.extend_from_slice(&buffer[..received]);
+                self.bytes.extend_from_slice(&self.buffer[..received]);
+            }
+            Err(error) if is_aborted(&error) => {
+                if is_canceled || is_late || error.kind() == io::ErrorKind::TimedOut {
+                    return false;
+                }
+                self.end = Some(End::Failed(Arc::new(error)));
             }
             Err(error) => self.end = Some(End::Failed(Arc::new(error))),
         }
-        self.buffer = buffer;
+        true
     }
 
     /// Takes the bytes up to `end`, and returns those of `content`.

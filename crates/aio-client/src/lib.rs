@@ -33,6 +33,7 @@
 
 #![forbid(unsafe_code)]
 
+mod async_result;
 mod builder;
 mod client;
 mod connect;
@@ -43,14 +44,19 @@ mod end_point;
 mod error;
 mod framing;
 mod inbound;
+pub mod op;
+mod operation;
 mod state_object;
+mod task;
 
+pub use async_result::{AsyncResult, Completion};
 pub use builder::Builder;
 pub use client::Client;
 pub use encoding::{DecodeError, Decoder, Encoding};
 pub use end_point::EndPoint;
 pub use error::{Error, ErrorKind};
 pub use framing::{Framing, LengthPrefix};
+pub use operation::{Operation, OperationHandle};
 pub use state_object::StateObject;
 
 #[doc = include_str!("../docs/from-csharp-to-rust.md")]

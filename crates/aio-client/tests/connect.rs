@@ -91,6 +91,27 @@ fn a_connect_that_gets_no_answer_ends_with_its_deadline() {
     });
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_is_canceled_or_ends_with_its_deadline_though_nobody_waits_for_it() {
+    with_every_runtime(|runtime| {
+        let (_full, silent) = silent();
+        let connect = Client::builder().runtime(runtime).connect_async(silent);
+        connect.cancel();
+        let error = error_of(connect.wait(), ErrorKind::Canceled);
+        assert_eq!(error.to_string(), format!("connect to {silent}: canceled"));
+
+        let (outcomes, outcome) = mpsc::channel();
+        let timeout = Duration::from_millis(50);
+        Client::builder().runtime(runtime).timeout(timeout).begin_connect(
+            vec![silent, silent],
+            move |ar| outcomes.send(Client::end_connect(ar).result).unwrap(),
+            (),
+        );
+        error_of(outcome.recv().unwrap(), ErrorKind::TimedOut);
+    });
+}
+
 #[test]
 fn a_callback_may_connect_even_if_it_holds_the_only_worker() {
     for engine in [Engine::Blocking, Engine::Readiness] {

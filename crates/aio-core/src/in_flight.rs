@@ -12,8 +12,8 @@
 //!    attempts it, to the completion queue, to the worker that delivers it. Whoever holds it has the
 //!    body to itself, and moving it between threads synchronizes as any move does.
 //! 2. A [`Handle`] never touches the body.
-//! 3. [`Owner::complete`] consumes the owner. An operation with a callback goes on to
-//!    [`Owner::deliver`], which takes the callback out of the body: an operation completes once, and
+//! 3. [`Owner::complete`] consumes the owner, or [`Owner::complete_here`] for a worker between two
+//!    pieces of work. An operation with a callback goes on to [`Owner::deliver`], which takes the callback out of the body: an operation completes once, and
 //!    its callback runs once (I1). An owner that is dropped on any other path is a bug in this crate.
 //! 4. The result stands in the body before the event is set, and the event is set before the
 //!    completion is posted: in the callback `is_completed` is true and the wait handle is set.
@@ -35,6 +35,7 @@ use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -134,6 +135,7 @@ trait Progress {
     fn fail(&mut self, error: io::Error);
     fn is_partly_done(&self) -> bool;
     fn route(&mut self) -> Option<&mut Route>;
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
     fn go_to(&mut self, socket: Arc<SocketInner>);
 }
 
@@ -183,6 +185,11 @@ impl<K: Perform> Progress for InProgress<K> {
 
     fn route(&mut self) -> Option<&mut Route> {
         self.work.as_mut().and_then(K::route)
+    }
+
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
+        self.result = self.work.as_mut().and_then(|work| work.found(addresses));
+        self.result.is_some()
     }
 
     fn go_to(&mut self, socket: Arc<SocketInner>) {
@@ -355,6 +362,11 @@ impl Owner {
         self.body().progress().route()
     }
 
+    /// A name has been looked up for the operation. Returns true if that was all: its result stands.
+    pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
+        self.body().progress().found(addresses)
+    }
+
     /// The operation goes on at `socket`: it is to be begun there next.
     pub(crate) fn go_to(&mut self, socket: &Arc<SocketInner>) {
         *self.0.header.place() = Place::Socket(Arc::downgrade(socket));
@@ -373,7 +385,15 @@ impl Owner {
     }
 
     /// Completes the operation with the result that stands: result, then event, then completion.
-    pub(crate) fn complete(mut self, runtime: &RuntimeInner) {
+    pub(crate) fn complete(self, runtime: &RuntimeInner) {
+        if let Some(operation) = self.complete_here(runtime) {
+            runtime.post(Work::Completed(operation));
+        }
+    }
+
+    /// The same, but returns the operation if it has a callback: the caller is to deliver it.
+    #[must_use = "its callback is still to be run"]
+    pub(crate) fn complete_here(mut self, runtime: &RuntimeInner) -> Option<Self> {
         if let Some(deadline) = self.0.header.deadline {
             runtime.timer.remove(deadline, Arc::as_ptr(&self.0).addr());
         }
@@ -383,10 +403,10 @@ impl Owner {
             self.0.header.completed.set();
         });
         if is_to_be_delivered {
-            runtime.post(Work::Completed(self));
-        } else {
-            runtime.contain(|| drop(self));
+            return Some(self);
         }
+        runtime.contain(|| drop(self));
+        None
     }
 
     /// Runs the callback.
@@ -418,14 +438,13 @@ impl Handle {
 
     /// Blocks until the operation has completed or the deadline has passed; true if it has completed.
     ///
-    /// On a worker of the operation's runtime, I/O goes on meanwhile.
+    /// On a worker, of whatever runtime, that runtime's I/O goes on meanwhile.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
-        if !self.completed().is_set() {
-            if let Some(runtime) = self.runtime() {
-                return runtime.wait_for(self, deadline);
+        self.completed().is_set()
+            || match self.runtime() {
+                Some(runtime) => runtime.wait_for(self, deadline),
+                None => RuntimeInner::wait_for_event(self.event(), deadline),
             }
-        }
-        self.wait_here(deadline)
     }
 
     /// The runtime of an operation that is pending.
@@ -435,17 +454,6 @@ impl Handle {
             Place::Nowhere => None,
             Place::Socket(socket) => socket.upgrade().map(|socket| socket.runtime.clone()),
             Place::Lookup(lookup) => lookup.upgrade().map(|lookup| lookup.runtime().clone()),
-        }
-    }
-
-    /// The same, but nothing goes on in the calling thread.
-    pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> bool {
-        match deadline {
-            Some(deadline) => self.completed().wait_until(deadline),
-            None => {
-                self.completed().wait_one();
-                true
-            }
         }
     }
 

@@ -101,7 +101,7 @@ pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
 pub use operation::Operation;
 pub use registered_wait::RegisteredWait;
-pub use runtime::{Builder, Metrics, PanicPolicy, Runtime};
+pub use runtime::{Builder, Metrics, PanicPolicy, Runtime, RuntimeHandle};
 pub use socket::Socket;
 pub use socket2;
 

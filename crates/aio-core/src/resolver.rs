@@ -85,10 +85,11 @@ impl Lookup {
 
     fn answer(&self, addresses: io::Result<Vec<SocketAddr>>) {
         let Some(mut operation) = self.take() else { return };
-        if let Some(route) = operation.route() {
-            route.found(addresses);
+        if operation.found(addresses) {
+            operation.complete(&self.runtime);
+        } else {
+            op::set_out(&self.runtime, operation);
         }
-        op::set_out(&self.runtime, operation);
     }
 }
 

@@ -1,6 +1,9 @@
 //! A runtime: an engine, a worker pool, and what the two work on.
 
 mod connect_to;
+mod handle;
+
+pub use handle::RuntimeHandle;
 
 use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
@@ -12,11 +15,11 @@ use crate::resolver;
 use crate::socket::{Socket, SocketInner};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
-use aio_sync::{Registration, WaitHandle};
+use aio_sync::{EventRef, Registration, WaitHandle};
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::env;
 use std::fmt;
@@ -26,7 +29,7 @@ use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
@@ -392,6 +395,16 @@ pub(crate) enum Work {
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This wait's event is set, or its time is over: run its callback.
     Wait(Arc<dyn Registered>),
+    /// Somebody wants this to be run.
+    Call(Call),
+}
+
+pub(crate) struct Call(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Call")
+    }
 }
 
 /// A report of an engine that waits for readiness.
@@ -410,8 +423,13 @@ pub(crate) struct Readiness {
 type LeftBehind = VecDeque<(Arc<RuntimeInner>, Work)>;
 
 thread_local! {
-    /// What is to be run on this thread after what it runs now; `None` if that is nothing.
-    static LATER: RefCell<Option<LeftBehind>> = const { RefCell::new(None) };
+    /// True while this thread runs a piece of work of whatever runtime.
+    static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// What is to be run on this thread after that; looked at only if there is something.
+    static LATER: RefCell<LeftBehind> = const { RefCell::new(VecDeque::new()) };
+    static HAS_LATER: Cell<bool> = const { Cell::new(false) };
+    /// The runtime whose worker this thread is, if it is one.
+    static HOME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
 }
 
 impl RuntimeInner {
@@ -427,12 +445,13 @@ impl RuntimeInner {
         // The work's operation or socket holds the runtime, so it is there.
         let Some(me) = self.me.upgrade() else { return };
         let mut work = Some(work);
-        // A thread that ends has no place to keep it, and no callback that it could be nested in.
-        let _ = LATER.try_with(|later| {
-            if let Some(later) = &mut *later.borrow_mut() {
-                later.extend(work.take().map(|work| (me, work)));
-            }
-        });
+        if IS_RUNNING.get() {
+            // A thread that ends has no place to keep it, and no callback that it could be nested in.
+            let _ = LATER.try_with(|later| {
+                later.borrow_mut().extend(work.take().map(|work| (me, work)));
+                HAS_LATER.set(true);
+            });
+        }
         if let Some(work) = work {
             self.run(work);
         }
@@ -440,23 +459,49 @@ impl RuntimeInner {
 
     fn run_one(&self, work: Work) {
         match work {
-            Work::Completed(operation) => self.contain(|| operation.deliver()),
+            Work::Completed(operation) => self.deliver(operation),
+            Work::Wait(wait) => wait.run(),
+            Work::Call(Call(callback)) => self.contain(callback),
+            Work::Ready { .. } | Work::Turn { .. } => {
+                // What a turn completes first is delivered by the worker that is here. What else it
+                // completes others may deliver, if this callback takes long.
+                if let Some(operation) = self.take_turns(work) {
+                    self.deliver(operation);
+                }
+            }
+        }
+    }
+
+    /// Lets sockets have their turns; posts what they complete, but for the first.
+    fn take_turns(&self, work: Work) -> Option<Owner> {
+        let mut first = None;
+        match work {
             Work::Ready { socket, report } => {
                 if report.receive {
                     let Readiness { ticket, stays_ready, .. } = report;
-                    engine::ready(&socket, Direction::Receive, ticket, stays_ready);
+                    engine::ready(&socket, Direction::Receive, ticket, stays_ready, &mut first);
                 }
                 if report.send {
-                    engine::ready(&socket, Direction::Send, report.ticket, false);
+                    engine::ready(&socket, Direction::Send, report.ticket, false, &mut first);
                 }
             }
             // One that could go on for long does not outlast its runtime.
             Work::Turn { socket, .. } if self.is_stopping() => {
                 engine::stop(&socket, Aborted::ShutDown);
             }
-            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
-            Work::Wait(wait) => wait.run(),
+            Work::Turn { socket, direction } => {
+                engine::take_turn(&socket, direction, &mut first);
+            }
+            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => {
+                unreachable!("these are no turns")
+            }
         }
+        first
+    }
+
+    /// Runs the callback of an operation that has completed.
+    fn deliver(&self, operation: Owner) {
+        self.contain(|| operation.deliver());
     }
 
     /// Has `operation` canceled at its deadline, if it has one.
@@ -473,30 +518,59 @@ impl RuntimeInner {
         }
     }
 
-    /// Blocks until `operation` has completed or the deadline has passed. On a worker of this runtime,
-    /// that is in a callback, it keeps I/O moving meanwhile.
-    pub(crate) fn wait_for(
-        self: &Arc<Self>,
-        operation: &Handle,
-        deadline: Option<Instant>,
-    ) -> bool {
-        let Some(me) = Current::worker_of(&self.pool) else {
+    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed; on a worker
+    /// as [`wait_for_event`](Self::wait_for_event).
+    pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+        if Current::worker_of(&self.pool).is_none() {
             // When the operation's own deadline passes, callbacks may be holding all workers.
             let own = operation.deadline();
             if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-                if operation.wait_here(Some(own)) {
+                if Self::wait_for_event(operation.event(), Some(own)) {
                     return true;
                 }
                 operation.cancel(Wish::TimeOut);
             }
-            return operation.wait_here(deadline);
-        };
-        let waker = Waker::from(Arc::new(WakeWorker { runtime: self.clone(), worker: me }));
-        let mut registration = pin!(Registration::new(operation.clone()));
-        if registration.as_mut().register(waker) {
-            worker_pool::wait_inside(&**self, me, deadline, || operation.completed().is_set());
         }
-        operation.completed().is_set()
+        Self::wait_for_event(operation.event(), deadline)
+    }
+
+    /// Blocks until `event` is signaled or the deadline has passed. On a worker of whatever runtime, that
+    /// is in a callback, it keeps that runtime's I/O moving meanwhile.
+    pub(crate) fn wait_for_event(event: EventRef<'_>, deadline: Option<Instant>) -> bool {
+        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
+        if let Some(home) = home {
+            if let Some(me) = Current::worker_of(&home.pool) {
+                return home.wait_inside(me, event, deadline);
+            }
+        }
+        match deadline {
+            Some(deadline) => event.wait_until(deadline),
+            None => {
+                event.wait_one();
+                true
+            }
+        }
+    }
+
+    /// The same on worker `me`.
+    fn wait_inside(
+        self: &Arc<Self>,
+        me: usize,
+        event: EventRef<'_>,
+        deadline: Option<Instant>,
+    ) -> bool {
+        let wake = Arc::new(WakeWorker {
+            runtime: self.clone(),
+            worker: me,
+            is_over: AtomicBool::new(false),
+        });
+        let mut registration = pin!(Registration::new(event));
+        if !registration.as_mut().register(Waker::from(wake.clone())) {
+            return true;
+        }
+        let is_over = || wake.is_over.load(Ordering::Relaxed);
+        worker_pool::wait_inside(&**self, me, deadline, is_over);
+        registration.take_back()
     }
 
     /// Runs code of a user's: a callback, wakers, the drop of what was lent. Its panic ends here (I10).
@@ -520,13 +594,17 @@ impl RuntimeInner {
     }
 }
 
+/// Ends the wait of a worker for an event.
 struct WakeWorker {
     runtime: Arc<RuntimeInner>,
     worker: usize,
+    /// True once the event has given its signal, or is about to.
+    is_over: AtomicBool,
 }
 
 impl Wake for WakeWorker {
     fn wake(self: Arc<Self>) {
+        self.is_over.store(true, Ordering::Relaxed);
         self.runtime.driver.wake(self.worker);
     }
 }
@@ -538,31 +616,34 @@ impl Host for RuntimeInner {
         &self.pool
     }
 
+    fn enter(&self) {
+        HOME.with(|home| *home.borrow_mut() = self.me.clone());
+    }
+
     fn run(&self, work: Work) {
         // What is posted meanwhile to a runtime that has ended must wait until this is over.
-        let _ = LATER.try_with(|later| *later.borrow_mut() = Some(VecDeque::new()));
+        IS_RUNNING.set(true);
         self.run_one(work);
-        loop {
+        while HAS_LATER.get() {
             let next = LATER.try_with(|later| {
-                let mut later = later.borrow_mut();
-                let next = later.as_mut().and_then(VecDeque::pop_front);
-                if next.is_none() {
-                    *later = None;
-                }
+                let next = later.borrow_mut().pop_front();
+                HAS_LATER.set(next.is_some());
                 next
             });
-            let Ok(Some((runtime, work))) = next else { return };
-            runtime.run_one(work);
+            if let Ok(Some((runtime, work))) = next {
+                runtime.run_one(work);
+            }
         }
+        IS_RUNNING.set(false);
     }
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
-            Work::Completed(_) | Work::Wait(_) => Some(work),
+            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
             Work::Ready { .. } | Work::Turn { .. } => {
-                // As a part of what runs now: what is kept for later waits until that is over.
-                self.run_one(work);
-                None
+                // As a part of what runs now: what is kept for later waits until that is over, and so
+                // does what this completes, for which another worker may be free.
+                self.take_turns(work).map(Work::Completed)
             }
         }
     }

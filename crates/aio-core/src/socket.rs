@@ -189,30 +189,6 @@ impl Socket {
         Self { inner: self.inner.clone(), limit: Limit::At(deadline) }
     }
 
-    /// Makes another socket of the same runtime.
-    ///
-    /// ```
-    /// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
-    /// use aio_core::socket2::{Domain, Type};
-    ///
-    /// let first = runtime.tcp_v4()?;
-    /// let second = first.sibling(Domain::IPV4, Type::DGRAM, None)?;
-    /// # drop(second);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Runtime::socket`].
-    pub fn sibling(
-        &self,
-        domain: Domain,
-        r#type: Type,
-        protocol: Option<Protocol>,
-    ) -> io::Result<Self> {
-        Self::associate(&self.inner.runtime, socket2::Socket::new(domain, r#type, protocol)?)
-    }
-
     /// Binds the socket to a local address. Port 0 lets the system choose one.
     ///
     /// On Unix a stream socket may take an address that was in use a moment ago (`SO_REUSEADDR`, as
@@ -345,6 +321,10 @@ impl Socket {
     /// A handle to a socket that an operation has come to.
     pub(crate) fn of(inner: &Arc<SocketInner>) -> Self {
         Self { inner: inner.clone(), limit: Limit::Never }
+    }
+
+    pub(crate) fn runtime_inner(&self) -> &Arc<RuntimeInner> {
+        &self.inner.runtime
     }
 
     pub(crate) fn into_inner(self) -> Arc<SocketInner> {

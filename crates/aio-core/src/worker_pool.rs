@@ -4,9 +4,8 @@
 //! # Queues
 //!
 //! Work that a worker posts while it runs something goes to its own queue and is run after what it
-//! runs now; nobody is woken for it. So does what its wait found. Work that other threads post goes
-//! to the shared queue, and an idle worker is woken for it. Every queue can be popped by every
-//! worker.
+//! runs now; nobody is woken for it. So does what its wait found. Others can steal from both. Work that
+//! other threads post goes to the shared queue, and an idle worker is woken for it.
 //!
 //! # Who is awake
 //!
@@ -45,12 +44,16 @@
 //!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
+#[expect(unsafe_code, reason = "a run queue's own end is used on one thread alone")]
+mod run_queue;
+
 use crate::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Queue, fence, has_passed,
 };
 use aio_sync::ManualResetEvent;
 use crossbeam::utils::CachePadded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use run_queue::RunQueue;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -83,6 +86,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     type Work: Send + 'static;
 
     fn pool(&self) -> &WorkerPool<Self::Work>;
+
+    /// Called once by each worker, on its thread, before it does anything else.
+    fn enter(&self) {}
 
     /// Runs a piece of work. Does not panic.
     fn run(&self, work: Self::Work);
@@ -140,9 +146,9 @@ pub(crate) struct WorkerPool<W> {
 
 struct Worker<W> {
     /// Posted by this worker.
-    posted: Queue<W>,
+    posted: RunQueue<W>,
     /// Found by this worker's waits.
-    found: Queue<W>,
+    found: RunQueue<W>,
     /// Counts the pieces of work that this worker has begun.
     begun: AtomicU64,
     /// Counts how often this worker has come to wait, or to look for what a wait would find.
@@ -169,7 +175,7 @@ struct Roster {
 }
 
 /// The worker that the current thread is, if it is one.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Current {
     pool: usize,
     worker: usize,
@@ -185,20 +191,25 @@ loom::thread_local! {
 }
 
 impl Current {
+    fn get() -> Option<Self> {
+        CURRENT.with(Cell::get)
+    }
+
     /// The index of the current thread among the workers of `pool`.
     pub(crate) fn worker_of<W>(pool: &WorkerPool<W>) -> Option<usize> {
-        let current = CURRENT.with(Cell::get);
-        current.filter(|current| current.pool == pool.id).map(|current| current.worker)
+        Self::get().filter(|current| current.pool == pool.id).map(|current| current.worker)
     }
 }
 
 impl<W: Send + 'static> WorkerPool<W> {
     pub(crate) fn new(workers: usize) -> Self {
         static POOLS: StdAtomicUsize = StdAtomicUsize::new(0);
-        let worker = |_| {
+        let id = POOLS.fetch_add(1, Ordering::Relaxed);
+        let worker = |worker| {
+            let current = Current { pool: id, worker };
             CachePadded::new(Worker {
-                posted: Queue::new(),
-                found: Queue::new(),
+                posted: RunQueue::new(current),
+                found: RunQueue::new(current),
                 begun: AtomicU64::new(0),
                 waits: AtomicU64::new(0),
                 stalled: AtomicBool::new(false),
@@ -206,7 +217,7 @@ impl<W: Send + 'static> WorkerPool<W> {
             })
         };
         Self {
-            id: POOLS.fetch_add(1, Ordering::Relaxed),
+            id,
             shared: Queue::new(),
             workers: (0..workers).map(worker).collect(),
             roster: Mutex::new(Roster::default()),
@@ -400,7 +411,7 @@ impl<W: Send + 'static> WorkerPool<W> {
         let others = self.workers.len();
         (1..others).find_map(|step| {
             let other = &self.workers[(me + step) % others];
-            other.found.pop().or_else(|| other.posted.pop())
+            other.found.steal().or_else(|| other.posted.steal())
         })
     }
 
@@ -409,7 +420,7 @@ impl<W: Send + 'static> WorkerPool<W> {
         let others = self.workers.len();
         (1..others).map(|step| &self.workers[(me + step) % others]).find_map(|other| {
             let is_stuck = other.stalled.load(Ordering::Relaxed);
-            is_stuck.then(|| other.found.pop().or_else(|| other.posted.pop()))?
+            is_stuck.then(|| other.found.steal().or_else(|| other.posted.steal()))?
         })
     }
 
@@ -620,6 +631,7 @@ impl Threads {
 fn work<H: Host>(host: &H, me: usize) {
     let pool = host.pool();
     CURRENT.with(|current| current.set(Some(Current { pool: pool.id, worker: me })));
+    host.enter();
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let mut begun = 0;

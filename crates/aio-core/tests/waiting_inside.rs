@@ -1,10 +1,10 @@
-//! A callback that waits for an operation of its own runtime holds a worker, and nothing else (I1, I4, I7).
+//! A callback that waits for an operation holds a worker, and nothing else (I1, I4, I7).
 
 mod support;
 
 use aio_core::{AsyncResult, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
 use std::io::{ErrorKind, Read, Write};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{LIMIT, connected, receive, with_every_runtime, within};
@@ -179,6 +179,39 @@ fn a_runtime_that_ends_aborts_what_is_waited_for() {
                 assert_eq!(outcomes.iter().collect::<Vec<_>>(), vec![true; workers]);
             });
         }
+    }
+}
+
+/// Each of two runtimes waits, on its only worker, for what only the other can do.
+#[test]
+fn callbacks_of_two_runtimes_wait_for_operations_of_each_other() {
+    for engines in [[Engine::Readiness, Engine::Readiness], [Engine::Blocking, Engine::Readiness]] {
+        within(LIMIT, &format!("{engines:?}"), move || {
+            let runtimes = engines.map(|engine| runtime(engine, 1));
+            let pairs = [0, 1].map(|i| connected(&runtimes[i]));
+            let (sender, receiver) = mpsc::channel();
+            let barrier = Arc::new(Barrier::new(2));
+            for i in [0, 1] {
+                let (other, sender, barrier) =
+                    (pairs[1 - i].0.clone(), sender.clone(), barrier.clone());
+                call(&pairs[i].0, move || {
+                    barrier.wait();
+                    let completion = other.receive_async([0; 1]).wait();
+                    let hasty = other.with_timeout(Duration::from_millis(1));
+                    let late = hasty.receive_async([0; 1]).wait().result.unwrap_err();
+                    sender.send((i, completion.buffer[0], late.kind())).unwrap();
+                });
+            }
+            // Both are waiting by now, or will be.
+            thread::sleep(Duration::from_millis(5));
+            for (i, (_, peer)) in pairs.iter().enumerate() {
+                (&mut &*peer).write_all(&[i as u8]).unwrap();
+            }
+            for _ in 0..2 {
+                let (i, byte, late) = receiver.recv_timeout(LIMIT).unwrap();
+                assert_eq!((byte as usize, late), (1 - i, ErrorKind::TimedOut));
+            }
+        });
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
     }
     let (direction, at_once) = (operation.direction(), !operation.may_block());
     let next = socket.queue(direction).begin(operation, at_once);
-    go_on(socket, direction, next, OPERATIONS_PER_BEGIN);
+    go_on(socket, direction, next, OPERATIONS_PER_BEGIN, None);
 }
 
 /// An operation comes from elsewhere: see [`Attempt::GoesOnAt`]. A worker attempts it, after what runs
@@ -43,14 +43,14 @@ fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner)
     }
     let direction = operation.direction();
     let next = socket.queue(direction).begin(operation, false);
-    go_on(socket, direction, next, 0);
+    go_on(socket, direction, next, 0, None);
 }
 
 pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
     let queue = socket.queue(direction);
     let next = queue.cancel(operation);
     let over = queue.ticket().is_none();
-    go_on(socket, direction, next, 0);
+    go_on(socket, direction, next, 0, None);
     if over {
         socket.runtime.driver.wait_ended(socket);
     }
@@ -92,24 +92,31 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
 /// The driver reports that `direction` may be able to make progress.
 ///
 /// `ticket`: the wait that the report is for, if it is for one. One that is over is not reported.
+/// `first`: where the first operation that this completes is put for the caller to deliver, if there
+/// is none yet.
 pub(crate) fn ready(
     socket: &Arc<SocketInner>,
     direction: Direction,
     ticket: Option<Ticket>,
     stays_ready: bool,
+    first: &mut Option<Owner>,
 ) {
     let queue = socket.queue(direction);
     if ticket.is_some_and(|ticket| !queue.is_waiting(ticket)) {
         return;
     }
     let next = queue.ready(stays_ready);
-    go_on(socket, direction, next, OPERATIONS_PER_TURN);
+    go_on(socket, direction, next, OPERATIONS_PER_TURN, Some(first));
 }
 
-/// A worker is here for a turn that another thread left to it.
-pub(crate) fn take_turn(socket: &Arc<SocketInner>, direction: Direction) {
+/// A worker is here for a turn that another thread left to it. `first` as for [`ready`].
+pub(crate) fn take_turn(
+    socket: &Arc<SocketInner>,
+    direction: Direction,
+    first: &mut Option<Owner>,
+) {
     let next = socket.queue(direction).take_turn();
-    go_on(socket, direction, next, OPERATIONS_PER_TURN);
+    go_on(socket, direction, next, OPERATIONS_PER_TURN, Some(first));
 }
 
 /// Does what the queue asks for until somebody else has to.
@@ -118,6 +125,7 @@ fn go_on(
     direction: Direction,
     mut next: Next,
     mut operations_left: usize,
+    mut first: Option<&mut Option<Owner>>,
 ) {
     let runtime = &*socket.runtime;
     let queue = socket.queue(direction);
@@ -125,8 +133,14 @@ fn go_on(
         next = match next {
             Next::Nothing => return,
             Next::Attempt(operation) => {
+                if operation.may_block() {
+                    // Others may deliver meanwhile what has completed before.
+                    if let Some(completed) = first.as_deref_mut().and_then(Option::take) {
+                        runtime.post(Work::Completed(completed));
+                    }
+                }
                 operations_left = operations_left.saturating_sub(1);
-                attempt(socket, queue, operation, operations_left > 0)
+                attempt(socket, queue, operation, operations_left > 0, first.as_deref_mut())
             }
             Next::WaitFor(ticket) => {
                 wait_for(socket, direction, ticket);
@@ -168,6 +182,7 @@ fn attempt(
     queue: &OperationQueue,
     mut operation: Owner,
     go_on: bool,
+    first: Option<&mut Option<Owner>>,
 ) -> Next {
     let runtime = &*socket.runtime;
     // Held until the operation is back in the queue, so that one that is found to be stopped then
@@ -187,7 +202,10 @@ fn attempt(
             } else {
                 queue.done(drained, go_on)
             };
-            operation.complete(runtime);
+            match first {
+                Some(first @ None) => *first = operation.complete_here(runtime),
+                _ => operation.complete(runtime),
+            }
             return next;
         }
         Attempt::GoesOnAt(elsewhere) => {

@@ -102,7 +102,7 @@ pub(crate) struct Route {
 
 impl Route {
     /// The name has been looked up.
-    pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) {
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) {
         match addresses {
             Ok(addresses) => self.ahead.extend(addresses),
             Err(error) => self.failures.push((None, error)),
@@ -225,6 +225,11 @@ impl Perform for ConnectTo {
 
     fn route(&mut self) -> Option<&mut Route> {
         Some(&mut self.route)
+    }
+
+    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> Option<io::Result<Socket>> {
+        self.route.found(addresses);
+        None
     }
 
     fn into_buffer(self) {}

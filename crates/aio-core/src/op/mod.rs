@@ -11,6 +11,7 @@
 mod accept;
 mod connect;
 mod connect_to;
+mod look_up;
 mod receive;
 mod send;
 mod send_file;
@@ -19,6 +20,7 @@ pub use accept::{Accept, AcceptReceive};
 pub use connect::{Connect, Disconnect};
 pub use connect_to::{ConnectTo, Destination};
 pub(crate) use connect_to::{Route, set_out};
+pub use look_up::LookUp;
 pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom};
 pub use send::{Send, SendList, SendTo};
 pub use send_file::SendFile;
@@ -28,6 +30,7 @@ use socket2::SockAddr;
 use std::fmt;
 use std::io;
 use std::marker;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A kind of operation.
@@ -111,6 +114,15 @@ pub(crate) trait Perform: Kind {
 
     /// What is before an operation that connects to one of several addresses.
     fn route(&mut self) -> Option<&mut Route> {
+        None
+    }
+
+    /// A name has been looked up for the operation. Returns its result, if that is what it was for.
+    fn found(
+        &mut self,
+        addresses: io::Result<Vec<SocketAddr>>,
+    ) -> Option<io::Result<Self::Output>> {
+        drop(addresses);
         None
     }
 

@@ -7,7 +7,10 @@
 //!
 //! * a port with the default concurrency, one packet at a time or, *many*, what is there;
 //! * a port without limit;
-//! * the textbook's queue: std's channel, its receiver under a lock.
+//! * the textbook's queue: std's channel, its receiver under a lock;
+//! * rayon's `spawn`, on a pool of that size;
+//! * tokio's `spawn_blocking`, on a pool of that size, and on one of its default size (512);
+//! * `blocking`'s `unblock`, on its one pool (500).
 //!
 //! Wall time, on few processors: it shows the cost of wake-ups and of crowding, and says nothing about
 //! how a queue scales to many processors.
@@ -42,6 +45,12 @@ fn dispatch(criterion: &mut Criterion) {
             port_rounds(&CompletionPort::unlimited(), take_one, submitters, rounds)
         });
         bench("locked channel", channel_rounds);
+        bench("rayon", rayon_rounds);
+        bench("tokio", |submitters, rounds| tokio_rounds(consumers(), submitters, rounds));
+        bench("tokio, 512 threads", |submitters, rounds| tokio_rounds(512, submitters, rounds));
+        bench("blocking, 500 threads", |submitters, rounds| {
+            submit(submitters, rounds, &|job| blocking::unblock(job).detach())
+        });
     }
     group.finish();
 }
@@ -144,4 +153,17 @@ fn channel_rounds(submitters: usize, rounds: u64) -> Duration {
         drop(sender);
         elapsed
     })
+}
+
+fn rayon_rounds(submitters: usize, rounds: u64) -> Duration {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(consumers()).build();
+    let pool = pool.expect("threads");
+    submit(submitters, rounds, &|job| pool.spawn(job))
+}
+
+fn tokio_rounds(threads: usize, submitters: usize, rounds: u64) -> Duration {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(threads).build();
+    let runtime = runtime.expect("a runtime");
+    submit(submitters, rounds, &|job| drop(runtime.spawn_blocking(job)))
 }

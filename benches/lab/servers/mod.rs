@@ -1,0 +1,97 @@
+//! The servers under test: the same echo, a file for each way to write it.
+//!
+//! All of them listen on a loopback address with the same backlog, set `TCP_NODELAY`, and receive into a
+//! buffer of the same size, one for each connection; only the raw loop needs a single one. A server runs
+//! in a process of its own, which `server_process.rs` starts and `control.rs` answers for.
+
+mod aio;
+mod compio;
+mod monoio;
+mod raw_mio;
+mod rayon_jobs;
+mod smol;
+mod thread_per_connection;
+mod tokio;
+
+use crate::contender::Server;
+use crate::payload;
+use socket2::{Domain, Socket, Type};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::mpsc;
+use std::time::Duration;
+use std::{io, thread};
+
+/// What a server is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Service {
+    pub(crate) port: u16,
+    pub(crate) workers: usize,
+    /// Size of a connection's buffer, in bytes.
+    pub(crate) buffer: usize,
+    /// How long the handler of a message blocks its thread, if the message is marked as slow.
+    pub(crate) slow: Duration,
+}
+
+impl Service {
+    /// The work of a handler, the same in each server: nothing, but for messages marked as slow.
+    fn handle(self, received: &[u8]) {
+        if !self.slow.is_zero() && received.contains(&payload::SLOW) {
+            thread::sleep(self.slow);
+        }
+    }
+}
+
+/// Starts a server, which then runs until its process ends.
+pub(crate) fn start(server: Server, service: Service) -> io::Result<SocketAddr> {
+    let listener = listen(service.port)?;
+    let address = listener.local_addr()?;
+    match server {
+        Server::Aio(engine) => aio::start(engine, listener, service),
+        Server::RawMio => raw_mio::start(listener, service),
+        Server::TokioMultiThread => tokio::start_multi_thread(listener, service),
+        Server::TokioCurrentThread => tokio::start_current_thread(listener, service),
+        Server::TokioSpawnBlocking => tokio::start_spawn_blocking(listener, service),
+        Server::Smol => smol::start(listener, service),
+        Server::CompioUring => compio::start_uring(listener, service),
+        Server::CompioPoll => compio::start_poll(listener, service),
+        Server::MonoioUring => monoio::start_uring(listener, service),
+        Server::MonoioPoll => monoio::start_poll(listener, service),
+        Server::ThreadPerConnection => thread_per_connection::start(listener, service),
+        Server::RayonJobs => rayon_jobs::start(listener, service),
+    }?;
+    Ok(address)
+}
+
+/// As many as the system admits, so that no connection waits for a retransmission.
+const BACKLOG: i32 = 4096;
+
+/// A listener on the loopback interface; on a port that the system chooses, if `port` is 0.
+pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    listener.set_reuse_address(true)?;
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    listener.listen(BACKLOG)?;
+    Ok(listener.into())
+}
+
+/// Runs `serve` on a thread of its own with what `prepare` has made there, and returns what `prepare` did.
+fn on_a_thread<T>(
+    prepare: impl FnOnce() -> io::Result<T> + Send + 'static,
+    serve: impl FnOnce(T) + Send + 'static,
+) -> io::Result<()> {
+    let (sender, prepared) = mpsc::channel();
+    thread::Builder::new().name("server".to_owned()).spawn(move || match prepare() {
+        Ok(runtime) => {
+            let _ = sender.send(Ok(()));
+            serve(runtime);
+        }
+        Err(error) => drop(sender.send(Err(error))),
+    })?;
+    prepared.recv().map_err(|_| io::Error::other("the server's thread has panicked"))?
+}
+
+/// Says on standard error why a server cannot go on. The lab sees that no echo comes.
+fn failed(server: &str, error: &io::Error) {
+    let _ = writeln!(io::stderr(), "lab: {server}: {error}");
+}

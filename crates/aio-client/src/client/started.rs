@@ -1,0 +1,34 @@
+//! The client's calls without a callback: started here, to be waited for or awaited.
+
+use super::{Client, op};
+use crate::operation::Operation;
+
+impl Client {
+    /// Starts to [`send`](Self::send) a message. Messages are sent in the order in which this is
+    /// called.
+    pub fn send_async(&self, message: impl Into<Vec<u8>>) -> Operation<op::Send> {
+        Operation::new(self.start_send(message.into(), None))
+    }
+
+    /// Starts to send a text in the client's encoding.
+    pub fn send_text_async(&self, text: &str) -> Operation<op::Send> {
+        self.send_async(self.settings.encoding.get_bytes(text))
+    }
+
+    /// Starts to [`receive`](Self::receive) the next message. Several may be pending: each takes the
+    /// next message, in the order in which this is called.
+    pub fn receive_async(&self) -> Operation<op::Receive> {
+        Operation::new(self.start_receive(None))
+    }
+
+    /// Starts to receive the next message as a text in the client's encoding.
+    pub fn receive_text_async(&self) -> Operation<op::ReceiveText> {
+        Operation::new(self.start_receive_text(None))
+    }
+
+    /// Closes this connection, and starts to make another: [`reconnect`](Self::reconnect).
+    pub fn reconnect_async(&self) -> Operation<op::Connect> {
+        self.close();
+        self.origin().connect_async(Ok(self.socket().runtime()))
+    }
+}

@@ -1,0 +1,408 @@
+//! A call under way. Each of the client's calls is written once, as an async function; here are the
+//! three ways to go through it: blocking, with a callback, and as an [`Operation`](crate::Operation).
+//!
+//! ```text
+//!            poll                    output                  taken
+//! ┌─────────┐ ───▶ ┌─────────┐ ─────────────────▶ ┌──────┐ ────────▶ ┌──────┐
+//! │ Waiting │      │ Polling │                    │ Over │           │ Over │
+//! └─────────┘ ◀─── └─────────┘                    └──────┘           └──────┘
+//!            pending                              Some(…)             None
+//! ```
+//!
+//! 1. The thread that takes a task from *Waiting* to *Polling* has its future to itself, and no lock.
+//! 2. A wake-up is noted under the lock (`is_awake`) until the next poll begins. Whoever notes it in
+//!    *Waiting*, or comes back from a poll and finds it noted, hands the task on: to the threads
+//!    that block in [`wait`](Task::wait), if there are any, else to a worker. So none is lost, and a task is
+//!    with one worker at most.
+//! 3. A thread that blocks so goes through the call itself. It keeps the deadline itself, too. That is why a
+//!    blocking call gets on in a callback that holds the only worker.
+//! 4. Output, then event, then callback. The callback is posted to a worker: it runs never inside begin
+//!    and never nested in another one.
+//! 5. A call is ended early, by a cancel or by its deadline, through the event of its [`Call`], which
+//!    its future waits for beside whatever else; it is never dropped. So it ends as it likes: with what
+//!    it has won meanwhile, or having taken nothing.
+
+use crate::deadline::Deadline;
+use aio_core::{Completion, Operation, RegisteredWait, RuntimeHandle, op};
+use aio_sync::{AutoResetEvent, EventRef, ManualResetEvent, WaitHandle};
+use std::fmt;
+use std::future::{self, Future};
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a call goes by while it is under way.
+pub(crate) struct Call {
+    pub(crate) deadline: Deadline,
+    /// `None` if there is no runtime; then the call has failed at once.
+    runtime: Option<RuntimeHandle>,
+    /// Why the call shall end early: 0, or an [`Interrupt`], the first that came.
+    interrupt: AtomicU8,
+    /// Set after that.
+    interrupted: ManualResetEvent,
+}
+
+/// Why a call shall end early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    Cancel = 1,
+    TimeOut = 2,
+}
+
+impl Call {
+    pub(crate) fn interrupt(&self, why: Interrupt) {
+        let order = Ordering::Relaxed;
+        let _ = self.interrupt.compare_exchange(0, why as u8, order, order);
+        self.interrupted.set();
+    }
+
+    pub(crate) fn is_canceled(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed) == Interrupt::Cancel as u8
+    }
+
+    /// Has the call interrupted when its time is over, until the guard is dropped.
+    pub(crate) fn watch(self: &Arc<Self>) -> Watch {
+        let (Some(_), Some(runtime)) = (self.deadline.at(), &self.runtime) else {
+            return Watch { wait: None };
+        };
+        let call = self.clone();
+        let wait = runtime.register_wait(
+            Interrupted(self.clone()),
+            Some(self.deadline.remaining()),
+            true,
+            move |timed_out| {
+                if timed_out {
+                    call.interrupt(Interrupt::TimeOut);
+                }
+            },
+        );
+        Watch { wait: Some(wait) }
+    }
+
+    /// Is ready when the call is interrupted.
+    pub(crate) fn interrupted(&self) -> impl Future<Output = ()> + '_ {
+        self.interrupted.event().wait()
+    }
+
+    /// Awaits an operation, and cancels it if the call is interrupted. Also returns true if it did.
+    pub(crate) async fn outcome<K: op::Kind>(
+        &self,
+        operation: Operation<K>,
+    ) -> (Completion<K>, bool) {
+        let mut operation = pin!(operation);
+        let mut interrupted = pin!(self.interrupted());
+        let mut is_canceled = false;
+        let completion = future::poll_fn(|context| {
+            if let Poll::Ready(completion) = operation.as_mut().poll(context) {
+                return Poll::Ready(completion);
+            }
+            if is_canceled || interrupted.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            is_canceled = true;
+            operation.cancel();
+            operation.as_mut().poll(context)
+        });
+        (completion.await, is_canceled)
+    }
+
+    fn post(&self, callback: impl FnOnce() + Send + 'static) {
+        match &self.runtime {
+            Some(runtime) => runtime.post(callback),
+            // No runtime, no worker; and if there is no thread either, there is nobody to tell.
+            None => drop(thread::Builder::new().spawn(callback)),
+        }
+    }
+
+    /// Waits as [`RuntimeHandle::wait_for`] does.
+    fn wait_for(&self, event: EventRef<'_>, timeout: Duration) -> bool {
+        match &self.runtime {
+            Some(runtime) => runtime.wait_for(&event, timeout),
+            None => event.wait_timeout(timeout),
+        }
+    }
+}
+
+/// The event of a call's interruption.
+struct Interrupted(Arc<Call>);
+
+impl WaitHandle for Interrupted {
+    fn event(&self) -> EventRef<'_> {
+        self.0.interrupted.event()
+    }
+}
+
+/// Watches the time of a call until it is dropped.
+pub(crate) struct Watch {
+    wait: Option<RegisteredWait>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(wait) = &self.wait {
+            // If it fires all the same, the time was over.
+            let _ = wait.unregister();
+        }
+    }
+}
+
+/// Lets others have the worker: pending once.
+pub(crate) async fn yield_once() {
+    let mut has_yielded = false;
+    future::poll_fn(|context| {
+        if mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A call of whatever output, as its handles see it.
+pub(crate) trait Started: Send + Sync {
+    fn call(&self) -> &Call;
+
+    /// Set when the call is over.
+    fn completed(&self) -> &ManualResetEvent;
+
+    /// Blocks until the call is over or `timeout` has passed; true if it is over.
+    fn wait(self: Arc<Self>, timeout: Duration) -> bool;
+}
+
+pub(crate) struct Task<T> {
+    call: Arc<Call>,
+    state: Mutex<State<T>>,
+    completed: ManualResetEvent,
+    /// Signaled when one of the threads that wait is to go through the call.
+    handed_on: AutoResetEvent,
+}
+
+/// Gets the output of a call, and the call, to make a handle of.
+pub(crate) type Then<T> = Box<dyn FnOnce(Arc<Task<T>>, T) + Send>;
+
+struct State<T> {
+    phase: Phase<T>,
+    /// True from a wake-up until the next poll begins.
+    is_awake: bool,
+    /// How many threads block in [`Task::wait`].
+    waiting: usize,
+    /// Of the task that awaits the output, if one does.
+    waker: Option<Waker>,
+    /// Gets the output, if it is not to be taken.
+    then: Option<Then<T>>,
+}
+
+enum Phase<T> {
+    Waiting(Pin<Box<dyn Future<Output = T> + Send>>),
+    Polling,
+    Over(Option<T>),
+}
+
+impl<T: Send + 'static> Task<T> {
+    /// Starts a call, and goes through it up to where it has to wait.
+    pub(crate) fn start<F>(
+        runtime: RuntimeHandle,
+        deadline: Deadline,
+        future: impl FnOnce(Arc<Call>) -> F,
+        then: Option<Then<T>>,
+    ) -> Arc<Self>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let call = Call::new(Some(runtime), deadline);
+        let task = Self::new(call.clone(), Phase::Waiting(Box::pin(future(call))), then);
+        task.poll();
+        task
+    }
+
+    /// Makes a call that is over, since there is no runtime for it.
+    pub(crate) fn failed(output: T, then: Option<Then<T>>) -> Arc<Self> {
+        let call = Call::new(None, Deadline::after(Duration::MAX));
+        let task = Self::new(call, Phase::Polling, then);
+        task.complete(output);
+        task
+    }
+
+    fn new(call: Arc<Call>, phase: Phase<T>, then: Option<Then<T>>) -> Arc<Self> {
+        let state = State { phase, is_awake: false, waiting: 0, waker: None, then };
+        Arc::new(Self {
+            call,
+            state: Mutex::new(state),
+            completed: ManualResetEvent::new(false),
+            handed_on: AutoResetEvent::new(false),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        // Nothing that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on with the call, if nobody does and it is not over.
+    fn poll(self: &Arc<Self>) {
+        let mut future = {
+            let mut state = self.state();
+            match mem::replace(&mut state.phase, Phase::Polling) {
+                Phase::Waiting(future) => {
+                    state.is_awake = false;
+                    future
+                }
+                other => {
+                    state.phase = other;
+                    return;
+                }
+            }
+        };
+        let waker = Waker::from(self.clone());
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => {
+                let mut state = self.state();
+                state.phase = Phase::Waiting(future);
+                if state.is_awake {
+                    self.hand_on(state);
+                }
+            }
+            Poll::Ready(output) => {
+                drop(future);
+                self.complete(output);
+            }
+        }
+    }
+
+    /// Somebody shall go on with the call.
+    fn hand_on(self: &Arc<Self>, state: MutexGuard<'_, State<T>>) {
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        if is_awaited {
+            self.handed_on.set();
+        } else {
+            let task = self.clone();
+            self.call.post(move || task.poll());
+        }
+    }
+
+    fn complete(self: &Arc<Self>, output: T) {
+        let mut state = self.state();
+        let (waker, then) = (state.waker.take(), state.then.take());
+        let (kept, given) =
+            if then.is_some() { (None, Some(output)) } else { (Some(output), None) };
+        state.phase = Phase::Over(kept);
+        drop(state);
+        self.completed.set();
+        self.handed_on.set();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        if let (Some(then), Some(output)) = (then, given) {
+            let task = self.clone();
+            self.call.post(move || then(task, output));
+        }
+    }
+
+    /// Returns the output when the call is over, once.
+    pub(crate) fn take(&self) -> Option<T> {
+        match &mut self.state().phase {
+            Phase::Over(output) => output.take(),
+            Phase::Waiting(_) | Phase::Polling => None,
+        }
+    }
+
+    /// Returns the output when the call is over, once; until then the waker is kept for that moment.
+    pub(crate) fn poll_output(&self, waker: &Waker) -> Poll<Option<T>> {
+        let mut state = self.state();
+        if let Phase::Over(output) = &mut state.phase {
+            return Poll::Ready(output.take());
+        }
+        let before = state.waker.replace(waker.clone());
+        drop(state);
+        drop(before);
+        Poll::Pending
+    }
+
+    /// Goes through the call until it is over or `until` has come.
+    fn go_through(self: &Arc<Self>, until: Option<Instant>) {
+        let mut deadline = self.call.deadline.at();
+        loop {
+            if self.state().is_awake {
+                self.poll();
+            }
+            if self.completed.is_set() {
+                return;
+            }
+            let next = [until, deadline].into_iter().flatten().min();
+            let timeout =
+                next.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+            if self.call.wait_for(self.handed_on.event(), timeout) {
+                continue;
+            }
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                // A timer of the runtime would do it, too, if there is a worker to run it.
+                deadline = None;
+                self.call.interrupt(Interrupt::TimeOut);
+            } else if until.is_some_and(|until| until <= Instant::now()) {
+                return;
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> Started for Task<T> {
+    fn call(&self) -> &Call {
+        &self.call
+    }
+
+    fn completed(&self) -> &ManualResetEvent {
+        &self.completed
+    }
+
+    fn wait(self: Arc<Self>, timeout: Duration) -> bool {
+        if !self.completed.is_set() {
+            self.state().waiting += 1;
+            self.go_through(Instant::now().checked_add(timeout));
+            let mut state = self.state();
+            state.waiting -= 1;
+            if state.waiting > 0 {
+                // This thread may have taken the signal that was meant for another.
+                drop(state);
+                self.handed_on.set();
+            } else if state.is_awake && matches!(state.phase, Phase::Waiting(_)) {
+                self.hand_on(state);
+            }
+        }
+        self.completed.is_set()
+    }
+}
+
+impl<T: Send + 'static> Wake for Task<T> {
+    fn wake(self: Arc<Self>) {
+        let mut state = self.state();
+        let is_first = !mem::replace(&mut state.is_awake, true);
+        if is_first && matches!(state.phase, Phase::Waiting(_)) {
+            self.hand_on(state);
+        }
+    }
+}
+
+impl Call {
+    fn new(runtime: Option<RuntimeHandle>, deadline: Deadline) -> Arc<Self> {
+        Arc::new(Self {
+            deadline,
+            runtime,
+            interrupt: AtomicU8::new(0),
+            interrupted: ManualResetEvent::new(false),
+        })
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("is_completed", &self.completed.is_set())
+            .finish_non_exhaustive()
+    }
+}

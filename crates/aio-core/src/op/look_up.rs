@@ -1,0 +1,43 @@
+//! Look up the addresses of a host.
+
+use super::{Attempt, Call, Direction, Kind, Perform, sealed};
+use std::io;
+use std::net::SocketAddr;
+
+/// Looks up the addresses of a host:
+/// [`RuntimeHandle::look_up_async`](crate::RuntimeHandle::look_up_async).
+#[derive(Debug)]
+pub struct LookUp(());
+
+impl LookUp {
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
+
+impl sealed::Sealed for LookUp {}
+
+impl Kind for LookUp {
+    const NAME: &'static str = "look_up";
+    /// The addresses, in the order in which the system would have them tried.
+    type Output = Vec<SocketAddr>;
+    type Buffer = ();
+}
+
+impl Perform for LookUp {
+    // It never comes to a socket.
+    const DIRECTION: Direction = Direction::Send;
+
+    fn attempt(&mut self, _call: Call<'_>) -> Attempt<Self::Output> {
+        unreachable!("a lookup has no socket to be attempted at");
+    }
+
+    fn found(
+        &mut self,
+        addresses: io::Result<Vec<SocketAddr>>,
+    ) -> Option<io::Result<Self::Output>> {
+        Some(addresses)
+    }
+
+    fn into_buffer(self) {}
+}

@@ -1,0 +1,123 @@
+//! A runtime, as others than its owner may use it.
+
+use super::{Call, Runtime, RuntimeInner, Work};
+use crate::in_flight;
+use crate::op;
+use crate::operation::Operation;
+use crate::registered_wait::{self, RegisteredWait};
+use crate::resolver;
+use crate::socket::Socket;
+use aio_sync::WaitHandle;
+use socket2::{Domain, Protocol, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A handle to a runtime: what libraries build on that have a [`Socket`] of it and not itself.
+///
+/// A clone is another handle to the same runtime. It does not keep the runtime running: after the
+/// end what is asked of it completes as aborted, as it does on a socket.
+///
+/// ```
+/// use aio_core::Runtime;
+/// use std::sync::mpsc;
+///
+/// let runtime = Runtime::builder().workers(1).build()?;
+/// let socket = runtime.tcp_v4()?;
+/// let (sender, receiver) = mpsc::channel();
+/// socket.runtime().post(move || drop(sender.send("on a worker")));
+/// assert_eq!(receiver.recv(), Ok("on a worker"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RuntimeHandle {
+    inner: Arc<RuntimeInner>,
+}
+
+impl Runtime {
+    /// Returns a handle to this runtime.
+    #[must_use]
+    pub fn handle(&self) -> RuntimeHandle {
+        RuntimeHandle { inner: self.inner.clone() }
+    }
+}
+
+impl Socket {
+    /// Returns a handle to this socket's runtime.
+    #[must_use]
+    pub fn runtime(&self) -> RuntimeHandle {
+        RuntimeHandle { inner: self.runtime_inner().clone() }
+    }
+}
+
+impl RuntimeHandle {
+    /// Makes a socket: as [`Runtime::socket`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::socket`].
+    pub fn socket(
+        &self,
+        domain: Domain,
+        r#type: Type,
+        protocol: Option<Protocol>,
+    ) -> io::Result<Socket> {
+        Socket::associate(&self.inner, socket2::Socket::new(domain, r#type, protocol)?)
+    }
+
+    /// Has `callback` run on a worker, after what the worker runs now. Never runs it inside the call,
+    /// with one exception: when the runtime has ended, the calling thread runs it, still not nested in
+    /// another callback. Its panic is that of a callback.
+    pub fn post(&self, callback: impl FnOnce() + Send + 'static) {
+        self.inner.post(Work::Call(Call(Box::new(callback))));
+    }
+
+    /// Starts to look up the addresses of a host, in the order in which the system would have them
+    /// tried. The lookup has a thread of its own, so that it holds no worker. Canceling it, which dropping the
+    /// operation does, does not wait for the system, and leaves it to answer nobody.
+    ///
+    /// ```
+    /// # let runtime = aio_core::Runtime::builder().workers(1).build()?;
+    /// let addresses = runtime.handle().look_up_async("localhost", 80).wait().result?;
+    /// assert!(addresses.iter().all(|address| address.ip().is_loopback()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
+        let (mut operation, pending) = in_flight::start(None, None, op::LookUp::new());
+        if let Ok(address) = host.parse::<IpAddr>() {
+            operation.found(Ok(vec![SocketAddr::new(address, port)]));
+            operation.complete(&self.inner);
+        } else {
+            resolver::look_up(&self.inner, host, port, operation);
+        }
+        Operation::new(pending)
+    }
+
+    /// Has `callback` run on a worker when an event is set or the time is over: as
+    /// [`Runtime::register_wait`].
+    pub fn register_wait<H, F>(
+        &self,
+        handle: H,
+        timeout: Option<Duration>,
+        once: bool,
+        callback: F,
+    ) -> RegisteredWait
+    where
+        H: WaitHandle + Send + 'static,
+        F: FnMut(bool) + Send + 'static,
+    {
+        registered_wait::register(&self.inner, handle, timeout, once, callback)
+    }
+
+    /// Blocks until the event of `handle` is signaled, as its own wait does, or until `timeout` has
+    /// passed; returns true if it was signaled, and takes the signal of an auto-reset event.
+    ///
+    /// Of use in a callback, where a plain wait holds a worker: during this one I/O goes on, as it does in
+    /// [`Operation::wait`], so that an event which a completion sets is set, even if this is the only
+    /// worker. Callbacks that no other worker can run have to wait.
+    #[must_use = "false means that the event was not signaled"]
+    pub fn wait_for(&self, handle: &dyn WaitHandle, timeout: Duration) -> bool {
+        RuntimeInner::wait_for_event(handle.event(), Instant::now().checked_add(timeout))
+    }
+}
