@@ -279,3 +279,19 @@ fn close_ends_every_accept_that_receives() {
         assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
     });
 }
+
+/// AC-9, CL-7: and a close that meets it on its way to what it has accepted.
+#[test]
+fn close_racing_with_a_silent_connection_ends_the_accept() {
+    conforms(|case: &Case| {
+        for _ in 0..20 {
+            let (listener, address) = listener(&case.runtime);
+            let accept = case.accept_receive(&listener, [0; 4]);
+            let thread = thread::spawn(move || TcpStream::connect(address));
+            thread::yield_now();
+            listener.close();
+            assert!(is_aborted(&accept.error()));
+            let _ = thread.join().unwrap();
+        }
+    });
+}
