@@ -406,3 +406,64 @@ impl<T> fmt::Debug for Task<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aio_core::Runtime;
+    use std::sync::mpsc;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn task<T: Send + 'static>(
+        runtime: &Runtime,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Arc<Task<T>> {
+        Task::start(runtime.handle(), Deadline::after(Duration::MAX), |_| future, None)
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn a_wake_up_during_a_poll_is_not_lost() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let waited_for = task(&runtime, async {
+            for _ in 0..100 {
+                yield_once().await;
+            }
+        });
+        assert!(waited_for.clone().wait(LIMIT));
+        let left_alone = task(&runtime, yield_once());
+        assert!(left_alone.completed().wait_timeout(LIMIT), "a worker goes on with it");
+    }
+
+    /// Invariant 2: a thread that stops waiting hands on what it was to do.
+    #[test]
+    fn a_task_that_is_woken_when_its_waiter_leaves_goes_on() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        for _ in 0..200 {
+            let event = Arc::new(ManualResetEvent::new(false));
+            let future = {
+                let event = event.clone();
+                async move { event.event().wait().await }
+            };
+            let task = task(&runtime, future);
+            let setter = thread::spawn(move || event.set());
+            let _ = task.clone().wait(Duration::from_micros(20));
+            assert!(task.completed().wait_timeout(LIMIT));
+            setter.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_call_without_a_runtime_is_over_and_its_callback_runs_on_a_thread_of_its_own() {
+        let (sender, receiver) = mpsc::channel();
+        let here = thread::current().id();
+        let then: Then<u8> = Box::new(move |task, output| {
+            let elsewhere = thread::current().id() != here;
+            sender.send((task.completed().is_set(), elsewhere, output)).unwrap();
+        });
+        let task = Task::failed(7, Some(then));
+        assert!(task.wait(Duration::ZERO));
+        assert_eq!(receiver.recv_timeout(LIMIT).unwrap(), (true, true, 7));
+    }
+}
