@@ -82,6 +82,7 @@ mod error;
     reason = "gives an operation's one owner access to what it shares with handles"
 )]
 mod in_flight;
+mod metrics;
 pub mod op;
 #[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]
 mod operation;
@@ -99,9 +100,10 @@ pub use buffer::{IoBuf, IoBufMut, Slice};
 pub use completion_port::{CompletionPort, PostError, WaitError};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
+pub use metrics::{Metrics, OperationMetrics, OperationReport};
 pub use operation::Operation;
 pub use registered_wait::RegisteredWait;
-pub use runtime::{Builder, Metrics, PanicPolicy, Runtime, RuntimeHandle};
+pub use runtime::{Builder, PanicPolicy, Runtime, RuntimeHandle, ShutdownReport};
 pub use socket::Socket;
 pub use socket2;
 
