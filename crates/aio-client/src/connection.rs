@@ -171,11 +171,11 @@ impl Connection {
             // receive comes before the clock, so that a timeout of zero takes what there is.
             let is_over = receives > 0 && call.deadline.is_over();
             if is_over || !inbound.receive(&self.socket, until, &call).await {
-                let received = bytes(inbound.bytes().len());
                 return Err(if idle.is_some() && idle == until {
                     let progress = "nothing was received";
                     self.interrupted(Attempt::Receive, &call, settings.idle_timeout, progress)
                 } else {
+                    let received = bytes(received);
                     let progress = format_args!("{received} of the message received");
                     self.interrupted(Attempt::Receive, &call, call.deadline.timeout(), progress)
                 });

@@ -118,6 +118,7 @@ impl RuntimeHandle {
     /// Of use in a callback, where a plain wait holds a worker: during this one I/O goes on, as it does in
     /// [`Operation::wait`], so that an event which a completion sets is set, even if this is the only
     /// worker. Callbacks that no other worker can run have to wait.
+    /// It does not matter of which runtime the callback is.
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_for(&self, handle: &dyn WaitHandle, timeout: Duration) -> bool {
         RuntimeInner::wait_for_event(handle.event(), Instant::now().checked_add(timeout))
