@@ -30,14 +30,14 @@ use crate::error::{Aborted, is_aborted};
 use crate::metrics::OperationReport;
 use crate::op::{Attempt, Call, Direction, KIND_NAMES, Kind, Perform, Route, kind_index};
 use crate::resolver::Lookup;
-use crate::runtime::{Clock, Moment, Point, RuntimeInner, Work};
+use crate::runtime::{Clock, Moment, Point, RuntimeInner, Stretch, Work};
 use crate::socket::SocketInner;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,10 @@ struct Header {
     wish: AtomicU8,
     /// When it was begun, by its runtime's clock.
     begun: AtomicU64,
+    /// When it completed, if that is measured.
+    completed_at: AtomicU64,
+    /// True if it takes one of the places of a limited runtime.
+    has_place: AtomicBool,
     /// Set when the result stands in the body.
     completed: ManualResetEvent,
 }
@@ -113,6 +117,8 @@ impl Header {
             deadline,
             wish: AtomicU8::new(0),
             begun: AtomicU64::new(0),
+            completed_at: AtomicU64::new(0),
+            has_place: AtomicBool::new(false),
             completed: ManualResetEvent::new(false),
         }
     }
@@ -348,6 +354,11 @@ impl Owner {
         self.0.header.begun.store(now, Ordering::Relaxed);
     }
 
+    /// It has been given one of the places of a limited runtime.
+    pub(crate) fn takes_place(&self) {
+        self.0.header.has_place.store(true, Ordering::Relaxed);
+    }
+
     /// What is to be told of it, pending at `socket` if at any.
     pub(crate) fn report(&self, clock: &Clock, socket: Option<&SocketInner>) -> OperationReport {
         let system = socket.and_then(|socket| socket.descriptor.pin());
@@ -442,10 +453,16 @@ impl Owner {
             runtime.timer.remove(deadline, Arc::as_ptr(&self.0).addr());
         }
         let is_to_be_delivered = self.body().finish();
-        let worker = runtime.worker();
-        runtime.counters.count(worker, self.kind(), point);
+        let (worker, kind, header) = (runtime.worker(), self.kind(), &self.0.header);
+        runtime.counters.count(worker, kind, point);
+        if let Some(latencies) = &runtime.latencies {
+            let now = runtime.clock.now();
+            header.completed_at.store(now, Ordering::Relaxed);
+            let took = now.saturating_sub(header.begun.load(Ordering::Relaxed));
+            latencies.record(worker, kind, Stretch::UntilCompleted, took);
+        }
         if !is_to_be_delivered {
-            runtime.counters.count(worker, self.kind(), Point::Delivered);
+            runtime.is_over(worker, kind, header.has_place.load(Ordering::Relaxed));
         }
         // Whoever waits may have a waker of their own, and whoever does not, have left a buffer.
         runtime.contain(|| {
@@ -483,6 +500,14 @@ impl Handle {
     /// The index of its name among [`KIND_NAMES`].
     pub(crate) fn kind(&self) -> usize {
         self.0.header.kind
+    }
+
+    pub(crate) fn has_place(&self) -> bool {
+        self.0.header.has_place.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn completed_at(&self) -> Moment {
+        self.0.header.completed_at.load(Ordering::Relaxed)
     }
 
     /// What is to be told of it, or its callback, which is so old.

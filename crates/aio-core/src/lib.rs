@@ -77,6 +77,7 @@ mod departed;
 mod descriptor;
 mod engine;
 mod error;
+mod histogram;
 #[expect(
     unsafe_code,
     reason = "gives an operation's one owner access to what it shares with handles"
@@ -100,7 +101,8 @@ pub use buffer::{IoBuf, IoBufMut, Slice};
 pub use completion_port::{CompletionPort, PostError, WaitError};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
-pub use metrics::{Metrics, OperationMetrics, OperationReport};
+pub use histogram::Histogram;
+pub use metrics::{Latency, Metrics, OperationMetrics, OperationReport};
 pub use operation::Operation;
 pub use registered_wait::RegisteredWait;
 pub use runtime::{Builder, PanicPolicy, Runtime, RuntimeHandle, ShutdownReport};

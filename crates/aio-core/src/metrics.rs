@@ -1,8 +1,9 @@
 //! What a runtime tells of itself.
 
+use crate::histogram::Histogram;
 use crate::in_flight::Handle;
 use crate::op::{KIND_NAMES, display_address};
-use crate::runtime::{Callback, Runtime};
+use crate::runtime::{Callback, Runtime, Stretch};
 use socket2::SockAddr;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,18 @@ pub struct OperationMetrics {
     pub aborted: u64,
     /// Of how many that have completed the callback has not returned.
     pub undelivered: u64,
+    /// How long they took, if [the builder](crate::Builder::latency_histograms) asked for that.
+    pub latency: Option<Latency>,
+}
+
+/// How long operations of a kind took.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Latency {
+    /// From begin until the result stood.
+    pub until_completed: Histogram,
+    /// From there until the callback was run, for those that have one.
+    pub until_callback: Histogram,
 }
 
 impl Metrics {
@@ -145,12 +158,17 @@ impl Runtime {
         let workers_idle = inner.pool.idle_workers();
         Metrics {
             operations: operations
-                .map(|(totals, operation)| OperationMetrics {
+                .enumerate()
+                .map(|(kind, (totals, operation))| OperationMetrics {
                     operation,
                     pending: totals.pending(),
                     completed: totals.completed,
                     aborted: totals.aborted,
                     undelivered: totals.undelivered(),
+                    latency: inner.latencies.as_ref().map(|latencies| Latency {
+                        until_completed: latencies.histogram(kind, Stretch::UntilCompleted),
+                        until_callback: latencies.histogram(kind, Stretch::UntilCallback),
+                    }),
                 })
                 .collect(),
             callback_panics: inner.callback_panics.load(Ordering::Relaxed),

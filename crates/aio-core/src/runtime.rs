@@ -8,6 +8,8 @@ mod clock;
 mod connect_to;
 mod counters;
 mod handle;
+mod latencies;
+mod limit;
 mod listeners;
 mod running;
 mod shutdown;
@@ -15,6 +17,7 @@ mod shutdown;
 pub(crate) use clock::{Clock, Moment};
 pub(crate) use counters::Point;
 pub use handle::RuntimeHandle;
+pub(crate) use latencies::Stretch;
 pub(crate) use running::Callback;
 pub use shutdown::ShutdownReport;
 
@@ -30,6 +33,8 @@ use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
 use aio_sync::{EventRef, Registration, WaitHandle};
 use counters::Counters;
+use latencies::Latencies;
+use limit::Limit;
 use listeners::Listeners;
 use once_cell::sync::OnceCell;
 use running::Running;
@@ -260,6 +265,8 @@ pub struct Builder {
     thread_name: String,
     stack_size: Option<usize>,
     on_panic: PanicPolicy,
+    max_pending: Option<usize>,
+    latency_histograms: bool,
 }
 
 impl Default for Builder {
@@ -270,6 +277,8 @@ impl Default for Builder {
             thread_name: "aio-worker".to_owned(),
             stack_size: None,
             on_panic: PanicPolicy::default(),
+            max_pending: None,
+            latency_histograms: false,
         }
     }
 }
@@ -305,11 +314,47 @@ impl Builder {
         self
     }
 
+    /// Limits how many operations may be pending at once, each counted from its begin until its callback
+    /// has returned or, if it has none, until it has completed. Default: no limit.
+    ///
+    /// One that is begun when there are so many completes at once with
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): its buffer comes back, and its callback runs as
+    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read. A callback's
+    /// own operation still counts while it runs, so there must be room for one more if it is to begin
+    /// the next; and who begins again at once what was refused does so over and over, until there is room.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    ///
+    /// let runtime = aio_core::Runtime::builder().workers(1).max_pending(1).build()?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let socket = runtime.tcp_v4()?;
+    /// # socket.connect(listener.local_addr()?)?;
+    /// let receive = socket.receive_async([0; 16]);
+    /// let refused = socket.send_async(*b"hello").wait();
+    /// assert_eq!(refused.result.unwrap_err().kind(), ErrorKind::ResourceBusy);
+    /// assert_eq!(refused.buffer, *b"hello");
+    /// # drop(receive);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn max_pending(mut self, operations: usize) -> Self {
+        self.max_pending = Some(operations);
+        self
+    }
+
+    /// Has the runtime measure how long operations take, by kind, from begin to completion and from there
+    /// to the callback: [`OperationMetrics::latency`](crate::OperationMetrics::latency). Default: no;
+    /// it reads the clock once more for each operation, and a finer one each time.
+    pub fn latency_histograms(mut self, measure: bool) -> Self {
+        self.latency_histograms = measure;
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no workers, more than the worker pool can have, or a thread name with a
+    /// `InvalidInput` for no workers, room for no operation, more than the worker pool can have, or a thread name with a
     /// NUL in it; `Unsupported` if the engine does not run on this system; else what the system
     /// says when it cannot make the engine's descriptors or the threads. Nothing is left behind.
     pub fn build(self) -> io::Result<Runtime> {
@@ -328,6 +373,9 @@ impl Builder {
             Some(workers) => workers,
             None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
         };
+        if self.max_pending == Some(0) {
+            return Err(invalid("a runtime with max_pending 0 could do nothing".into()));
+        }
         if self.thread_name.contains('\0') {
             return Err(invalid(format!("the thread name {:?} has a NUL in it", self.thread_name)));
         }
@@ -340,8 +388,10 @@ impl Builder {
             waits: Waits::default(),
             counters: Counters::new(workers),
             running: Running::new(workers),
-            clock: Clock::new(false),
+            clock: Clock::new(self.latency_histograms),
             listeners: Listeners::default(),
+            limit: self.max_pending.map(Limit::new),
+            latencies: self.latency_histograms.then(|| Latencies::new(workers)),
             shutdown: Shutdown::default(),
             on_panic: self.on_panic,
             callback_panics: AtomicU64::new(0),
@@ -375,6 +425,8 @@ pub(crate) struct RuntimeInner {
     pub(crate) running: Running,
     pub(crate) clock: Clock,
     pub(crate) listeners: Listeners,
+    pub(crate) limit: Option<Limit>,
+    pub(crate) latencies: Option<Latencies>,
     shutdown: Shutdown,
     on_panic: PanicPolicy,
     pub(crate) callback_panics: AtomicU64,
@@ -525,12 +577,32 @@ impl RuntimeInner {
     /// Runs a callback where everybody can see it.
     fn run_callback(&self, callback: Callback, run: impl FnOnce()) {
         let (worker, kind) = (self.worker(), callback.kind());
+        let takes_place = callback.takes_place();
+        let now = self.clock.now();
+        if let Some(latencies) = &self.latencies {
+            if let Some(completed) = callback.completed_at() {
+                latencies.record(
+                    worker,
+                    kind,
+                    Stretch::UntilCallback,
+                    now.saturating_sub(completed),
+                );
+            }
+        }
         if let Some(worker) = worker {
-            self.running.begin(worker, callback, self.clock.now());
+            self.running.begin(worker, callback, now);
         }
         run();
         if let Some(worker) = worker {
             self.running.end(worker);
+        }
+        self.is_over(worker, kind, takes_place);
+    }
+
+    /// An operation, or a callback of another kind, is over.
+    pub(crate) fn is_over(&self, worker: Option<usize>, kind: usize, takes_place: bool) {
+        if let Some(limit) = self.limit.as_ref().filter(|_| takes_place) {
+            limit.give_back();
         }
         self.counters.count(worker, kind, Point::Delivered);
     }
@@ -543,10 +615,19 @@ impl RuntimeInner {
     }
 
     /// Counts an operation that is about to start, and has it canceled at its deadline, if it has one.
-    pub(crate) fn admit(&self, operation: &Owner) {
+    /// If too many are pending it completes here; else it is returned.
+    pub(crate) fn admit(&self, operation: Owner) -> Option<Owner> {
         self.counters.count(self.worker(), operation.kind(), Point::Begun);
         operation.begins_at(self.clock.now());
-        self.watch_deadline(operation);
+        if let Some(limit) = &self.limit {
+            if !limit.take() {
+                operation.fail(self, limit.error());
+                return None;
+            }
+            operation.takes_place();
+        }
+        self.watch_deadline(&operation);
+        Some(operation)
     }
 
     fn watch_deadline(&self, operation: &Owner) {

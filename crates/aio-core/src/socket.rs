@@ -334,8 +334,9 @@ impl Socket {
 
     fn start<K: Perform>(&self, work: K) -> Operation<K> {
         let (operation, pending) = in_flight::start(Some(&self.inner), self.limit.deadline(), work);
-        self.inner.runtime.admit(&operation);
-        self.inner.runtime.driver.start(&self.inner, operation);
+        if let Some(operation) = self.inner.runtime.admit(operation) {
+            self.inner.runtime.driver.start(&self.inner, operation);
+        }
         Operation::new(pending)
     }
 
@@ -353,8 +354,9 @@ impl Socket {
         let deadline = self.limit.deadline();
         let (operation, handle) =
             in_flight::begin(Some(&self.inner), deadline, work, callback, state);
-        self.inner.runtime.admit(&operation);
-        self.inner.runtime.driver.start(&self.inner, operation);
+        if let Some(operation) = self.inner.runtime.admit(operation) {
+            self.inner.runtime.driver.start(&self.inner, operation);
+        }
         OperationHandle::new(handle)
     }
 }

@@ -85,13 +85,14 @@ impl RuntimeHandle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
-        let (mut operation, pending) = in_flight::start(None, None, op::LookUp::new());
-        self.inner.admit(&operation);
-        if let Ok(address) = host.parse::<IpAddr>() {
-            operation.found(Ok(vec![SocketAddr::new(address, port)]));
-            operation.complete(&self.inner);
-        } else {
-            resolver::look_up(&self.inner, host, port, operation);
+        let (operation, pending) = in_flight::start(None, None, op::LookUp::new());
+        if let Some(mut operation) = self.inner.admit(operation) {
+            if let Ok(address) = host.parse::<IpAddr>() {
+                operation.found(Ok(vec![SocketAddr::new(address, port)]));
+                operation.complete(&self.inner);
+            } else {
+                resolver::look_up(&self.inner, host, port, operation);
+            }
         }
         Operation::new(pending)
     }

@@ -32,6 +32,19 @@ impl Callback {
             Self::Other(kind) => *kind,
         }
     }
+
+    /// True if it takes one of the places of a limited runtime.
+    pub(crate) fn takes_place(&self) -> bool {
+        matches!(self, Self::Operation(operation) if operation.has_place())
+    }
+
+    /// When its operation completed, if that was measured.
+    pub(crate) fn completed_at(&self) -> Option<Moment> {
+        match self {
+            Self::Operation(operation) => Some(operation.completed_at()),
+            Self::Other(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]
