@@ -32,10 +32,12 @@ use crate::op::{Attempt, Call, Direction, KIND_NAMES, Kind, Perform, Route, kind
 use crate::resolver::Lookup;
 use crate::runtime::{Clock, Moment, Point, RuntimeInner, Stretch, Work};
 use crate::socket::SocketInner;
+use crate::span::Span;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -148,6 +150,8 @@ trait Progress {
     fn route(&mut self) -> Option<&mut Route>;
     fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
     fn go_to(&mut self, socket: Arc<SocketInner>);
+    /// Tells who traces that the result stands.
+    fn trace_result(&self);
 }
 
 struct InProgress<K: Kind> {
@@ -155,11 +159,13 @@ struct InProgress<K: Kind> {
     socket: Option<Arc<SocketInner>>,
     work: Option<K>,
     result: Option<io::Result<K::Output>>,
+    span: Span,
 }
 
 impl<K: Perform> InProgress<K> {
     fn new(socket: Option<&Arc<SocketInner>>, work: K) -> Self {
-        Self { socket: socket.cloned(), work: Some(work), result: None }
+        let span = Span::begin(K::NAME, socket.map(|socket| &**socket));
+        Self { socket: socket.cloned(), work: Some(work), result: None, span }
     }
 
     fn complete<S>(&mut self, state: S) -> Completion<K, S> {
@@ -206,6 +212,11 @@ impl<K: Perform> Progress for InProgress<K> {
     fn go_to(&mut self, socket: Arc<SocketInner>) {
         self.socket = Some(socket);
     }
+
+    fn trace_result(&self) {
+        let error = self.result.as_ref().and_then(|result| result.as_ref().err());
+        self.span.completed(error, self.work.as_ref().map_or(0, K::bytes_transferred));
+    }
 }
 
 /// The body of an operation whose completion goes to a callback.
@@ -230,7 +241,8 @@ where
 
     fn deliver(&mut self, handle: OperationHandle) {
         let (callback, state) = self.then.take().expect("an operation is delivered once");
-        callback(AsyncResult::new(self.progress.complete(state), handle));
+        let span = mem::take(&mut self.progress.span);
+        span.run(|| callback(AsyncResult::new(self.progress.complete(state), handle)));
     }
 }
 
@@ -247,6 +259,7 @@ impl<K: Perform> Body for Kept<K> {
 
     fn finish(&mut self) -> bool {
         self.completion = Some(self.progress.complete(()));
+        drop(mem::take(&mut self.progress.span));
         false
     }
 
@@ -451,6 +464,9 @@ impl Owner {
     fn complete_at(mut self, runtime: &RuntimeInner, point: Point) -> Option<Self> {
         if let Some(deadline) = self.0.header.deadline {
             runtime.timer.remove(deadline, Arc::as_ptr(&self.0).addr());
+        }
+        if cfg!(feature = "tracing") {
+            runtime.contain(|| self.body().progress().trace_result());
         }
         let is_to_be_delivered = self.body().finish();
         let (worker, kind, header) = (runtime.worker(), self.kind(), &self.0.header);
