@@ -27,10 +27,13 @@ const CONTENDERS: [&str; 2] = ["aio-client", "tokio"];
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [contender, server, connections] = &arguments[..] {
-        let server = server.parse().expect("an address");
-        let connections = connections.parse().expect("a number");
-        return contend(contender, server, connections);
+    match &arguments[..] {
+        [contender, server, connections] if CONTENDERS.contains(&&**contender) => {
+            let server = server.parse().expect("an address");
+            let connections = connections.parse().expect("a number");
+            return contend(contender, server, connections);
+        }
+        _ => {}
     }
     let is_test = arguments.iter().any(|argument| argument == "--test");
     let (rounds, connections) = if is_test { (1, 10) } else { (ROUNDS, 1000) };

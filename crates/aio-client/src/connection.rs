@@ -169,8 +169,9 @@ impl Connection {
             let until = idle.into_iter().chain(call.deadline.at()).min();
             // A peer that always has a little more must not keep the call for ever. But the first
             // receive comes before the clock, so that a timeout of zero takes what there is.
+            let missing = expected.map(|expected| expected - received);
             let is_over = receives > 0 && call.deadline.is_over();
-            if is_over || !inbound.receive(&self.socket, until, &call).await {
+            if is_over || !inbound.receive(&self.socket, missing, until, &call).await {
                 return Err(if idle.is_some() && idle == until {
                     let progress = "nothing was received";
                     self.interrupted(Attempt::Receive, &call, settings.idle_timeout, progress)

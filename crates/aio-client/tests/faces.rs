@@ -363,8 +363,9 @@ fn many_threads_wait_for_one_call() {
         let waiters: Vec<_> = (0..8)
             .map(|number| {
                 let handle = receive.handle();
-                thread::spawn(move || {
-                    while !handle.wait_timeout(Duration::from_micros(100 * (number + 1))) {}
+                thread::spawn(move || match number % 2 {
+                    0 => handle.wait_one(),
+                    _ => while !handle.wait_timeout(Duration::from_micros(100 * number)) {},
                 })
             })
             .collect();
@@ -447,6 +448,26 @@ fn the_deadline_of_a_call_that_nobody_waits_for_is_kept() {
             assert!(error.to_string().contains("another receive was not over"), "{error}");
         }
         assert!(!first.is_completed());
+    });
+}
+
+#[test]
+fn a_call_without_any_time_ends_though_nobody_waits_for_it() {
+    with_every_runtime(|runtime| {
+        let (client, mut peer) = connected(runtime);
+        let hasty = client.with_framing(Framing::Fixed(1)).with_timeout(Duration::ZERO);
+        let (sender, receiver) = mpsc::channel();
+        let begin = || {
+            let (sender, ender) = (sender.clone(), hasty.clone());
+            hasty.begin_receive(move |ar| sender.send(ender.end_receive(ar).result).unwrap(), ());
+            receiver.recv().unwrap()
+        };
+        error_of(begin(), ErrorKind::TimedOut);
+        // It takes what has arrived, when that is known.
+        peer.write_all(b"x").unwrap();
+        while begin().is_err() {
+            thread::yield_now();
+        }
     });
 }
 
