@@ -42,6 +42,9 @@ mod traced {
             }
         }
 
+        /// The operation is over, and has no callback.
+        pub(crate) fn end(self) {}
+
         /// Runs the callback, and ends.
         pub(crate) fn run<R>(self, callback: impl FnOnce() -> R) -> R {
             match self.0 {
@@ -66,6 +69,8 @@ mod untraced {
         }
 
         pub(crate) fn completed(&self, _error: Option<&io::Error>, _bytes_transferred: usize) {}
+
+        pub(crate) fn end(self) {}
 
         pub(crate) fn run<R>(self, callback: impl FnOnce() -> R) -> R {
             callback()

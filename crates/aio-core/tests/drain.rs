@@ -487,3 +487,29 @@ fn no_thread_is_left_after_a_drain_or_an_abort() {
         });
     }
 }
+
+/// I10: what panics while a runtime ends is counted, and the runtime ends.
+#[test]
+fn panics_do_not_keep_a_runtime_from_ending() {
+    struct PanicsWhenDropped;
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("on purpose: in the drop of a state");
+        }
+    }
+    with_every_engine(|runtime| {
+        let (socket, _peer) = connected(&runtime);
+        for _ in 0..5 {
+            socket.begin_receive([0; 1], |_| panic!("on purpose: in a callback"), ());
+            socket.begin_receive([0; 1], drop, PanicsWhenDropped);
+            let (report, handle) = (runtime.handle(), runtime.handle());
+            report.post(move || {
+                handle.post(|| panic!("on purpose: in what was posted"));
+            });
+        }
+        // A panic that prints where it came from takes its time.
+        let report = runtime.abort();
+        assert!(report.is_complete(), "{report:?}");
+        assert_eq!((report.aborted, runtime.metrics().callback_panics), (10, 15));
+    });
+}
