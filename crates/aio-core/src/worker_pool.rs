@@ -239,6 +239,22 @@ impl<W: Send + 'static> WorkerPool<W> {
         self.ended.wait_timeout(limit)
     }
 
+    /// True once every worker has left its loop.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_set()
+    }
+
+    /// How many workers are idle.
+    pub(crate) fn idle_workers(&self) -> usize {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// How many pieces of work are queued.
+    pub(crate) fn queued(&self) -> usize {
+        let of_workers = self.workers.iter().map(|worker| worker.found.len() + worker.posted.len());
+        self.shared.len() + of_workers.sum::<usize>()
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
