@@ -42,9 +42,6 @@ mod traced {
             }
         }
 
-        /// The operation is over, and has no callback.
-        pub(crate) fn end(self) {}
-
         /// Runs the callback, and ends.
         pub(crate) fn run<R>(self, callback: impl FnOnce() -> R) -> R {
             match self.0 {
@@ -69,8 +66,6 @@ mod untraced {
         }
 
         pub(crate) fn completed(&self, _error: Option<&io::Error>, _bytes_transferred: usize) {}
-
-        pub(crate) fn end(self) {}
 
         pub(crate) fn run<R>(self, callback: impl FnOnce() -> R) -> R {
             callback()
