@@ -91,6 +91,8 @@ mod resolver;
 mod runtime;
 mod socket;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timer;
 mod worker_pool;
 

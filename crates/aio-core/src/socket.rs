@@ -15,6 +15,8 @@ use crate::op::{Direction, Perform, display_address};
 use crate::operation::Operation;
 use crate::operation_queue::OperationQueue;
 use crate::runtime::{Runtime, RuntimeInner};
+#[cfg(feature = "testing")]
+use crate::testing::{Injections, Injector};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::fmt;
 use std::io;
@@ -142,6 +144,8 @@ impl Socket {
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
                 departed: Departed::new(),
+                #[cfg(feature = "testing")]
+                injections: runtime.injector.as_ref().map(Injector::next_socket),
                 is_stream,
                 is_tcp: is_stream && is_tcp(&socket),
                 descriptor: Descriptor::new(socket),
@@ -412,6 +416,9 @@ pub(crate) struct SocketInner {
     bound: AtomicBool,
     /// What was begun here and has gone on elsewhere.
     pub(crate) departed: Departed,
+    /// For the runtime's [`Injector`], if it has one.
+    #[cfg(feature = "testing")]
+    pub(crate) injections: Option<Injections>,
     is_stream: bool,
     is_tcp: bool,
 }
