@@ -244,6 +244,11 @@ impl<W: Send + 'static> WorkerPool<W> {
         self.ended.is_set()
     }
 
+    /// How many workers have not left; one that is leaving may find something to run and stay.
+    pub(crate) fn present_workers(&self) -> usize {
+        self.alive.load(Ordering::SeqCst)
+    }
+
     /// How many workers are idle.
     pub(crate) fn idle_workers(&self) -> usize {
         self.idle.load(Ordering::Relaxed)

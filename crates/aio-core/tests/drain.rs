@@ -358,7 +358,8 @@ fn callbacks_can_drain_and_abort_their_own_runtime() {
             }
             for _ in 0..callers {
                 let report = reports.recv().unwrap();
-                assert!(report.running.is_empty(), "{callers} {aborts} {report:?}");
+                // Another may have made its call, and not returned.
+                assert!(report.running.len() < callers, "{callers} {aborts} {report:?}");
             }
             let report = runtime.abort();
             assert!(report.is_complete(), "{report:?}");

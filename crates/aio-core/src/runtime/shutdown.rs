@@ -17,7 +17,8 @@
 //! 2. Whether anything is pending is told by the counters (`counters.rs`, invariant 3). A callback which has
 //!    called one of these is begun and not delivered; while the lock of `calling` is held, none enters or
 //!    leaves. So if as many are begun and not delivered as there are such callbacks, nothing else is.
-//!    If they hold all workers, no other callback can run: then it is enough that all results stand.
+//!    If they hold all workers that have not left, no other callback can run: then it is enough that all
+//!    results stand.
 //! 3. It is bounded. A call waits until its deadline; a drain then for as long as workers get on, for
 //!    [`LIMIT`] at most. They do not when all results stand and the callbacks that are running have been for
 //!    [`PATIENCE`] each, and no other callback waits, or none can run since these hold all workers.
@@ -276,7 +277,7 @@ impl RuntimeInner {
         let calling = self.shutdown.calling();
         let totals = self.counters.totals();
         totals.begun - totals.delivered == calling.callbacks
-            || totals.pending() == 0 && calling.workers.len() == self.pool.workers()
+            || totals.pending() == 0 && calling.workers.len() >= self.pool.present_workers()
     }
 
     /// True if only callbacks are left that do not return, and those that cannot run because of them.
@@ -285,7 +286,7 @@ impl RuntimeInner {
         let callers = self.shutdown.calling().workers.clone();
         let running: Vec<_> = self.running.all().collect();
         let mut others = running.iter().filter(|(worker, ..)| !callers.contains(worker)).peekable();
-        let free = self.pool.workers() - running.len();
+        let free = self.pool.present_workers().saturating_sub(running.len());
         totals.pending() == 0
             && others.peek().is_some()
             && others.all(|(.., begun)| self.clock.since(*begun) >= PATIENCE)
