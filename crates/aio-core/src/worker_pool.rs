@@ -710,6 +710,10 @@ fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work
             // What this worker was waiting for when the pool was stopped was out of reach then.
             host.abort();
             aborted = true;
+            // What that has completed lies in this worker's own queue, and nobody else was woken for it.
+            if pool.has_brought(me, found) {
+                break;
+            }
         }
         if stance.watching && !watched {
             watch.start(pool);

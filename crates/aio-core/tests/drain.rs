@@ -514,3 +514,36 @@ fn panics_do_not_keep_a_runtime_from_ending() {
         assert_eq!((report.aborted, runtime.metrics().callback_panics), (10, 15));
     });
 }
+
+/// I4: a callback that is still running may wait for those of what is aborted, whichever worker aborts it.
+#[test]
+fn a_running_callback_can_wait_for_the_callbacks_of_what_is_aborted() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            for _ in 0..5 {
+                let runtime = Runtime::builder().engine(engine).workers(3).build().unwrap();
+                let pairs: Vec<_> = (0..4).map(|_| connected(&runtime)).collect();
+                let (count, all) = (Arc::new(AtomicUsize::new(0)), ManualResetEvent::new(false));
+                let all = Arc::new(all);
+                for (socket, _) in &pairs {
+                    let (count, all) = (count.clone(), all.clone());
+                    let callback = move |_| {
+                        if count.fetch_add(1, Ordering::Relaxed) == 3 {
+                            all.set();
+                        }
+                    };
+                    socket.begin_receive([0; 1], callback, ());
+                }
+                let (report, outcome) = mpsc::channel();
+                let handle = runtime.handle();
+                call(&pairs[0].0, move || {
+                    report.send(handle.wait_for(&*all, LIMIT / 30)).unwrap();
+                });
+                // The other workers have come to rest, each with a part of what is pending.
+                thread::sleep(SOON);
+                assert!(runtime.abort().is_complete());
+                assert!(outcome.recv().unwrap());
+            }
+        });
+    }
+}
