@@ -171,7 +171,11 @@ impl Connection {
             // receive comes before the clock, so that a timeout of zero takes what there is.
             let missing = expected.map(|expected| expected - received);
             let is_over = receives > 0 && call.deadline.is_over();
-            if is_over || !inbound.receive(&self.socket, missing, until, &call).await {
+            let has_received = !is_over
+                && inbound.receive(&self.socket, missing, until, &call).await.map_err(|error| {
+                    Error::system(ErrorKind::Receive, Attempt::Receive, self.peer, error)
+                })?;
+            if !has_received {
                 return Err(if idle.is_some() && idle == until {
                     let progress = "nothing was received";
                     self.interrupted(Attempt::Receive, &call, settings.idle_timeout, progress)
