@@ -2,6 +2,7 @@
 
 use crate::task::Call;
 use aio_core::{Completion, Socket, is_aborted};
+use std::fmt;
 use std::io;
 use std::mem;
 use std::ops::Range;
@@ -13,7 +14,6 @@ use std::time::Instant;
 const USUAL_SIZE: usize = 16 * 1024;
 const LARGEST_SIZE: usize = 64 * 1024;
 
-#[derive(Debug)]
 pub(crate) struct Inbound {
     /// Received bytes in their order, of which those before `taken` have left in messages.
     bytes: Vec<u8>,
@@ -133,5 +133,15 @@ impl Inbound {
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         self.end_was_taken = true;
         self.take(0..self.bytes().len(), self.bytes().len())
+    }
+}
+
+/// Without the bytes, which may be many, and secret.
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound")
+            .field("received", &self.bytes().len())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
