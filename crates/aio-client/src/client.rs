@@ -163,7 +163,7 @@ impl Client {
         &self,
         progress: impl Fn(usize, Option<usize>) + Send + Sync + 'static,
     ) -> Self {
-        self.with(|settings| settings.progress = Some(Progress(Arc::new(progress))))
+        self.with(|settings| settings.progress = Some(Progress::new(progress)))
     }
 
     fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {

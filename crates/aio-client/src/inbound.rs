@@ -2,6 +2,7 @@
 
 use crate::task::Call;
 use aio_core::{Completion, Socket, is_aborted};
+use std::fmt;
 use std::io;
 use std::mem;
 use std::ops::Range;
@@ -13,7 +14,6 @@ use std::time::Instant;
 const USUAL_SIZE: usize = 16 * 1024;
 const LARGEST_SIZE: usize = 64 * 1024;
 
-#[derive(Debug)]
 pub(crate) struct Inbound {
     /// Received bytes in their order, of which those before `taken` have left in messages.
     bytes: Vec<u8>,
@@ -65,14 +65,15 @@ impl Inbound {
 
     /// Receives once. Returns false if `until` came first, or the call was interrupted: nothing has been
     /// taken then. `None` is for ever. If the time is over already, takes what is there. `missing` is how
-    /// many bytes the message still lacks, if that is known.
+    /// many bytes the message still lacks, if that is known. An error is one that says nothing of the
+    /// connection; the next receive may be luckier.
     pub(crate) async fn receive(
         &mut self,
         socket: &Socket,
         missing: Option<usize>,
         until: Option<Instant>,
         call: &Call,
-    ) -> bool {
+    ) -> io::Result<bool> {
         let is_late = until.is_some_and(|until| until <= Instant::now());
         let mut buffer = mem::take(&mut self.buffer);
         if let Some(missing) = missing.filter(|missing| *missing > buffer.len()) {
@@ -99,13 +100,15 @@ impl Inbound {
             }
             Err(error) if is_aborted(&error) => {
                 if is_canceled || is_late || error.kind() == io::ErrorKind::TimedOut {
-                    return false;
+                    return Ok(false);
                 }
                 self.end = Some(End::Failed(Arc::new(error)));
             }
+            // The runtime did not take the operation: see `max_pending` of its builder.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(error),
             Err(error) => self.end = Some(End::Failed(Arc::new(error))),
         }
-        true
+        Ok(true)
     }
 
     /// Takes the bytes up to `end`, and returns those of `content`.
@@ -130,5 +133,15 @@ impl Inbound {
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         self.end_was_taken = true;
         self.take(0..self.bytes().len(), self.bytes().len())
+    }
+}
+
+/// Without the bytes, which may be many, and secret.
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound")
+            .field("received", &self.bytes().len())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use aio_sync::{ManualResetEvent, wait_any};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::panic;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -523,5 +524,41 @@ fn a_progress_callback_that_panics_ends_the_receive() {
             let error = error_of(receive(&client, face), ErrorKind::InvalidInput);
             assert!(error.to_string().contains("panicked"), "{error}");
         }
+    });
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("this is meant to be printed");
+    }
+}
+
+#[test]
+fn a_progress_callback_that_panics_with_something_that_panics_ends_the_receive() {
+    with_every_runtime(|runtime| {
+        let (client, _peer) = connected(runtime);
+        let client = client.with_progress(|_, _| panic::panic_any(Bomb));
+        for face in FACES {
+            error_of(receive(&client, face), ErrorKind::InvalidInput);
+        }
+    });
+}
+
+#[test]
+fn a_progress_callback_that_panics_when_it_is_dropped_does_not_hold_up_the_receive() {
+    with_every_runtime(|runtime| {
+        let (client, mut peer) = connected(runtime);
+        let bomb = Bomb;
+        let client = client.with_framing(Framing::Fixed(1)).with_progress(move |_, _| {
+            let _ = &bomb;
+        });
+        let receive = client.receive_async();
+        // Now the receive has the last handle of the callback.
+        drop(client);
+        peer.write_all(b"x").unwrap();
+        assert_eq!(receive.wait().unwrap(), b"x");
     });
 }
