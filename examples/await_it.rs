@@ -58,10 +58,10 @@ fn main() -> ExitCode {
 
 fn ask_twice() -> io::Result<()> {
     let server = start_server()?;
-    println!("block_on: {}", block_on(ask(server, "who waits?"))?);
+    let mut out = io::stdout();
+    writeln!(out, "block_on: {}", block_on(ask(server, "who waits?"))?)?;
     let tokio = tokio::runtime::Builder::new_current_thread().build()?;
-    println!("tokio: {}", tokio.block_on(ask(server, "and who now?"))?);
-    Ok(())
+    writeln!(out, "tokio: {}", tokio.block_on(ask(server, "and who now?"))?)
 }
 
 /// Sends every line back in capitals.

@@ -9,7 +9,7 @@
 //! after the other, so what it works on needs no lock.
 
 use aio_core::{Completion, CompletionPort, Runtime, Socket, op};
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,14 +24,16 @@ enum Packet {
 }
 
 fn main() -> ExitCode {
-    match play() {
-        Ok(packets) => println!("{} sockets, 1 thread, {packets} packets", 2 * CONNECTIONS),
+    let report = |packets| {
+        writeln!(io::stdout(), "{} sockets, 1 thread, {packets} packets", 2 * CONNECTIONS)
+    };
+    match play().and_then(report) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("completion_port: {error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }
 
 fn play() -> io::Result<u64> {

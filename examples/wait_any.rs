@@ -40,16 +40,17 @@ fn listen(options: &Options) -> io::Result<()> {
     let runtime = Runtime::builder().build()?;
     signals::set_on_signal(&runtime, &QUIT)?;
     let client = runtime.connect_to(start_server(options.forever)?)?;
+    let mut out = io::stdout();
     loop {
         let receive = client.receive_async(vec![0; 256]);
         match wait_any_timeout(&[&receive, &QUIT], Duration::from_millis(250)) {
             Some(0) => {}
             Some(_) => {
-                println!("asked to quit");
+                writeln!(out, "asked to quit")?;
                 return Ok(());
             }
             None => {
-                println!("nothing for a while");
+                writeln!(out, "nothing for a while")?;
                 receive.cancel();
             }
         }
@@ -57,10 +58,13 @@ fn listen(options: &Options) -> io::Result<()> {
         let completion = receive.wait();
         match completion.result {
             Ok(0) => {
-                println!("the server has closed");
+                writeln!(out, "the server has closed")?;
                 return Ok(());
             }
-            Ok(n) => println!("received {:?}", String::from_utf8_lossy(&completion.buffer[..n])),
+            Ok(n) => {
+                let text = String::from_utf8_lossy(&completion.buffer[..n]);
+                writeln!(out, "received {text:?}")?;
+            }
             Err(error) if is_aborted(&error) => {}
             Err(error) => return Err(error),
         }
