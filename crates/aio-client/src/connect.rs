@@ -125,7 +125,13 @@ fn start(
     socket.with_socket(|socket| {
         socket.set_tcp_nodelay(options.nodelay)?;
         match options.keepalive {
-            Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+            Some(idle) => {
+                let keepalive = TcpKeepalive::new().with_time(idle);
+                // The system only says that it will not have something.
+                let reason = |error| format!("no keepalive is possible after {idle:?}: {error}");
+                let failed = |error: io::Error| io::Error::new(error.kind(), reason(error));
+                socket.set_tcp_keepalive(&keepalive).map_err(failed)
+            }
             None => Ok(()),
         }
     })??;
