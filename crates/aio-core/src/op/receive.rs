@@ -29,7 +29,9 @@ impl Datagram {
         let is_stream = call.socket.is_stream();
         let capacity: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         if is_stream && capacity == 0 {
-            let (length, from) = (peek(call)?, call.system.peer_addr()?);
+            let length = peek(call)?;
+            // If the peer has gone there may still be bytes; the address is missing then, as below.
+            let from = call.system.peer_addr().or_else(|_| call.system.peek_sender())?;
             return Ok(Self { length, at_least: length, truncated: false, from });
         }
         let mut most = call.permit(Purpose::Receive, capacity)?;

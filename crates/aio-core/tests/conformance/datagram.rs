@@ -146,8 +146,17 @@ fn a_stream_has_its_peer_for_a_sender() {
             assert_eq!((message.length, message.truncated), (2, false));
             assert_eq!((message.from.as_socket(), received.buffer), (Some(address), [8, 9]));
         }
+        peer.write_all(&[7]).unwrap();
         drop(peer);
+        socket.shutdown(Shutdown::Write).unwrap();
+        // There is no connection any more, but what it has brought.
+        while socket.peer_addr().is_ok() {
+            thread::yield_now();
+        }
+        assert_eq!(case.receive_from(&socket, [0; 0]).output().0, 0);
+        assert_eq!(case.receive_from(&socket, [0; 2]).output().0, 1);
         assert_eq!(case.receive_from(&socket, [0; 2]).output().0, 0);
+        assert_eq!(case.receive_from(&socket, [0; 0]).output().0, 0);
     });
 }
 
