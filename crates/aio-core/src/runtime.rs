@@ -464,6 +464,9 @@ pub(crate) enum Timed {
 pub(crate) enum Work {
     /// This operation has completed: run its callback.
     Completed(Owner),
+    /// This operation is done, and was kept from completing: complete it.
+    #[cfg(feature = "testing")]
+    Done(Owner),
     /// The engine reports that this socket may be able to make progress.
     Ready { socket: Arc<SocketInner>, report: Readiness },
     /// Another thread has left this turn to a worker.
@@ -561,6 +564,19 @@ impl RuntimeInner {
         }
     }
 
+    /// Keeps an operation back for a while that a worker has got done, if the injector says so; else returns
+    /// it. Other threads may be who all workers are waiting for.
+    #[cfg(feature = "testing")]
+    pub(crate) fn keep_back_done(&self, operation: Owner) -> Option<Owner> {
+        if self.injector.is_none() || self.worker().is_none() {
+            return Some(operation);
+        }
+        match self.keep_back(Work::Done(operation))? {
+            Work::Done(operation) => Some(operation),
+            work => unreachable!("it is returned as it was: {work:?}"),
+        }
+    }
+
     /// Posts what has been kept back.
     #[cfg(feature = "testing")]
     fn post_what_was_kept_back(&self) {
@@ -582,6 +598,8 @@ impl RuntimeInner {
                     self.contain(callback);
                 });
             }
+            #[cfg(feature = "testing")]
+            Work::Done(operation) => operation.complete(self),
             Work::Ready { .. } | Work::Turn { .. } => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
@@ -621,6 +639,8 @@ impl RuntimeInner {
             Work::Turn { socket, direction } => {
                 engine::take_turn(&socket, direction, &mut first);
             }
+            #[cfg(feature = "testing")]
+            Work::Done(_) => unreachable!("this is no turn"),
             Work::Completed(_) | Work::Wait(_) | Work::Call(_) => {
                 unreachable!("these are no turns")
             }
@@ -831,6 +851,11 @@ impl Host for RuntimeInner {
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
             Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
+            #[cfg(feature = "testing")]
+            Work::Done(operation) => {
+                operation.complete(self);
+                None
+            }
             Work::Ready { .. } | Work::Turn { .. } => {
                 // As a part of what runs now: what is kept for later waits until that is over, and so
                 // does what this completes, for which another worker may be free.

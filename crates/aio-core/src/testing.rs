@@ -1,5 +1,5 @@
-//! Faults for tests: calls that fail, fall short or would block, and callbacks that are late, as a
-//! seed has it. With the feature `testing` only.
+//! Faults for tests: calls that fail, fall short or would block, reports and completions that are late or
+//! wrong, and races that are lost, as a seed has it. With the feature `testing` only.
 //!
 //! A server meets a full descriptor table once a year and a short write once a day, always
 //! elsewhere. A [`Runtime`](crate::Runtime) that is built with [`Faults`] meets them when asked to,
@@ -32,10 +32,12 @@
 //! # What is promised all the same
 //!
 //! Everything: an operation completes exactly once, its buffer comes back, order holds. Short
-//! transfers, calls that would block and delays are *benign*: they change no result except the
-//! sizes of receives. An injected error is the result of the operation it hits, as if the system had
+//! transfers, calls that would block or are interrupted, spurious reports, late cancels and delays are
+//! *benign*: they change no result except the sizes of receives, and who wins a race that either side may
+//! win. An injected error is the result of the operation it hits, as if the system had
 //! said so; the call is not made, so an accept leaves its connection where it was, and a receive its
-//! bytes. Unlike a real reset, an injected one leaves the connection standing.
+//! bytes. Unlike a real reset, an injected one leaves the connection standing;
+//! [`broken_connections`](Faults::broken_connections) are real.
 //!
 //! # What a seed reproduces
 //!
@@ -44,21 +46,25 @@
 //! of that socket. A program whose sockets are made in a fixed order, and that makes their calls one
 //! after the other, gets the same faults each time. When threads or peers race, a socket may have
 //! another number, or a call more that really would block, and the decisions after it fall on other
-//! operations. Delays are decided by how many pieces of work were queued before in the runtime,
-//! which threads always race for.
+//! operations. Spurious reports and failed waits are decided by how often operations of that socket and
+//! direction had to wait before, late cancels by how many were canceled; the system's and the threads'
+//! timing has a part in both. Delays are decided by how many pieces of work were queued before in the
+//! runtime, which threads always race for.
 
+use crate::in_flight::Owner;
 use crate::op::{Direction, Purpose};
 use crate::runtime::{Readiness, Work};
 use crate::socket::SocketInner;
 use std::fmt;
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A call that would always be refused would never be made.
-const MOST_WOULD_BLOCK: f64 = 0.9;
+const MOST_PUT_OFF: f64 = 0.9;
 
 /// So many injections are kept for [`Faults::log`].
 const LOGGED: usize = 4096;
@@ -87,6 +93,7 @@ const LOGGED: usize = 4096;
 pub struct Faults {
     seed: u64,
     would_block: f64,
+    interruptions: f64,
     short_sends: f64,
     short_receives: f64,
     resets: f64,
@@ -94,6 +101,11 @@ pub struct Faults {
     out_of_descriptors: f64,
     no_buffers: f64,
     aborted_connections: f64,
+    broken_connections: f64,
+    unable_to_wait: f64,
+    spurious_reports: f64,
+    late_cancels: f64,
+    early_deadlines: f64,
     delays: f64,
     longest_delay: Duration,
     record: Arc<Record>,
@@ -105,6 +117,7 @@ impl Faults {
         Self {
             seed,
             would_block: 0.0,
+            interruptions: 0.0,
             short_sends: 0.0,
             short_receives: 0.0,
             resets: 0.0,
@@ -112,6 +125,11 @@ impl Faults {
             out_of_descriptors: 0.0,
             no_buffers: 0.0,
             aborted_connections: 0.0,
+            broken_connections: 0.0,
+            unable_to_wait: 0.0,
+            spurious_reports: 0.0,
+            late_cancels: 0.0,
+            early_deadlines: 0.0,
             delays: 0.0,
             longest_delay: Duration::ZERO,
             record: Arc::default(),
@@ -125,7 +143,14 @@ impl Faults {
     ///
     /// If it is no probability; so do all these.
     pub fn would_block(mut self, probability: f64) -> Self {
-        self.would_block = checked(probability).min(MOST_WOULD_BLOCK);
+        self.would_block = checked(probability).min(MOST_PUT_OFF);
+        self
+    }
+
+    /// A call other than connect is interrupted by a signal, and is made again. More than 0.9 is taken
+    /// for 0.9.
+    pub fn interruptions(mut self, probability: f64) -> Self {
+        self.interruptions = checked(probability).min(MOST_PUT_OFF);
         self
     }
 
@@ -176,7 +201,42 @@ impl Faults {
         self
     }
 
-    /// A completed operation's callback, a turn of a socket or a report that it is ready is kept back
+    /// A TCP connection is reset in earnest when a call sends or receives: that call and every later one
+    /// fails, and so do the peer's.
+    pub fn broken_connections(mut self, probability: f64) -> Self {
+        self.broken_connections = checked(probability);
+        self
+    }
+
+    /// The engine cannot wait for a socket on which an operation has to: what waits there fails with
+    /// `ENOMEM`.
+    pub fn unable_to_wait(mut self, probability: f64) -> Self {
+        self.unable_to_wait = checked(probability);
+        self
+    }
+
+    /// An operation that has just begun to wait is reported ready, which it need not be. More than 0.9
+    /// is taken for 0.9.
+    pub fn spurious_reports(mut self, probability: f64) -> Self {
+        self.spurious_reports = checked(probability).min(MOST_PUT_OFF);
+        self
+    }
+
+    /// A cancel, or a deadline, comes when the operation is being attempted once more: it has lost if there
+    /// is something to do by then.
+    pub fn late_cancels(mut self, probability: f64) -> Self {
+        self.late_cancels = checked(probability);
+        self
+    }
+
+    /// The deadline of an operation that has one passes while the operation is being attempted.
+    pub fn early_deadlines(mut self, probability: f64) -> Self {
+        self.early_deadlines = checked(probability);
+        self
+    }
+
+    /// An operation that a worker has got done and that is about to complete, a completed operation's
+    /// callback, a turn of a socket or a report that it is ready is kept back
     /// until later work has overtaken it, or `longest` at most has passed (longer if no worker is
     /// free). Reports that the system makes at one time are shuffled.
     pub fn delays(mut self, probability: f64, longest: Duration) -> Self {
@@ -196,6 +256,12 @@ impl Faults {
             out_of_descriptors: count(Fault::OUT_OF_DESCRIPTORS),
             no_buffers: count(Fault::NO_BUFFERS),
             aborted_connections: count(Fault::ABORTED),
+            interruptions: count(Fault::INTERRUPTED),
+            broken_connections: count(Fault::BROKEN),
+            unable_to_wait: count(Fault::UNABLE_TO_WAIT),
+            spurious_reports: count(Fault::SPURIOUS_REPORT),
+            late_cancels: count(Fault::LATE_CANCEL),
+            early_deadlines: count(Fault::EARLY_DEADLINE),
             delays: count(DELAYED),
         }
     }
@@ -215,7 +281,7 @@ impl Faults {
         bytes: usize,
         is_stream: bool,
     ) -> Option<Fault> {
-        use Purpose::{Accept, Receive, Send};
+        use Purpose::{Accept, Connect, Receive, Send};
         let direction = u64::from(purpose.direction() == Direction::Send);
         let mut dice = Dice::new([self.seed, socket, direction, call]);
         // Thrown for each in turn, applicable or not, so that what one fault's probability is set to
@@ -230,6 +296,8 @@ impl Faults {
             (self.no_buffers, true, Fault::NoBuffers),
             (self.aborted_connections, purpose == Accept, Fault::Aborted),
             (short, is_stream && moves && bytes > 1, Fault::Short(dice.short_of(bytes))),
+            (self.interruptions, purpose != Connect, Fault::Interrupted),
+            (self.broken_connections, is_stream && moves, Fault::Broken),
         ];
         let mut decided = None;
         for (probability, applies, fault) in faults {
@@ -258,11 +326,17 @@ pub struct Injected {
     pub out_of_descriptors: u64,
     pub no_buffers: u64,
     pub aborted_connections: u64,
+    pub interruptions: u64,
+    pub broken_connections: u64,
+    pub unable_to_wait: u64,
+    pub spurious_reports: u64,
+    pub late_cancels: u64,
+    pub early_deadlines: u64,
     pub delays: u64,
 }
 
 impl Injected {
-    /// Returns how many operations were made to fail.
+    /// Returns how many calls were made to fail.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.resets
@@ -278,7 +352,8 @@ impl fmt::Display for Injected {
         write!(
             f,
             "{} would block, {} short, {} reset, {} timed out, {} out of descriptors, {} without \
-             buffers, {} aborted, {} delayed",
+             buffers, {} aborted, {} interrupted, {} broken, {} unable to wait, {} spurious reports, \
+             {} late cancels, {} early deadlines, {} delayed",
             self.would_block,
             self.short_transfers,
             self.resets,
@@ -286,6 +361,12 @@ impl fmt::Display for Injected {
             self.out_of_descriptors,
             self.no_buffers,
             self.aborted_connections,
+            self.interruptions,
+            self.broken_connections,
+            self.unable_to_wait,
+            self.spurious_reports,
+            self.late_cancels,
+            self.early_deadlines,
             self.delays,
         )
     }
@@ -297,9 +378,10 @@ impl fmt::Display for Injected {
 pub struct Injection {
     /// The socket's number: they are counted from 0 in the order in which the runtime has made them.
     pub socket: u64,
-    /// What the call was for: `accept`, `connect`, `receive` or `send`.
+    /// What the call was for: `accept`, `connect`, `receive` or `send`; or `cancel` or `wait`, which no
+    /// operation calls but those who cancel it and who have it wait.
     pub purpose: &'static str,
-    /// How many calls there were before, of the socket and direction.
+    /// How many calls, or cancels, or waits, there were before, of the socket and direction.
     pub call: u64,
     /// What was made of the call.
     pub fault: Fault,
@@ -323,10 +405,22 @@ pub enum Fault {
     NoBuffers,
     /// `ECONNABORTED`.
     Aborted,
+    /// `EINTR`.
+    Interrupted,
+    /// The connection is reset.
+    Broken,
+    /// `ENOMEM`, for what waits.
+    UnableToWait,
+    /// What waits is reported ready.
+    SpuriousReport,
+    /// What is canceled is attempted before.
+    LateCancel,
+    /// The operation's deadline passes just before the call.
+    EarlyDeadline,
 }
 
 /// Counted beside the faults of calls.
-const DELAYED: usize = 7;
+const DELAYED: usize = 13;
 
 impl Fault {
     const WOULD_BLOCK: usize = 0;
@@ -336,6 +430,12 @@ impl Fault {
     const OUT_OF_DESCRIPTORS: usize = 4;
     const NO_BUFFERS: usize = 5;
     const ABORTED: usize = 6;
+    const INTERRUPTED: usize = 7;
+    const BROKEN: usize = 8;
+    const UNABLE_TO_WAIT: usize = 9;
+    const SPURIOUS_REPORT: usize = 10;
+    const LATE_CANCEL: usize = 11;
+    const EARLY_DEADLINE: usize = 12;
 
     /// Where it is counted.
     fn index(self) -> usize {
@@ -347,14 +447,26 @@ impl Fault {
             Self::OutOfDescriptors => Self::OUT_OF_DESCRIPTORS,
             Self::NoBuffers => Self::NO_BUFFERS,
             Self::Aborted => Self::ABORTED,
+            Self::Interrupted => Self::INTERRUPTED,
+            Self::Broken => Self::BROKEN,
+            Self::UnableToWait => Self::UNABLE_TO_WAIT,
+            Self::SpuriousReport => Self::SPURIOUS_REPORT,
+            Self::LateCancel => Self::LATE_CANCEL,
+            Self::EarlyDeadline => Self::EARLY_DEADLINE,
         }
     }
 
     #[cfg(unix)]
     fn error(self) -> io::Error {
         io::Error::from_raw_os_error(match self {
-            Self::WouldBlock | Self::Short(_) => libc::EAGAIN,
-            Self::Reset => libc::ECONNRESET,
+            Self::WouldBlock
+            | Self::Short(_)
+            | Self::SpuriousReport
+            | Self::LateCancel
+            | Self::EarlyDeadline => libc::EAGAIN,
+            Self::Interrupted => libc::EINTR,
+            Self::UnableToWait => libc::ENOMEM,
+            Self::Reset | Self::Broken => libc::ECONNRESET,
             Self::TimedOut => libc::ETIMEDOUT,
             Self::OutOfDescriptors => libc::EMFILE,
             Self::NoBuffers => libc::ENOBUFS,
@@ -365,11 +477,16 @@ impl Fault {
     #[cfg(not(unix))]
     fn error(self) -> io::Error {
         match self {
-            Self::WouldBlock | Self::Short(_) => io::ErrorKind::WouldBlock.into(),
-            Self::Reset => io::ErrorKind::ConnectionReset.into(),
+            Self::WouldBlock
+            | Self::Short(_)
+            | Self::SpuriousReport
+            | Self::LateCancel
+            | Self::EarlyDeadline => io::ErrorKind::WouldBlock.into(),
+            Self::Interrupted => io::ErrorKind::Interrupted.into(),
+            Self::Reset | Self::Broken => io::ErrorKind::ConnectionReset.into(),
             Self::TimedOut => io::ErrorKind::TimedOut.into(),
             Self::OutOfDescriptors => io::Error::other("too many open sockets"),
-            Self::NoBuffers => io::ErrorKind::OutOfMemory.into(),
+            Self::NoBuffers | Self::UnableToWait => io::ErrorKind::OutOfMemory.into(),
             Self::Aborted => io::ErrorKind::ConnectionAborted.into(),
         }
     }
@@ -398,6 +515,11 @@ impl Record {
         }
     }
 }
+
+/// Where a direction is in a place that is another's.
+const WAITS: u64 = 2;
+const CANCELS: u64 = 3;
+const DEADLINES: u64 = 4;
 
 /// What a seed and a place say (splitmix64).
 struct Dice(u64);
@@ -472,6 +594,36 @@ pub(crate) struct Injections {
     socket: u64,
     received: AtomicU64,
     sent: AtomicU64,
+    waits: AtomicU64,
+    cancels: AtomicU64,
+    /// True once the connection has been reset.
+    is_broken: AtomicBool,
+}
+
+impl Injections {
+    /// How many calls there were in that direction.
+    fn calls(&self, direction: Direction) -> &AtomicU64 {
+        match direction {
+            Direction::Receive => &self.received,
+            Direction::Send => &self.sent,
+        }
+    }
+
+    /// Resets the connection, if there is one; its descriptor stays open.
+    fn break_connection(&self, system: &socket2::Socket) -> bool {
+        if system.peer_addr().is_err() {
+            return false;
+        }
+        self.is_broken.store(true, Ordering::Relaxed);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if rustix::net::connect_unspec(system).is_ok() {
+            return true;
+        }
+        // Elsewhere the peer sees it when the socket is closed, and the end of the stream until then.
+        let _ = system.set_linger(Some(Duration::ZERO));
+        let _ = system.shutdown(Shutdown::Both);
+        true
+    }
 }
 
 impl Injector {
@@ -489,6 +641,9 @@ impl Injector {
             socket: self.sockets.fetch_add(1, Ordering::Relaxed),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            cancels: AtomicU64::new(0),
+            is_broken: AtomicBool::new(false),
         }
     }
 
@@ -499,33 +654,92 @@ impl Injector {
         purpose: Purpose,
         bytes: usize,
     ) -> io::Result<usize> {
-        let Some(Injections { socket: number, received, sent }) = &socket.injections else {
-            return Ok(bytes);
-        };
+        let Some(injections) = &socket.injections else { return Ok(bytes) };
         let direction = purpose.direction();
-        let calls = if direction == Direction::Send { sent } else { received };
         // One thread at a time is here for a socket and direction.
-        let call = calls.fetch_add(1, Ordering::Relaxed);
-        let decided = self.faults.decide(*number, call, purpose, bytes, socket.is_stream());
+        let call = injections.calls(direction).fetch_add(1, Ordering::Relaxed);
+        if injections.is_broken.load(Ordering::Relaxed) {
+            return Err(match purpose {
+                Purpose::Send => io::ErrorKind::BrokenPipe.into(),
+                _ => Fault::Broken.error(),
+            });
+        }
+        let number = injections.socket;
+        let decided = self.faults.decide(number, call, purpose, bytes, socket.is_stream());
         let Some(fault) = decided else { return Ok(bytes) };
-        let injection = Injection { socket: *number, purpose: purpose.name(), call, fault };
-        self.faults.record.add(injection);
+        if fault == Fault::Broken {
+            let system = socket.descriptor.pin().filter(|_| socket.is_tcp());
+            if !system.is_some_and(|system| injections.break_connection(&system)) {
+                return Ok(bytes);
+            }
+        }
+        self.faults.record.add(Injection { socket: number, purpose: purpose.name(), call, fault });
         match fault {
             Fault::Short(most) => return Ok(most),
             Fault::WouldBlock => {
                 // The system has nothing to report, so this does. Even if it comes before the operation
                 // is back in its queue, it is not lost (`operation_queue.rs`, invariant 2).
-                let report = Readiness {
-                    receive: direction == Direction::Receive,
-                    send: direction == Direction::Send,
-                    stays_ready: false,
-                    ticket: None,
-                };
-                socket.runtime.post(Work::Ready { socket: socket.clone(), report });
+                report(socket, direction);
             }
             _ => {}
         }
         Err(fault.error())
+    }
+
+    /// An operation has to wait: refuses that, or reports it ready.
+    pub(crate) fn waits(&self, socket: &Arc<SocketInner>, direction: Direction) -> io::Result<()> {
+        let Some(injections) = &socket.injections else { return Ok(()) };
+        let wait = injections.waits.fetch_add(1, Ordering::Relaxed);
+        let mut dice = Dice::new([self.faults.seed, injections.socket, WAITS, wait]);
+        let (unable, spurious) =
+            (dice.says(self.faults.unable_to_wait), dice.says(self.faults.spurious_reports));
+        let fault = match (unable, spurious) {
+            (true, _) => Fault::UnableToWait,
+            (_, true) => Fault::SpuriousReport,
+            _ => return Ok(()),
+        };
+        let socket_number = injections.socket;
+        self.faults.record.add(Injection {
+            socket: socket_number,
+            purpose: "wait",
+            call: wait,
+            fault,
+        });
+        if unable {
+            return Err(fault.error());
+        }
+        report(socket, direction);
+        Ok(())
+    }
+
+    /// True if an operation of the socket that is canceled is to be attempted before.
+    pub(crate) fn cancels_late(&self, socket: &SocketInner) -> bool {
+        let Some(injections) = &socket.injections else { return false };
+        let call = injections.cancels.fetch_add(1, Ordering::Relaxed);
+        let says = Dice::new([self.faults.seed, injections.socket, CANCELS, call])
+            .says(self.faults.late_cancels);
+        if says {
+            let (socket, fault) = (injections.socket, Fault::LateCancel);
+            self.faults.record.add(Injection { socket, purpose: "cancel", call, fault });
+        }
+        says
+    }
+
+    /// True if the deadline of an operation that is about to be attempted passes now.
+    pub(crate) fn deadline_passes(&self, socket: &SocketInner, operation: &Owner) -> bool {
+        let Some(injections) = &socket.injections else { return false };
+        if operation.deadline().is_none() || operation.wish().is_some() {
+            return false;
+        }
+        let direction = operation.direction();
+        let call = injections.calls(direction).load(Ordering::Relaxed);
+        let place = [self.faults.seed, injections.socket, DEADLINES + direction as u64, call];
+        let says = Dice::new(place).says(self.faults.early_deadlines);
+        if says {
+            let (socket, fault) = (injections.socket, Fault::EarlyDeadline);
+            self.faults.record.add(Injection { socket, purpose: "wait", call, fault });
+        }
+        says
     }
 
     fn dice(&self) -> Dice {
@@ -544,7 +758,11 @@ impl Injector {
         work: Work,
         is_over: impl FnOnce() -> bool,
     ) -> Result<Instant, Work> {
-        if !matches!(work, Work::Completed(_) | Work::Ready { .. } | Work::Turn { .. }) {
+        let may_be_late = matches!(
+            work,
+            Work::Done(_) | Work::Completed(_) | Work::Ready { .. } | Work::Turn { .. }
+        );
+        if !may_be_late {
             return Err(work);
         }
         let mut dice = self.dice();
@@ -587,6 +805,16 @@ impl Injector {
             work.swap(end - 1, dice.below(end as u64) as usize);
         }
     }
+}
+
+fn report(socket: &Arc<SocketInner>, direction: Direction) {
+    let report = Readiness {
+        receive: direction == Direction::Receive,
+        send: direction == Direction::Send,
+        stays_ready: false,
+        ticket: None,
+    };
+    socket.runtime.post(Work::Ready { socket: socket.clone(), report });
 }
 
 #[cfg(test)]

@@ -68,6 +68,10 @@ fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner)
 
 pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
     let queue = socket.queue(direction);
+    #[cfg(feature = "testing")]
+    if socket.runtime.injector.as_ref().is_some_and(|injector| injector.cancels_late(socket)) {
+        go_on(socket, direction, queue.ready(false), OPERATIONS_PER_BEGIN, None);
+    }
     let next = queue.cancel(operation);
     let over = queue.ticket().is_none();
     go_on(socket, direction, next, 0, None);
@@ -181,7 +185,12 @@ fn go_on(
 
 fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
     let runtime = &*socket.runtime;
-    if let Err(error) = runtime.driver.wait_for(socket, direction, ticket) {
+    #[cfg(feature = "testing")]
+    let refused = runtime.injector.as_ref().map(|injector| injector.waits(socket, direction));
+    #[cfg(not(feature = "testing"))]
+    let refused: Option<io::Result<()>> = None;
+    let waits = refused.unwrap_or(Ok(()));
+    if let Err(error) = waits.and_then(|()| runtime.driver.wait_for(socket, direction, ticket)) {
         // The other direction may be relying on what has just failed.
         for queue in [&socket.receive, &socket.send] {
             for operation in queue.give_up() {
@@ -215,6 +224,12 @@ fn attempt(
         abort(socket, None, vec![operation], Aborted::Closed);
         return queue.done(true, go_on);
     };
+    #[cfg(feature = "testing")]
+    if let Some(injector) = &runtime.injector {
+        if injector.deadline_passes(socket, &operation) {
+            operation.handle().cancel(Wish::TimeOut);
+        }
+    }
     let next = match operation.attempt(Call { socket, system: &system }) {
         Attempt::Done { drained, .. } => {
             // The direction moves on before the callback can begin the next operation; unless this
@@ -226,6 +241,8 @@ fn attempt(
             } else {
                 queue.done(drained, go_on)
             };
+            #[cfg(feature = "testing")]
+            let Some(operation) = runtime.keep_back_done(operation) else { return next };
             match first {
                 Some(first @ None) => *first = operation.complete_here(runtime),
                 _ => operation.complete(runtime),
