@@ -256,15 +256,21 @@ impl OperationQueue {
         Next::Abort(state.line.drain(), reason)
     }
 
-    /// Takes everybody out that waits: the engine cannot wait for them.
+    /// Takes everybody out that waits: the engine cannot wait for them. If the first has done its work by
+    /// halves, nothing can follow it.
     pub(crate) fn give_up(&self) -> Vec<Owner> {
         let mut state = self.lock();
         if state.phase != Phase::Waiting {
             return Vec::new();
         }
-        self.enter(&mut state, Phase::Idle);
-        state.maybe_ready = true;
-        state.line.drain()
+        let mut waiting = state.line.drain();
+        if waiting.first_mut().is_some_and(Owner::is_partly_done) {
+            self.enter(&mut state, Phase::Stopped(Aborted::Broken));
+        } else {
+            self.enter(&mut state, Phase::Idle);
+            state.maybe_ready = true;
+        }
+        waiting
     }
 
     /// True if an operation ended halfway here, so that nothing can follow it.

@@ -14,8 +14,8 @@ use aio_core::{
 };
 use std::collections::HashMap;
 use std::env;
-use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::io::{self, ErrorKind, Read};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -550,5 +550,28 @@ fn conversations_survive_much_of_one_fault() {
             _ => faults.unable_to_wait(0.2),
         };
         converse(seed, faults);
+    });
+}
+
+/// I2: the part that was sent is told, and nothing follows it.
+#[test]
+fn a_send_that_cannot_wait_halfway_breaks_the_stream_there() {
+    within(LIMIT, "a send that cannot wait", || {
+        for seed in 0..4 {
+            let runtime = runtime(seed, Faults::seeded(seed).unable_to_wait(1.0));
+            let server = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+            let mut peer = server.accept().unwrap().0;
+            let socket = runtime.associate(stream).unwrap();
+            let first = socket.send_async(vec![1; 64 << 20]).wait();
+            assert_eq!(number_of(&first.result.unwrap_err()), Some(libc::ENOMEM));
+            assert!(first.bytes_transferred > 0);
+            let second = socket.send_async([2; 3]).wait();
+            assert_eq!(second.bytes_transferred, 0);
+            assert!(is_aborted(&second.result.unwrap_err()));
+            socket.close();
+            let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
     });
 }

@@ -193,9 +193,7 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
     if let Err(error) = waits.and_then(|()| runtime.driver.wait_for(socket, direction, ticket)) {
         // The other direction may be relying on what has just failed.
         for queue in [&socket.receive, &socket.send] {
-            for operation in queue.give_up() {
-                operation.fail(runtime, error_like(&error));
-            }
+            give_up(socket, queue, &error);
         }
     }
     // A shutdown that looked for waiting sockets before the driver knew this one has passed it by;
@@ -207,6 +205,21 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
     if direction == Direction::Receive && runtime.refuses_accepts() && socket.is_listener() {
         refuse_accepts(socket);
     }
+}
+
+/// Those who wait there fail, since the driver cannot wait for them.
+fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
+    let mut waiting = queue.give_up();
+    let mut behind = Vec::new();
+    let system = socket.descriptor.pin();
+    if waiting.first_mut().is_some_and(Owner::is_partly_done) {
+        behind = waiting.split_off(1);
+        if let Some(system) = &system {
+            socket.reset_when_closed(system);
+        }
+    }
+    waiting.into_iter().for_each(|operation| operation.fail(&socket.runtime, error_like(error)));
+    abort(socket, system.as_deref(), behind, Aborted::Broken);
 }
 
 /// Attempts one operation and says what is next.
