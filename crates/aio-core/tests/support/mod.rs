@@ -63,8 +63,8 @@ pub(crate) fn builder() -> Builder {
     Runtime::builder()
 }
 
-/// True if sends may be cut short: a test that asks for all that was sent in one receive has nothing to
-/// show then.
+/// True if sends may be put off and cut short: a test that asks for all that was sent in one receive, or
+/// for a send that is over when it has begun, has nothing to show then.
 pub(crate) fn sends_are_cut_short() -> bool {
     cfg!(feature = "testing") && env::var_os("AIO_FAULTS").is_some()
 }
