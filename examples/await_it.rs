@@ -58,10 +58,10 @@ fn main() -> ExitCode {
 
 fn ask_twice() -> io::Result<()> {
     let server = start_server()?;
-    let mut out = io::stdout();
-    writeln!(out, "block_on: {}", block_on(ask(server, "who waits?"))?)?;
+    writeln!(io::stdout(), "block_on: {}", block_on(ask(server, "who waits?"))?)?;
     let tokio = tokio::runtime::Builder::new_current_thread().build()?;
-    writeln!(out, "tokio: {}", tokio.block_on(ask(server, "and who now?"))?)
+    writeln!(io::stdout(), "tokio: {}", tokio.block_on(ask(server, "and who now?"))?)?;
+    Ok(())
 }
 
 /// Sends every line back in capitals.

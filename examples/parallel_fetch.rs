@@ -94,8 +94,11 @@ fn fetch(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let sum = outcomes.into_iter().sum::<Result<u64, Error>>()?;
     progress.finish_and_clear();
     let bytes = HumanBytes(total);
-    let documents = options.connections;
-    let mut out = io::stdout();
-    writeln!(out, "fetched {documents} documents, {bytes}, whose numbers add up to {sum}")?;
+    let mut stdout = io::stdout();
+    writeln!(
+        stdout,
+        "fetched {} documents, {bytes}, whose numbers add up to {sum}",
+        options.connections
+    )?;
     Ok(())
 }

@@ -40,17 +40,16 @@ fn listen(options: &Options) -> io::Result<()> {
     let runtime = Runtime::builder().build()?;
     signals::set_on_signal(&runtime, &QUIT)?;
     let client = runtime.connect_to(start_server(options.forever)?)?;
-    let mut out = io::stdout();
     loop {
         let receive = client.receive_async(vec![0; 256]);
         match wait_any_timeout(&[&receive, &QUIT], Duration::from_millis(250)) {
             Some(0) => {}
             Some(_) => {
-                writeln!(out, "asked to quit")?;
+                writeln!(io::stdout(), "asked to quit")?;
                 return Ok(());
             }
             None => {
-                writeln!(out, "nothing for a while")?;
+                writeln!(io::stdout(), "nothing for a while")?;
                 receive.cancel();
             }
         }
@@ -58,12 +57,12 @@ fn listen(options: &Options) -> io::Result<()> {
         let completion = receive.wait();
         match completion.result {
             Ok(0) => {
-                writeln!(out, "the server has closed")?;
+                writeln!(io::stdout(), "the server has closed")?;
                 return Ok(());
             }
             Ok(n) => {
                 let text = String::from_utf8_lossy(&completion.buffer[..n]);
-                writeln!(out, "received {text:?}")?;
+                writeln!(io::stdout(), "received {text:?}")?;
             }
             Err(error) if is_aborted(&error) => {}
             Err(error) => return Err(error),

@@ -259,7 +259,7 @@ impl<K: Perform> Body for Kept<K> {
 
     fn finish(&mut self) -> bool {
         self.completion = Some(self.progress.complete(()));
-        drop(mem::take(&mut self.progress.span));
+        let _ = mem::take(&mut self.progress.span);
         false
     }
 

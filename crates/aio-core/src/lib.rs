@@ -119,6 +119,8 @@ mod runtime;
 mod socket;
 mod span;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timer;
 mod worker_pool;
 

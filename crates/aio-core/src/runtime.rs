@@ -29,6 +29,8 @@ use crate::operation_queue::Ticket;
 use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
 use crate::resolver;
 use crate::socket::{Socket, SocketInner};
+#[cfg(feature = "testing")]
+use crate::testing::{Faults, Injector};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
 use aio_sync::{EventRef, Registration, WaitHandle};
@@ -267,6 +269,8 @@ pub struct Builder {
     on_panic: PanicPolicy,
     max_pending: Option<usize>,
     latency_histograms: bool,
+    #[cfg(feature = "testing")]
+    faults: Option<Faults>,
 }
 
 impl Default for Builder {
@@ -279,6 +283,8 @@ impl Default for Builder {
             on_panic: PanicPolicy::default(),
             max_pending: None,
             latency_histograms: false,
+            #[cfg(feature = "testing")]
+            faults: None,
         }
     }
 }
@@ -350,6 +356,13 @@ impl Builder {
         self
     }
 
+    /// Has the runtime's calls fail, fall short and be late: see [`Faults`]. For tests.
+    #[cfg(feature = "testing")]
+    pub fn faults(mut self, faults: impl Into<Option<Faults>>) -> Self {
+        self.faults = faults.into();
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
@@ -395,6 +408,8 @@ impl Builder {
             shutdown: Shutdown::default(),
             on_panic: self.on_panic,
             callback_panics: AtomicU64::new(0),
+            #[cfg(feature = "testing")]
+            injector: self.faults.map(Injector::new),
         });
         let threads = Threads::start(&inner, &self.thread_name, self.stack_size)?;
         Ok(Runtime { inner, threads: Mutex::new(threads) })
@@ -430,6 +445,8 @@ pub(crate) struct RuntimeInner {
     shutdown: Shutdown,
     on_panic: PanicPolicy,
     pub(crate) callback_panics: AtomicU64,
+    #[cfg(feature = "testing")]
+    pub(crate) injector: Option<Injector>,
 }
 
 /// What has a deadline.
@@ -437,6 +454,9 @@ pub(crate) struct RuntimeInner {
 pub(crate) enum Timed {
     Operation(Handle),
     Wait(Arc<dyn Registered>),
+    /// What an [`Injector`] keeps back.
+    #[cfg(feature = "testing")]
+    KeptBack,
 }
 
 /// What workers run.
@@ -501,6 +521,16 @@ impl RuntimeInner {
     /// thread runs it, after what it runs now if that is work of a runtime's too, of this one or of
     /// another (I3).
     pub(crate) fn post(&self, work: Work) {
+        #[cfg(feature = "testing")]
+        let Some(work) = self.keep_back(work) else { return };
+        self.post_now(work);
+        #[cfg(feature = "testing")]
+        if self.injector.as_ref().is_some_and(Injector::has_been_overtaken) {
+            self.post_what_was_kept_back();
+        }
+    }
+
+    fn post_now(&self, work: Work) {
         let Err(work) = self.pool.post(self, work) else { return };
         // The work's operation or socket holds the runtime, so it is there.
         let Some(me) = self.me.upgrade() else { return };
@@ -514,6 +544,28 @@ impl RuntimeInner {
         }
         if let Some(work) = work {
             self.run(work);
+        }
+    }
+
+    /// Keeps `work` back for a while, if the injector says so; else returns it.
+    #[cfg(feature = "testing")]
+    fn keep_back(&self, work: Work) -> Option<Work> {
+        let Some(injector) = &self.injector else { return Some(work) };
+        match injector.keep_back(work, || self.is_stopping()) {
+            Ok(until) => {
+                // One entry is enough for all at one time: who comes for it takes everything out.
+                self.watch(until, 0, Timed::KeptBack);
+                None
+            }
+            Err(work) => Some(work),
+        }
+    }
+
+    /// Posts what has been kept back.
+    #[cfg(feature = "testing")]
+    fn post_what_was_kept_back(&self) {
+        for work in self.injector.iter().flat_map(Injector::take_back) {
+            self.post_now(work);
         }
     }
 
@@ -534,6 +586,10 @@ impl RuntimeInner {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
                 if let Some(operation) = self.take_turns(work) {
+                    #[cfg(feature = "testing")]
+                    if self.injector.is_some() {
+                        return self.post(Work::Completed(operation));
+                    }
                     self.deliver(operation);
                 }
             }
@@ -551,6 +607,11 @@ impl RuntimeInner {
                 }
                 if report.send {
                     engine::ready(&socket, Direction::Send, report.ticket, false, &mut first);
+                }
+                // A report that the engine has not made ends a wait that it does not know to be over.
+                #[cfg(feature = "testing")]
+                if self.injector.is_some() && report.ticket.is_none() {
+                    self.driver.wait_ended(&socket);
                 }
             }
             // One that could go on for long does not outlast its runtime.
@@ -783,6 +844,10 @@ impl Host for RuntimeInner {
             wait.timeout = wait.timeout.into_iter().chain(self.timer.keep(worker)).min();
         }
         self.driver.wait(worker, wait, found);
+        #[cfg(feature = "testing")]
+        if let Some(injector) = &self.injector {
+            injector.reorder(found);
+        }
         self.timer.release(worker);
         for due in self.timer.due() {
             match due {
@@ -791,6 +856,8 @@ impl Host for RuntimeInner {
                     self.contain(|| drop(operation));
                 }
                 Timed::Wait(wait) => wait.time_out(),
+                #[cfg(feature = "testing")]
+                Timed::KeptBack => self.post_what_was_kept_back(),
             }
         }
     }
@@ -806,6 +873,8 @@ impl Host for RuntimeInner {
     fn abort(&self) {
         resolver::abort(self);
         registered_wait::abort(self);
+        #[cfg(feature = "testing")]
+        self.post_what_was_kept_back();
         for socket in self.driver.sockets() {
             engine::stop(&socket, Aborted::ShutDown);
         }

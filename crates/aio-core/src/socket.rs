@@ -15,6 +15,8 @@ use crate::op::{Direction, Perform, display_address};
 use crate::operation::Operation;
 use crate::operation_queue::OperationQueue;
 use crate::runtime::{Runtime, RuntimeInner};
+#[cfg(feature = "testing")]
+use crate::testing::{Injections, Injector};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::fmt;
 use std::io;
@@ -143,6 +145,8 @@ impl Socket {
                 bound: AtomicBool::new(false),
                 departed: Departed::new(),
                 accepts: AtomicBool::new(false),
+                #[cfg(feature = "testing")]
+                injections: runtime.injector.as_ref().map(Injector::next_socket),
                 is_stream,
                 is_tcp: is_stream && is_tcp(&socket),
                 descriptor: Descriptor::new(socket),
@@ -417,6 +421,9 @@ pub(crate) struct SocketInner {
     pub(crate) departed: Departed,
     /// True once an accept has been begun here, and the runtime knows.
     accepts: AtomicBool,
+    /// For the runtime's [`Injector`], if it has one.
+    #[cfg(feature = "testing")]
+    pub(crate) injections: Option<Injections>,
     is_stream: bool,
     is_tcp: bool,
 }

@@ -1,6 +1,6 @@
 //! Accept, and accept into the first data.
 
-use super::{Attempt, Call, Direction, Kind, Perform, Receive, retry, sealed};
+use super::{Attempt, Call, Direction, Kind, Perform, Purpose, Receive, retry, sealed};
 use crate::buffer::IoBufMut;
 use crate::error::attempted;
 use crate::socket::Socket;
@@ -35,14 +35,19 @@ impl Perform for Accept {
 }
 
 fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
-    Some(match retry(|| call.system.accept())? {
-        Ok((socket, _)) => Socket::associate_connected(&call.socket.runtime, socket),
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "accept on a socket that is not listening; bind it and call listen first",
-        )),
-        Err(error) => Err(attempted("accept", error)),
-    })
+    Some(
+        match retry(|| {
+            call.permit(Purpose::Accept, 0)?;
+            call.system.accept()
+        })? {
+            Ok((socket, _)) => Socket::associate_connected(&call.socket.runtime, socket),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "accept on a socket that is not listening; bind it and call listen first",
+            )),
+            Err(error) => Err(attempted("accept", error)),
+        },
+    )
 }
 
 /// Accepts a connection and receives its first bytes:

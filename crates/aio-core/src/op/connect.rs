@@ -1,6 +1,6 @@
 //! Connect and disconnect.
 
-use super::{Attempt, Call, Direction, Kind, Perform, display_address, sealed};
+use super::{Attempt, Call, Direction, Kind, Perform, Purpose, display_address, sealed};
 use crate::error::attempted;
 use socket2::{Domain, SockAddr};
 use std::io;
@@ -24,6 +24,18 @@ impl Connect {
 
     /// Asks the system to connect or, if it has been asked, what came of it; `None` if it is under way.
     pub(super) fn ask_or_answer(&mut self, call: Call<'_>) -> Option<io::Result<()>> {
+        match call.permit(Purpose::Connect, 0) {
+            Ok(_) => {}
+            Err(error) if is_in_progress(&error) => return None,
+            Err(error) => {
+                // As a connect that the system has refused: the socket's one chance is gone.
+                if !mem::replace(&mut self.asked, true) {
+                    call.socket.may_connect();
+                }
+                self.answered = true;
+                return Some(Err(error));
+            }
+        }
         let asked = mem::replace(&mut self.asked, true);
         let result = if asked { Self::outcome(call) } else { self.ask(call) }?;
         self.answered = true;

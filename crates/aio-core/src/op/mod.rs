@@ -174,6 +174,30 @@ pub(crate) struct Call<'a> {
     pub(crate) system: &'a socket2::Socket,
 }
 
+/// What a system call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Accept,
+    Connect,
+    Receive,
+    Send,
+}
+
+impl Call<'_> {
+    /// To be asked before each system call that is to move so many bytes. Returns how many it may move: all
+    /// of them, except in a test, where the call may also be refused.
+    #[inline]
+    fn permit(self, purpose: Purpose, bytes: usize) -> io::Result<usize> {
+        #[cfg(feature = "testing")]
+        if let Some(injector) = &self.socket.runtime.injector {
+            return injector.permit(self.socket, purpose, bytes);
+        }
+        #[cfg(not(feature = "testing"))]
+        let _ = purpose;
+        Ok(bytes)
+    }
+}
+
 impl fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.system.fmt(f)

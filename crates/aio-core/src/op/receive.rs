@@ -1,6 +1,6 @@
 //! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
 
-use super::{Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, retry, sealed};
+use super::{Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, Purpose, retry, sealed};
 use crate::buffer::{self, IoBufMut};
 use crate::error::attempted;
 use socket2::{MaybeUninitSlice, SockAddr};
@@ -29,12 +29,13 @@ impl Datagram {
         let is_stream = call.socket.is_stream();
         let capacity: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         if is_stream && capacity == 0 {
-            let (length, from) = (peek(call.system)?, call.system.peer_addr()?);
+            let (length, from) = (peek(call)?, call.system.peer_addr()?);
             return Ok(Self { length, at_least: length, truncated: false, from });
         }
+        let mut most = call.permit(Purpose::Receive, capacity)?;
         let mut slices: Vec<_> = buffers
             .iter_mut()
-            .map(|bytes| MaybeUninitSlice::new(buffer::as_uninit(bytes)))
+            .map(|bytes| MaybeUninitSlice::new(buffer::as_uninit(first(bytes, &mut most))))
             .collect();
         // The flag has TCP throw away what it would have put into the buffer.
         let flags = if is_stream { 0 } else { FLAGS };
@@ -73,8 +74,16 @@ fn drained(call: Call<'_>, received: usize, capacity: usize) -> bool {
 
 /// Waits for readability without taking anything. A receive of no bytes would return at once from a
 /// stream, and take a datagram and lose its bytes; so it looks at one and leaves it.
-fn peek(system: &socket2::Socket) -> io::Result<usize> {
-    system.peek(&mut [MaybeUninit::uninit()]).map(|_| 0)
+fn peek(call: Call<'_>) -> io::Result<usize> {
+    call.permit(Purpose::Receive, 0)?;
+    call.system.peek(&mut [MaybeUninit::uninit()]).map(|_| 0)
+}
+
+/// The first bytes of `bytes`, as many as `most` has left.
+fn first<'a>(bytes: &'a mut [u8], most: &mut usize) -> &'a mut [u8] {
+    let length = bytes.len().min(*most);
+    *most -= length;
+    &mut bytes[..length]
 }
 
 /// The system would tell a receive the error of a connect that fails, and tell it once; and on a socket
@@ -138,10 +147,13 @@ impl<B: IoBufMut> Perform for Receive<B> {
         }
         let (mut system, is_stream) = (call.system, call.socket.is_stream());
         let bytes = self.buffer.as_mut_slice();
-        let capacity = bytes.len();
-        let received = retry(|| match (is_stream, capacity) {
-            (_, 0) => peek(system),
-            (true, _) => system.read(bytes),
+        let mut capacity = bytes.len();
+        let received = retry(|| match (is_stream, bytes.len()) {
+            (_, 0) => peek(call),
+            (true, all) => {
+                capacity = call.permit(Purpose::Receive, all)?;
+                system.read(&mut bytes[..capacity])
+            }
             (false, _) => {
                 let datagram = Datagram::receive(call, &mut [&mut *bytes])?;
                 self.received = datagram.length;
@@ -204,12 +216,18 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             // A receive may be short, so the rest can stay empty; a datagram must fit.
             slices.truncate(BUFFERS_PER_CALL);
         }
-        let capacity: usize = slices.iter().map(|slice| slice.len()).sum();
-        let received = if capacity == 0 {
-            retry(|| peek(system))
+        let all: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut capacity = all;
+        let received = if all == 0 {
+            retry(|| peek(call))
         } else if is_stream {
-            let mut slices: Vec<_> = slices.into_iter().map(IoSliceMut::new).collect();
-            retry(|| system.read_vectored(&mut slices))
+            retry(|| {
+                capacity = call.permit(Purpose::Receive, all)?;
+                let mut most = capacity;
+                let slices =
+                    slices.iter_mut().map(|slice| IoSliceMut::new(first(slice, &mut most)));
+                system.read_vectored(&mut slices.collect::<Vec<_>>())
+            })
         } else {
             retry(|| {
                 let datagram = Datagram::receive(call, &mut slices)?;

@@ -1,7 +1,8 @@
 //! Send: a buffer, a list of buffers, a datagram to an address.
 
 use super::{
-    Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, display_address, retry, sealed,
+    Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, Purpose, display_address, retry,
+    sealed,
 };
 use crate::buffer::IoBuf;
 use crate::error::attempted;
@@ -81,7 +82,8 @@ impl<B: IoBuf> Perform for Send<B> {
         self.all = bytes.len();
         let what = || "send".to_owned();
         send_all(&mut self.sent, self.all, call.socket.is_stream(), what, |sent| {
-            call.system.send_with_flags(&bytes[sent..], FLAGS)
+            let most = call.permit(Purpose::Send, bytes.len() - sent)?;
+            call.system.send_with_flags(&bytes[sent..][..most], FLAGS)
         })
     }
 
@@ -114,13 +116,19 @@ impl<B: IoBuf> SendList<B> {
     }
 }
 
-/// What is left of `buffers` after `sent` bytes.
-fn rest<B: IoBuf>(buffers: &[B], mut sent: usize) -> impl Iterator<Item = IoSlice<'_>> {
+/// What is left of `buffers` after `sent` bytes, and of that the first `most`.
+fn part<B: IoBuf>(
+    buffers: &[B],
+    mut sent: usize,
+    mut most: usize,
+) -> impl Iterator<Item = IoSlice<'_>> {
     buffers.iter().filter_map(move |buffer| {
         let bytes = buffer.as_slice();
         let skipped = sent.min(bytes.len());
         sent -= skipped;
-        (skipped < bytes.len()).then(|| IoSlice::new(&bytes[skipped..]))
+        let taken = most.min(bytes.len() - skipped);
+        most -= taken;
+        (taken > 0).then(|| IoSlice::new(&bytes[skipped..][..taken]))
     })
 }
 
@@ -141,12 +149,13 @@ impl<B: IoBuf> Perform for SendList<B> {
         self.all = self.buffers.iter().map(|buffer| buffer.as_slice().len()).sum();
         // A datagram must leave in one call; the system says so if it has too many parts.
         let most = if is_stream { BUFFERS_PER_CALL } else { usize::MAX };
-        let buffers = &self.buffers;
+        let (buffers, all) = (&self.buffers, self.all);
         let mut slices = Vec::new();
         let what = || "send".to_owned();
         send_all(&mut self.sent, self.all, is_stream, what, |sent| {
+            let bytes = call.permit(Purpose::Send, all - sent)?;
             slices.clear();
-            slices.extend(rest(buffers, sent).take(most));
+            slices.extend(part(buffers, sent, bytes).take(most));
             call.system.send_vectored_with_flags(&slices, FLAGS)
         })
     }
@@ -197,7 +206,8 @@ impl<B: IoBuf> Perform for SendTo<B> {
         self.all = bytes.len();
         let what = || format!("send to {}", display_address(address));
         send_all(&mut self.sent, self.all, call.socket.is_stream(), what, |sent| {
-            call.system.send_to_with_flags(&bytes[sent..], address, FLAGS)
+            let most = call.permit(Purpose::Send, bytes.len() - sent)?;
+            call.system.send_to_with_flags(&bytes[sent..][..most], address, FLAGS)
         })
     }
 

@@ -1,7 +1,7 @@
 //! Send a file.
 
 use super::send::{CALLS_PER_TURN, FLAGS};
-use super::{Attempt, Call, Direction, Kind, Perform, retry, sealed};
+use super::{Attempt, Call, Direction, Kind, Perform, Purpose, retry, sealed};
 use crate::error::attempted;
 use std::fs::File;
 use std::io;
@@ -48,10 +48,12 @@ impl SendFile {
     }
 
     /// Sends a part. 0 is the end of the file.
-    fn send_some(&mut self, system: &socket2::Socket) -> io::Result<usize> {
+    fn send_some(&mut self, call: Call<'_>) -> io::Result<usize> {
+        let system = call.system;
         let most = self.left.map_or(BYTES_PER_CALL, |left| {
             usize::try_from(left).map_or(BYTES_PER_CALL, |left| left.min(BYTES_PER_CALL))
         });
+        let most = call.permit(Purpose::Send, most)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if !self.copy.is_under_way {
             let mut position = self.position;
@@ -138,7 +140,7 @@ impl Perform for SendFile {
                 self.finished = true;
                 return Attempt::done(Ok(self.sent));
             }
-            match retry(|| self.send_some(call.system)) {
+            match retry(|| self.send_some(call)) {
                 None => return Attempt::WouldBlock,
                 Some(Err(error)) => return failed(error),
                 Some(Ok(0)) => match self.left {

@@ -17,9 +17,11 @@
 //! 2. Whether anything is pending is told by the counters (`counters.rs`, invariant 3). A callback which has
 //!    called one of these is begun and not delivered; while the lock of `calling` is held, none enters or
 //!    leaves. So if as many are begun and not delivered as there are such callbacks, nothing else is.
-//!    If they hold all workers, no other callback can run: then it is enough that all results stand.
-//! 3. It is bounded. A call waits until its deadline; a drain then for as long as callbacks keep returning,
-//!    [`PATIENCE`] for the next one and [`LIMIT`] for all of them.
+//!    If they hold all workers that have not left, no other callback can run: then it is enough that all
+//!    results stand.
+//! 3. It is bounded. A call waits until its deadline; a drain then for as long as workers get on, for
+//!    [`LIMIT`] at most. They do not when all results stand and the callbacks that are running have been for
+//!    [`PATIENCE`] each, and no other callback waits, or none can run since these hold all workers.
 //! 4. A call on a worker waits as every wait in a callback does, so that I/O goes on; it joins no thread.
 
 use super::counters::Totals;
@@ -28,7 +30,6 @@ use crate::metrics::OperationReport;
 use crate::socket::SocketInner;
 use crate::worker_pool::{self, Current, Threads};
 use crate::{engine, in_flight::Owner};
-use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -37,7 +38,7 @@ use std::time::{Duration, Instant};
 /// How long `abort` and the drop of a runtime wait for callbacks; and, altogether, a drain after its deadline.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// After its deadline a drain waits for as long as the next callback returns in this time.
+/// A callback that has been running for so long is not waited for by a drain after its deadline.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How often a call looks whether it is over.
@@ -145,9 +146,9 @@ impl Runtime {
     /// connection whose peer is silent is pending until the deadline, so a server that wants to end sooner
     /// begins no more receives once it drains, or ends its connections.
     ///
-    /// After the deadline everything is aborted as by [`abort`](Self::abort). The call then goes on for as
-    /// long as callbacks keep returning, for five seconds at most; a callback that does not return
-    /// within a tenth of a second is not waited for but reported.
+    /// After the deadline everything is aborted as by [`abort`](Self::abort), and the callbacks of that are
+    /// run, for five seconds at most. A callback that has been running for a tenth of a second then is not
+    /// waited for but reported.
     ///
     /// It may be called twice, by several threads, and together with `abort`, which ends a drain: each call
     /// waits and reports for itself, all from the first one's begin. In a callback it waits for all
@@ -190,16 +191,10 @@ impl Runtime {
         let shutdown = &inner.shutdown;
         shutdown.is_reported.store(true, Ordering::Relaxed);
         Threads::stop(inner);
-        let delivered = Cell::new((inner.counters.totals().delivered, Instant::now()));
         inner.wait_until(limit, || {
-            if inner.pool.has_ended() || call.worker.is_some() && inner.has_nothing_pending() {
-                return true;
-            }
-            let (now, count) = (Instant::now(), inner.counters.totals().delivered);
-            if delivered.get().0 != count {
-                delivered.set((count, now));
-            }
-            now >= deadline && now.duration_since(delivered.get().1) >= PATIENCE
+            inner.pool.has_ended()
+                || call.worker.is_some() && inner.has_nothing_pending()
+                || Instant::now() >= deadline && inner.is_stuck()
         });
         if call.worker.is_none() {
             if inner.pool.has_ended() {
@@ -282,7 +277,20 @@ impl RuntimeInner {
         let calling = self.shutdown.calling();
         let totals = self.counters.totals();
         totals.begun - totals.delivered == calling.callbacks
-            || totals.pending() == 0 && calling.workers.len() == self.pool.workers()
+            || totals.pending() == 0 && calling.workers.len() >= self.pool.present_workers()
+    }
+
+    /// True if only callbacks are left that do not return, and those that cannot run because of them.
+    fn is_stuck(&self) -> bool {
+        let totals = self.counters.totals();
+        let callers = self.shutdown.calling().workers.clone();
+        let running: Vec<_> = self.running.all().collect();
+        let mut others = running.iter().filter(|(worker, ..)| !callers.contains(worker)).peekable();
+        let free = self.pool.present_workers().saturating_sub(running.len());
+        totals.pending() == 0
+            && others.peek().is_some()
+            && others.all(|(.., begun)| self.clock.since(*begun) >= PATIENCE)
+            && (free == 0 || totals.undelivered() <= running.len() as u64)
     }
 
     /// Waits until `is_over` or the deadline; on a worker, of whatever runtime, its I/O goes on.
