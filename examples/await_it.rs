@@ -58,9 +58,9 @@ fn main() -> ExitCode {
 
 fn ask_twice() -> io::Result<()> {
     let server = start_server()?;
-    println!("block_on: {}", block_on(ask(server, "who waits?"))?);
+    writeln!(io::stdout(), "block_on: {}", block_on(ask(server, "who waits?"))?)?;
     let tokio = tokio::runtime::Builder::new_current_thread().build()?;
-    println!("tokio: {}", tokio.block_on(ask(server, "and who now?"))?);
+    writeln!(io::stdout(), "tokio: {}", tokio.block_on(ask(server, "and who now?"))?)?;
     Ok(())
 }
 

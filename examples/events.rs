@@ -6,6 +6,7 @@
 //!
 //! An auto-reset event gives each job to one worker, a manual-reset event tells all of them to go home.
 
+use std::io::{self, Write};
 use std::sync::Mutex;
 use std::thread;
 
@@ -29,7 +30,7 @@ fn work() -> u32 {
     sum
 }
 
-fn main() {
+fn main() -> io::Result<()> {
     let workers: Vec<_> = (0..3).map(|_| thread::spawn(work)).collect();
     for job in 1..=100 {
         JOBS.lock().expect("no worker panics with the jobs in hand").push(job);
@@ -37,5 +38,5 @@ fn main() {
     }
     QUIT.set();
     let sums = workers.into_iter().map(|worker| worker.join().expect("a worker that went home"));
-    println!("1 + 2 + … + 100 = {}", sums.sum::<u32>());
+    writeln!(io::stdout(), "1 + 2 + … + 100 = {}", sums.sum::<u32>())
 }

@@ -15,6 +15,7 @@ use aio_core::Runtime;
 use clap::Parser;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use rayon::prelude::*;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -93,6 +94,11 @@ fn fetch(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let sum = outcomes.into_iter().sum::<Result<u64, Error>>()?;
     progress.finish_and_clear();
     let bytes = HumanBytes(total);
-    println!("fetched {} documents, {bytes}, whose numbers add up to {sum}", options.connections);
+    let mut stdout = io::stdout();
+    writeln!(
+        stdout,
+        "fetched {} documents, {bytes}, whose numbers add up to {sum}",
+        options.connections
+    )?;
     Ok(())
 }

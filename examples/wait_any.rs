@@ -45,11 +45,11 @@ fn listen(options: &Options) -> io::Result<()> {
         match wait_any_timeout(&[&receive, &QUIT], Duration::from_millis(250)) {
             Some(0) => {}
             Some(_) => {
-                println!("asked to quit");
+                writeln!(io::stdout(), "asked to quit")?;
                 return Ok(());
             }
             None => {
-                println!("nothing for a while");
+                writeln!(io::stdout(), "nothing for a while")?;
                 receive.cancel();
             }
         }
@@ -57,10 +57,13 @@ fn listen(options: &Options) -> io::Result<()> {
         let completion = receive.wait();
         match completion.result {
             Ok(0) => {
-                println!("the server has closed");
+                writeln!(io::stdout(), "the server has closed")?;
                 return Ok(());
             }
-            Ok(n) => println!("received {:?}", String::from_utf8_lossy(&completion.buffer[..n])),
+            Ok(n) => {
+                let text = String::from_utf8_lossy(&completion.buffer[..n]);
+                writeln!(io::stdout(), "received {text:?}")?;
+            }
             Err(error) if is_aborted(&error) => {}
             Err(error) => return Err(error),
         }

@@ -15,6 +15,8 @@ pub(crate) struct Environment {
     pub(crate) cpus: usize,
     pub(crate) kernel: String,
     pub(crate) rustc: String,
+    /// How many threads wanted to run in the minute before, which should be none.
+    pub(crate) load: String,
     pub(crate) commit: String,
     /// Of the contenders, as locked.
     pub(crate) versions: BTreeMap<String, String>,
@@ -35,12 +37,14 @@ impl Environment {
             info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
         let unknown = || "unknown".to_owned();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease");
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let time = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             cpu: model.map_or_else(unknown, str::to_owned),
             cpus: thread::available_parallelism().map_or(1, usize::from),
             kernel: kernel.map_or_else(|_| unknown(), |release| release.trim().to_owned()),
             rustc: output("rustc", &["--version"]).unwrap_or_else(unknown),
+            load: load.split(' ').next().unwrap_or_default().to_owned(),
             commit: commit().unwrap_or_else(unknown),
             versions: versions(),
             time: time.map_or(0, |time| time.as_secs()),

@@ -7,6 +7,7 @@ use crate::generator::{Generator, Load, Observed, Pacing, probe};
 use crate::options::Settings;
 use crate::server_process::{ServerProcess, StartError};
 use crate::servers::Service;
+use crate::statistics::Spread;
 use crate::works::{
     BUFFER, CHUNK, CHUNKS, Case, IDLE_PER_ACTIVE, MESSAGE, OPEN_LOOP_CONNECTIONS, SLOW, SLOW_EVERY,
     Variant, Work,
@@ -15,8 +16,10 @@ use crate::{cancellation, interrupt};
 use std::time::Duration;
 use std::{io, thread};
 
-/// How long connections have done nothing before the CPU time of idleness is taken.
-const CALM: Duration = Duration::from_millis(500);
+/// How long connections do nothing, at least, before the CPU time of idleness is taken, and while it is.
+const CALM: Duration = Duration::from_millis(250);
+/// How often the capacity is measured, of which the median counts.
+const CAPACITIES: usize = 3;
 
 pub(crate) struct Laboratory<'s> {
     pub(crate) settings: &'s Settings,
@@ -32,13 +35,17 @@ impl<'s> Laboratory<'s> {
             let mio = Contender::new(Server::RawMio, 1);
             let load =
                 Load { message: MESSAGE, pacing: Pacing::Closed { depth: 1 }, slow_every: None };
-            let mut server = match laboratory.start(mio, BUFFER) {
-                Ok(server) => server,
-                Err(StartError::Io(error)) => return Err(error),
-                Err(StartError::Unavailable(reason)) => return Err(io::Error::other(reason)),
-            };
-            let observed = laboratory.echo(&mut server, OPEN_LOOP_CONNECTIONS, load)?;
-            laboratory.capacity = per_second(&observed);
+            let mut capacities = Vec::new();
+            for _ in 0..CAPACITIES {
+                let mut server = match laboratory.start(mio, BUFFER) {
+                    Ok(server) => server,
+                    Err(StartError::Io(error)) => return Err(error),
+                    Err(StartError::Unavailable(reason)) => return Err(io::Error::other(reason)),
+                };
+                let observed = laboratory.echo(&mut server, OPEN_LOOP_CONNECTIONS, load)?;
+                capacities.push(per_second(&observed));
+            }
+            laboratory.capacity = Spread::of(capacities).expect("some were measured").median;
         }
         Ok(laboratory)
     }
@@ -131,10 +138,10 @@ impl<'s> Laboratory<'s> {
         let mut generator = Generator::connect(server.address, connections)?;
         generator.greet(load.message)?;
         let full = server.cost()?;
+        let pause = CALM.max(self.settings.duration / 2);
         // What is left to do when the last echo is out, and whatever keeps watch for a while.
-        thread::sleep(CALM);
+        thread::sleep(pause);
         let before = server.cost()?;
-        let pause = self.settings.duration / 2;
         thread::sleep(pause);
         let cpu = server.cost()?.since(before).cpu_us() as f64;
         let active = connections.div_ceil(IDLE_PER_ACTIVE);

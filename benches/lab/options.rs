@@ -175,7 +175,7 @@ impl From<Measure> for Settings {
                 extent.pick(vec![1000, 10_000], vec![2000], vec![200])
             }),
             rates: or(measure.rates, || {
-                extent.pick(vec![10, 25, 50, 75, 90, 100, 110], vec![25, 75], vec![25])
+                extent.pick(vec![10, 25, 50, 75, 90, 100, 110], vec![25, 50, 75], vec![25])
             }),
             arrivals: measure.arrivals,
             workers: or(measure.workers, || vec![1, 2]),

@@ -80,18 +80,19 @@ pub(crate) fn thousands(number: f64) -> String {
 
 /// What a reader must know of the run.
 fn facts(environment: &Environment) -> Vec<String> {
-    let Environment { cpu, cpus, kernel, rustc, commit, pinning, arrivals, .. } = environment;
+    let Environment { cpu, cpus, kernel, rustc, load, commit, pinning, arrivals, .. } = environment;
     let pinning = match pinning {
         None => "the system places generator and server".to_owned(),
         Some(pinning) => format!("CPUs {pinning:?}").to_lowercase(),
     };
     vec![
         format!("{cpus} CPUs of {cpu}, Linux {kernel}, {rustc}; {pinning}"),
+        format!("Load of the machine in the minute before: {load}; nothing else should run on it"),
         format!("commit {commit}; {}", environment.versions()),
         format!("Loopback interface; open loops with {arrivals:?} arrivals"),
         "Figures are medians of the rounds; ratios are taken round by round: median (least–most)".to_owned(),
         "×n is the number of workers; those without have one thread, or one for each connection".to_owned(),
-        "† the generator itself was busy for more than 80 % of the time, or later at p99 than a tenth of the median \
+        "† generator-bound: the generator itself was busy for more than 80 % of the time, or later at p99 than a tenth of the median \
          latency: throughput and latency are then its own as much as the server's"
             .to_owned(),
     ]

@@ -15,7 +15,7 @@ nav a { margin-right: 1em; }
 figure { margin: 1.5em 0; } figcaption { font-weight: bold; } svg { max-width: 100%; height: auto; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; }
 th, td { padding: 3px 8px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e5e5e5; }
-th { background: #f3f3f3; } th:first-child, td:first-child, td.reason { text-align: left; }
+th { background: #f3f3f3; white-space: normal; vertical-align: bottom; } th:first-child, td:first-child, td.reason { text-align: left; }
 td.reason { color: #777; } tr.aio { background: #eef4fc; }
 .targets td, .targets th { text-align: left; } tr.met td:last-child { color: #06702f; }
 tr.missed td:last-child { color: #b3101c; font-weight: bold; }

@@ -38,8 +38,9 @@ use std::time::Duration;
 /// for lines beside one for the bytes that follow them, say. Several threads may use a client. Their
 /// messages are sent whole and in the order of the calls; each receive takes the next message.
 ///
-/// A blocking call in a callback holds a worker, and gets on even if it holds the only one. Just a
-/// connect to an address that stays silent then needs another worker to go on to the next address.
+/// A blocking call in a callback holds a worker, and gets on even if it holds the only one. Two need
+/// another worker: a connect to an address that stays silent, to go on to the next address, and a
+/// receive behind another one for which no thread waits. Without one they end with their deadline.
 ///
 /// ```
 /// use aio_client::Client;
@@ -163,7 +164,7 @@ impl Client {
         &self,
         progress: impl Fn(usize, Option<usize>) + Send + Sync + 'static,
     ) -> Self {
-        self.with(|settings| settings.progress = Some(Progress(Arc::new(progress))))
+        self.with(|settings| settings.progress = Some(Progress::new(progress)))
     }
 
     fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {

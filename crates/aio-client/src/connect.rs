@@ -16,7 +16,7 @@ use crate::end_point::{EndPoint, Whom};
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::task::Call;
 use aio_core::socket2::{Domain, Protocol, TcpKeepalive, Type};
-use aio_core::{Operation, RegisteredWait, RuntimeHandle, Socket, op};
+use aio_core::{Operation, RegisteredWait, RuntimeHandle, Socket, is_aborted, op};
 use aio_sync::{ManualResetEvent, WaitHandle};
 use std::future::{self, Future};
 use std::io;
@@ -65,10 +65,10 @@ pub(crate) async fn connect(
             error(ErrorKind::TimedOut, &reason)
         }
     };
-    let _watch = call.watch();
     let addresses = match end_point.whom() {
         Whom::Addresses(addresses) => addresses.clone(),
         Whom::Name { host, port } => {
+            let _watch = call.watch();
             let lookup = runtime.look_up_async(host, *port);
             match call.outcome(lookup).await {
                 (_, true) => return Err(interrupted()),
@@ -90,7 +90,7 @@ pub(crate) async fn connect(
     let mut failures = Vec::new();
     loop {
         if let Some(address) = left.next() {
-            match start(&runtime, address, options) {
+            match start(&runtime, address, options, call) {
                 Ok(attempt) => pending.push(attempt),
                 Err(error) => {
                     failures.push(error);
@@ -104,6 +104,10 @@ pub(crate) async fn connect(
         let delay = (left.len() > 0).then(|| Delay::begin(&runtime));
         match next(&mut pending, delay.as_ref(), call).await {
             Event::Over(attempt, Ok(())) => return Ok((attempt.socket, attempt.address)),
+            // All attempts have the deadline of the call.
+            Event::Over(_, Err(error)) if is_aborted(&error) && call.deadline.is_over() => {
+                return Err(interrupted());
+            }
             Event::Over(_, Err(error)) => failures.push(error),
             Event::Delayed => {}
             Event::Interrupted => return Err(interrupted()),
@@ -111,16 +115,30 @@ pub(crate) async fn connect(
     }
 }
 
-fn start(runtime: &RuntimeHandle, address: SocketAddr, options: &Options) -> io::Result<Pending> {
+fn start(
+    runtime: &RuntimeHandle,
+    address: SocketAddr,
+    options: &Options,
+    call: &Call,
+) -> io::Result<Pending> {
     let socket = runtime.socket(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.with_socket(|socket| {
         socket.set_tcp_nodelay(options.nodelay)?;
         match options.keepalive {
-            Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+            Some(idle) => {
+                let keepalive = TcpKeepalive::new().with_time(idle);
+                // The system only says that it will not have something.
+                let reason = |error| format!("no keepalive is possible after {idle:?}: {error}");
+                let failed = |error: io::Error| io::Error::new(error.kind(), reason(error));
+                socket.set_tcp_keepalive(&keepalive).map_err(failed)
+            }
             None => Ok(()),
         }
     })??;
-    let operation = Box::pin(socket.connect_async(address));
+    let operation = Box::pin(match call.deadline.at() {
+        Some(deadline) => socket.with_deadline(deadline).connect_async(address),
+        None => socket.connect_async(address),
+    });
     Ok(Pending { address, socket, operation })
 }
 

@@ -52,9 +52,43 @@ pub(crate) struct Settings {
     pub(crate) progress: Option<Progress>,
 }
 
-/// Told how many bytes of the message have been received, of how many.
+type ProgressCallback = Box<dyn Fn(usize, Option<usize>) + Send + Sync>;
+
+/// Told how many bytes of the message have been received, of how many. It is the user's, and may run
+/// and be dropped on any thread and in any call, and a call that panics would never end.
 #[derive(Clone)]
-pub(crate) struct Progress(pub(crate) Arc<dyn Fn(usize, Option<usize>) + Send + Sync>);
+pub(crate) struct Progress(Arc<Contained>);
+
+/// `None` only while it is dropped.
+struct Contained(Option<ProgressCallback>);
+
+impl Progress {
+    pub(crate) fn new(callback: impl Fn(usize, Option<usize>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Contained(Some(Box::new(callback)))))
+    }
+
+    /// Returns false if the callback panicked.
+    fn tell(&self, received: usize, expected: Option<usize>) -> bool {
+        self.0.0.as_ref().is_none_or(|callback| contain(|| callback(received, expected)))
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        let callback = self.0.take();
+        contain(|| drop(callback));
+    }
+}
+
+/// Runs code of the user's, whose panic ends here. Returns false if it panicked.
+fn contain(theirs: impl FnOnce()) -> bool {
+    let Err(payload) = panic::catch_unwind(AssertUnwindSafe(theirs)) else { return true };
+    // A payload may panic when it is dropped; whatever comes of that is not dropped.
+    if let Err(worse) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(worse);
+    }
+    false
+}
 
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,22 +194,27 @@ impl Connection {
                 Look::Message(message) => return Ok(message),
                 Look::Incomplete { received, expected } => (received, expected),
             };
-            if let Some(Progress(progress)) = &settings.progress {
-                // It is the user's, and may run on any thread; a call that panics would never end.
-                panic::catch_unwind(AssertUnwindSafe(|| progress(received, expected)))
-                    .map_err(|_| self.misuse(Attempt::Receive, Misuse::ProgressPanicked))?;
+            if let Some(progress) = &settings.progress {
+                if !progress.tell(received, expected) {
+                    return Err(self.misuse(Attempt::Receive, Misuse::ProgressPanicked));
+                }
             }
             let idle = last_byte.checked_add(settings.idle_timeout);
             let until = idle.into_iter().chain(call.deadline.at()).min();
             // A peer that always has a little more must not keep the call for ever. But the first
             // receive comes before the clock, so that a timeout of zero takes what there is.
+            let missing = expected.map(|expected| expected - received);
             let is_over = receives > 0 && call.deadline.is_over();
-            if is_over || !inbound.receive(&self.socket, until, &call).await {
-                let received = bytes(inbound.bytes().len());
+            let has_received = !is_over
+                && inbound.receive(&self.socket, missing, until, &call).await.map_err(|error| {
+                    Error::system(ErrorKind::Receive, Attempt::Receive, self.peer, error)
+                })?;
+            if !has_received {
                 return Err(if idle.is_some() && idle == until {
                     let progress = "nothing was received";
                     self.interrupted(Attempt::Receive, &call, settings.idle_timeout, progress)
                 } else {
+                    let received = bytes(received);
                     let progress = format_args!("{received} of the message received");
                     self.interrupted(Attempt::Receive, &call, call.deadline.timeout(), progress)
                 });

@@ -51,9 +51,12 @@ pub enum ErrorKind {
     /// None of the addresses could be connected to.
     Connect,
     /// The connection broke while sending. How much the peer has read is unknown; nothing more can
-    /// be sent, while what the peer had sent before can still be received.
+    /// be sent, while what the peer had sent before can still be received. Or the runtime has as many
+    /// operations as it may: then the source is [`io::ErrorKind::ResourceBusy`], nothing was sent, and
+    /// it can be tried again.
     Send,
-    /// The connection broke while receiving.
+    /// The connection broke while receiving. Or the runtime has as many operations as it may: then
+    /// the source is [`io::ErrorKind::ResourceBusy`], nothing is lost, and it can be tried again.
     Receive,
     /// The time was over first. A receive can be tried again and loses nothing. A send can be tried
     /// again only if nothing of it had been sent: otherwise the next send fails.

@@ -2,16 +2,18 @@
 
 use crate::task::Call;
 use aio_core::{Completion, Socket, is_aborted};
+use std::fmt;
 use std::io;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How many bytes one receive asks for.
-const RECEIVE_SIZE: usize = 16 * 1024;
+/// How many bytes a receive asks for, and how many it asks for at most: when as many are missing, or the
+/// receives before it have got all that they asked for.
+const USUAL_SIZE: usize = 16 * 1024;
+const LARGEST_SIZE: usize = 64 * 1024;
 
-#[derive(Debug)]
 pub(crate) struct Inbound {
     /// Received bytes in their order, of which those before `taken` have left in messages.
     bytes: Vec<u8>,
@@ -36,7 +38,7 @@ impl Inbound {
         Self {
             bytes: Vec::new(),
             taken: 0,
-            buffer: vec![0; RECEIVE_SIZE],
+            buffer: vec![0; USUAL_SIZE],
             end: None,
             end_was_taken: false,
         }
@@ -62,15 +64,21 @@ impl Inbound {
     }
 
     /// Receives once. Returns false if `until` came first, or the call was interrupted: nothing has been
-    /// taken then. `None` is for ever. If the time is over already, takes what is there.
+    /// taken then. `None` is for ever. If the time is over already, takes what is there. `missing` is how
+    /// many bytes the message still lacks, if that is known. An error is one that says nothing of the
+    /// connection; the next receive may be luckier.
     pub(crate) async fn receive(
         &mut self,
         socket: &Socket,
+        missing: Option<usize>,
         until: Option<Instant>,
         call: &Call,
-    ) -> bool {
+    ) -> io::Result<bool> {
         let is_late = until.is_some_and(|until| until <= Instant::now());
-        let buffer = mem::take(&mut self.buffer);
+        let mut buffer = mem::take(&mut self.buffer);
+        if let Some(missing) = missing.filter(|missing| *missing > buffer.len()) {
+            buffer.resize(missing.min(LARGEST_SIZE), 0);
+        }
         let operation = match until {
             Some(until) if !is_late => socket.with_deadline(until).receive_async(buffer),
             _ => socket.receive_async(buffer),
@@ -86,24 +94,30 @@ impl Inbound {
                 self.bytes.drain(..self.taken);
                 self.taken = 0;
                 self.bytes.extend_from_slice(&self.buffer[..received]);
+                if received == self.buffer.len() && received < LARGEST_SIZE {
+                    self.buffer.resize((2 * received).min(LARGEST_SIZE), 0);
+                }
             }
             Err(error) if is_aborted(&error) => {
                 if is_canceled || is_late || error.kind() == io::ErrorKind::TimedOut {
-                    return false;
+                    return Ok(false);
                 }
                 self.end = Some(End::Failed(Arc::new(error)));
             }
+            // The runtime did not take the operation: see `max_pending` of its builder.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Err(error),
             Err(error) => self.end = Some(End::Failed(Arc::new(error))),
         }
-        true
+        Ok(true)
     }
 
     /// Takes the bytes up to `end`, and returns those of `content`.
     pub(crate) fn take(&mut self, content: Range<usize>, end: usize) -> Vec<u8> {
-        if self.taken == 0 && content.start == 0 && end == self.bytes.len() {
-            // All there is: no copy, however long it is.
+        if self.taken == 0 && end == self.bytes.len() {
+            // All there is: no other memory for it, and without a prefix no copy, however long it is.
             let mut message = mem::take(&mut self.bytes);
             message.truncate(content.end);
+            message.drain(..content.start);
             return message;
         }
         let message = self.bytes()[content].to_vec();
@@ -119,5 +133,15 @@ impl Inbound {
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         self.end_was_taken = true;
         self.take(0..self.bytes().len(), self.bytes().len())
+    }
+}
+
+/// Without the bytes, which may be many, and secret.
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound")
+            .field("received", &self.bytes().len())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,9 @@
 //! Connect, send, receive: the flow of .NET's asynchronous client socket as a client that people use.
 //!
-//! A [`Client`] is a connection to a server over [`aio_core`], in blocking calls with deadlines. The
-//! calls wait on events that are set on every path, so none of them hangs: it returns what was asked
-//! for, or an [`Error`] that says what was attempted on whom. A [`Framing`] says what a message is, an
-//! [`Encoding`] what a text is, and limits keep a hostile server from filling memory or holding the
+//! A [`Client`] is a connection to a server over [`aio_core`]. Its calls have deadlines and end on every
+//! path: with what was asked for, or with an [`Error`] that says what was attempted on whom. Each call
+//! blocks, runs a callback, or is waited for or awaited, as you like. A [`Framing`] says what a message is,
+//! an [`Encoding`] what a text is, and limits keep a hostile server from filling memory or holding the
 //! caller.
 //!
 //! ```

@@ -17,7 +17,10 @@ use std::time::Duration;
 /// [`wait`](Self::wait) for it or `.await` it on any executor. It is a wait handle, so it can be waited
 /// for beside events, operations of aio-core and other calls.
 ///
-/// Dropping one that is pending cancels it, unless it is a send, which goes on.
+/// Dropping one that is pending cancels it, unless it is a send, which goes on. A receive may win
+/// against that, and then nobody gets its message. Where none may be lost, as in a `select!` of
+/// futures, keep the operation until it is over, or [`cancel`](Self::cancel) it and then
+/// [`wait`](Self::wait) or await its outcome.
 ///
 /// ```
 /// use aio_client::Client;

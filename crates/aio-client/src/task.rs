@@ -349,6 +349,19 @@ impl<T: Send + 'static> Task<T> {
             }
         }
     }
+
+    /// A thread that was waiting does so no more.
+    fn leave(self: &Arc<Self>) {
+        let mut state = self.state();
+        state.waiting -= 1;
+        if state.waiting > 0 {
+            // This thread may have taken the signal that was meant for another.
+            drop(state);
+            self.handed_on.set();
+        } else if state.is_awake && matches!(state.phase, Phase::Waiting(_)) {
+            self.hand_on(state);
+        }
+    }
 }
 
 impl<T: Send + 'static> Started for Task<T> {
@@ -364,15 +377,7 @@ impl<T: Send + 'static> Started for Task<T> {
         if !self.completed.is_set() {
             self.state().waiting += 1;
             self.go_through(Instant::now().checked_add(timeout));
-            let mut state = self.state();
-            state.waiting -= 1;
-            if state.waiting > 0 {
-                // This thread may have taken the signal that was meant for another.
-                drop(state);
-                self.handed_on.set();
-            } else if state.is_awake && matches!(state.phase, Phase::Waiting(_)) {
-                self.hand_on(state);
-            }
+            self.leave();
         }
         self.completed.is_set()
     }
@@ -404,5 +409,65 @@ impl<T> fmt::Debug for Task<T> {
         f.debug_struct("Task")
             .field("is_completed", &self.completed.is_set())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aio_core::Runtime;
+    use std::sync::mpsc;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn task<T: Send + 'static>(
+        runtime: &Runtime,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Arc<Task<T>> {
+        Task::start(runtime.handle(), Deadline::after(Duration::MAX), |_| future, None)
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn a_wake_up_during_a_poll_is_not_lost() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let waited_for = task(&runtime, async {
+            for _ in 0..100 {
+                yield_once().await;
+            }
+        });
+        assert!(waited_for.clone().wait(LIMIT));
+        let left_alone = task(&runtime, yield_once());
+        assert!(left_alone.completed().wait_timeout(LIMIT), "a worker goes on with it");
+    }
+
+    /// Invariant 2: a thread that stops waiting hands on what it was to do.
+    #[test]
+    fn a_task_that_is_woken_when_its_waiter_leaves_goes_on() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let event = Arc::new(ManualResetEvent::new(false));
+        let future = {
+            let event = event.clone();
+            async move { event.event().wait().await }
+        };
+        let task = task(&runtime, future);
+        // As a thread does whose time is over at the moment when the task is woken.
+        task.state().waiting += 1;
+        event.set();
+        task.leave();
+        assert!(task.completed().wait_timeout(LIMIT));
+    }
+
+    #[test]
+    fn a_call_without_a_runtime_is_over_and_its_callback_runs_on_a_thread_of_its_own() {
+        let (sender, receiver) = mpsc::channel();
+        let here = thread::current().id();
+        let then: Then<u8> = Box::new(move |task, output| {
+            let elsewhere = thread::current().id() != here;
+            sender.send((task.completed().is_set(), elsewhere, output)).unwrap();
+        });
+        let task = Task::failed(7, Some(then));
+        assert!(task.wait(Duration::ZERO));
+        assert_eq!(receiver.recv_timeout(LIMIT).unwrap(), (true, true, 7));
     }
 }

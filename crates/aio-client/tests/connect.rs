@@ -179,3 +179,16 @@ fn options_reach_the_socket() {
         assert_eq!(client.socket().with_socket(options).unwrap(), (true, false));
     });
 }
+
+#[test]
+fn a_keepalive_that_cannot_be_is_named() {
+    with_every_runtime(|runtime| {
+        let (_listener, address) = listener();
+        // It counts in whole seconds.
+        let idle = Duration::from_millis(500);
+        let connect = Client::builder().runtime(runtime).keepalive(idle).connect(address);
+        let error = error_of(connect, ErrorKind::Connect);
+        let expected = format!("connect to {address}: no keepalive is possible after 500ms: ");
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    });
+}

@@ -3,9 +3,10 @@
 mod support;
 
 use aio_client::{Client, Error, ErrorKind, Framing};
+use aio_core::{Engine, Runtime};
 use std::error::Error as _;
-use std::io::{self, Write};
-use support::{SHORT, connected, refusing_address, with_every_runtime};
+use std::io::{self, Read, Write};
+use support::{SHORT, connected, error_of, refusing_address, with_every_runtime};
 
 #[test]
 fn an_error_becomes_an_io_error_of_the_nearest_kind_with_the_same_words() {
@@ -52,4 +53,34 @@ fn errors_travel_between_threads_and_are_cloned() {
     is_at_home_everywhere::<Error>();
     fn is_shared<T: Clone + Send + Sync>() {}
     is_shared::<Client>();
+}
+
+#[test]
+fn a_call_that_the_runtime_does_not_take_can_be_tried_again() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        let runtime = Runtime::builder().engine(engine).max_pending(1).build().unwrap();
+        let (client, mut peer) = connected(&runtime);
+        let (other, _its_peer) = connected(&runtime);
+        let client = client.with_framing(Framing::delimiter("\n"));
+        peer.write_all(b"a line").unwrap();
+        error_of(client.with_timeout(SHORT).receive(), ErrorKind::TimedOut);
+
+        let pending = other.receive_async();
+        for error in [
+            error_of(client.receive(), ErrorKind::Receive),
+            error_of(client.send("refused"), ErrorKind::Send),
+        ] {
+            let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+            assert_eq!(source.kind(), io::ErrorKind::ResourceBusy, "{error}");
+        }
+        pending.cancel();
+        error_of(pending.wait(), ErrorKind::Canceled);
+
+        peer.write_all(b"\n").unwrap();
+        assert_eq!(client.receive().unwrap(), b"a line");
+        client.send("sent").unwrap();
+        let mut sent = [0; 5];
+        peer.read_exact(&mut sent).unwrap();
+        assert_eq!(&sent, b"sent\n");
+    }
 }

@@ -7,6 +7,7 @@ use aio_sync::{ManualResetEvent, wait_any};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::panic;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -363,8 +364,9 @@ fn many_threads_wait_for_one_call() {
         let waiters: Vec<_> = (0..8)
             .map(|number| {
                 let handle = receive.handle();
-                thread::spawn(move || {
-                    while !handle.wait_timeout(Duration::from_micros(100 * (number + 1))) {}
+                thread::spawn(move || match number % 2 {
+                    0 => handle.wait_one(),
+                    _ => while !handle.wait_timeout(Duration::from_micros(100 * number)) {},
                 })
             })
             .collect();
@@ -451,6 +453,26 @@ fn the_deadline_of_a_call_that_nobody_waits_for_is_kept() {
 }
 
 #[test]
+fn a_call_without_any_time_ends_though_nobody_waits_for_it() {
+    with_every_runtime(|runtime| {
+        let (client, mut peer) = connected(runtime);
+        let hasty = client.with_framing(Framing::Fixed(1)).with_timeout(Duration::ZERO);
+        let (sender, receiver) = mpsc::channel();
+        let begin = || {
+            let (sender, ender) = (sender.clone(), hasty.clone());
+            hasty.begin_receive(move |ar| sender.send(ender.end_receive(ar).result).unwrap(), ());
+            receiver.recv().unwrap()
+        };
+        error_of(begin(), ErrorKind::TimedOut);
+        // It takes what has arrived, when that is known.
+        peer.write_all(b"x").unwrap();
+        while begin().is_err() {
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
 fn close_ends_what_is_pending_in_every_face() {
     with_every_runtime(|runtime| {
         let (client, _peer) = connected(runtime);
@@ -502,5 +524,41 @@ fn a_progress_callback_that_panics_ends_the_receive() {
             let error = error_of(receive(&client, face), ErrorKind::InvalidInput);
             assert!(error.to_string().contains("panicked"), "{error}");
         }
+    });
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("this is meant to be printed");
+    }
+}
+
+#[test]
+fn a_progress_callback_that_panics_with_something_that_panics_ends_the_receive() {
+    with_every_runtime(|runtime| {
+        let (client, _peer) = connected(runtime);
+        let client = client.with_progress(|_, _| panic::panic_any(Bomb));
+        for face in FACES {
+            error_of(receive(&client, face), ErrorKind::InvalidInput);
+        }
+    });
+}
+
+#[test]
+fn a_progress_callback_that_panics_when_it_is_dropped_does_not_hold_up_the_receive() {
+    with_every_runtime(|runtime| {
+        let (client, mut peer) = connected(runtime);
+        let bomb = Bomb;
+        let client = client.with_framing(Framing::Fixed(1)).with_progress(move |_, _| {
+            let _ = &bomb;
+        });
+        let receive = client.receive_async();
+        // Now the receive has the last handle of the callback.
+        drop(client);
+        peer.write_all(b"x").unwrap();
+        assert_eq!(receive.wait().unwrap(), b"x");
     });
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use aio_client::{Client, Encoding, ErrorKind};
+use aio_client::{Client, Encoding, ErrorKind, Framing};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
@@ -145,5 +145,18 @@ fn the_other_direction_goes_on_when_one_has_ended() {
         let mut received = String::new();
         peer.read_to_string(&mut received).unwrap();
         assert_eq!(received, "late question");
+    });
+}
+
+#[test]
+fn a_client_that_is_printed_does_not_show_what_it_received() {
+    with_every_runtime(|runtime| {
+        let (client, mut peer) = connected(runtime);
+        peer.write_all(b"secret\nand more").unwrap();
+        assert_eq!(client.with_framing(Framing::delimiter("\n")).receive().unwrap(), b"secret");
+        let printed = format!("{client:?}");
+        assert!(printed.len() < 1000, "{printed}");
+        let bytes = format!("{:?}", b"secret");
+        assert!(!printed.contains(bytes.trim_matches(['[', ']'])), "{printed}");
     });
 }

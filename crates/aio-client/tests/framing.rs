@@ -119,21 +119,21 @@ fn progress_grows_to_the_length_that_the_frame_tells() {
     with_every_runtime(|runtime| {
         let (client, mut peer) = connected(runtime);
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let client = client.with_framing(Framing::LengthPrefix(LengthPrefix::U16Be));
+        let client = client.with_framing(Framing::LengthPrefix(LengthPrefix::U32Be));
         let client = client.with_progress({
             let seen = seen.clone();
             move |received, expected| seen.lock().unwrap().push((received, expected))
         });
         let sender = thread::spawn(move || {
-            peer.write_all(&50_000_u16.to_be_bytes()).unwrap();
-            peer.write_all(&[0; 50_000]).unwrap();
+            peer.write_all(&1_000_000_u32.to_be_bytes()).unwrap();
+            peer.write_all(&[0; 1_000_000]).unwrap();
             peer
         });
-        assert_eq!(client.receive().unwrap().len(), 50_000);
+        assert_eq!(client.receive().unwrap().len(), 1_000_000);
         let seen = seen.lock().unwrap();
         assert_eq!(seen[0], (0, None));
         assert!(seen.iter().is_sorted() && seen.len() > 2, "{seen:?}");
-        assert!(seen[1..].iter().all(|(_, expected)| matches!(expected, None | Some(50_000))));
+        assert!(seen[1..].iter().all(|(_, expected)| matches!(expected, None | Some(1_000_000))));
         drop(sender.join().unwrap());
     });
 }

@@ -1,5 +1,5 @@
-//! Real protocols with real servers: HTTP/1.1 with python3's http.server, Redis with redis-server. A
-//! server that is not installed is skipped, with a message.
+//! Real protocols with real servers: HTTP/1.1 with nginx and python3's http.server, Redis with
+//! redis-server. A server that is not installed is skipped, with a message.
 
 #![expect(clippy::print_stderr, reason = "says what is skipped")]
 
@@ -23,10 +23,13 @@ struct Server {
 }
 
 impl Server {
-    /// Starts the program in an empty directory; `None` if it is not installed.
-    fn start(program: &str, arguments: &[&str]) -> Option<Self> {
+    /// Starts the program in a directory with these files alone; `None` if it is not installed.
+    fn start(program: &str, arguments: &[&str], files: &[(&str, &[u8])]) -> Option<Self> {
         let directory = env::temp_dir().join(format!("{program}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
+        for (name, content) in files {
+            fs::write(directory.join(name), content).unwrap();
+        }
         let command = Command::new(program)
             .args(arguments)
             .current_dir(&directory)
@@ -52,10 +55,10 @@ impl Drop for Server {
     }
 }
 
-/// A GET as RFC 9112 has it: lines up to an empty one, then as many bytes as they say.
-fn get(host: SocketAddr, path: &str) -> Result<(String, Vec<u8>), Error> {
-    let client = Client::connect(host)?;
-    client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))?;
+/// A GET as RFC 9112 has it: a status, lines up to an empty one, then as many bytes as they say.
+fn get(client: &Client, path: &str) -> Result<(String, Vec<u8>), Error> {
+    let host = client.peer_addr();
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))?;
     let lines = client.with_framing(Framing::delimiter("\r\n")).with_max_response(8192);
     let status = lines.receive_text()?;
     let mut length = None;
@@ -74,24 +77,64 @@ fn get(host: SocketAddr, path: &str) -> Result<(String, Vec<u8>), Error> {
     Ok((status, body))
 }
 
+fn file() -> Vec<u8> {
+    (0..1_000_000_u32).flat_map(u32::to_be_bytes).collect()
+}
+
 #[test]
-fn http_get_receives_the_file() {
-    within(LIMIT, "http", || {
+fn http_get_receives_the_file_from_python() {
+    within(LIMIT, "python3", || {
         let arguments = ["-u", "-m", "http.server", "--bind", "127.0.0.1", "0"];
-        let Some(mut server) = Server::start("python3", &arguments) else { return };
-        let file: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_be_bytes).collect();
-        fs::write(server.directory.join("file"), &file).unwrap();
+        let file = file();
+        let Some(mut server) = Server::start("python3", &arguments, &[("file", &file)]) else {
+            return;
+        };
         let mut line = String::new();
         BufReader::new(server.process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
         let host = SocketAddr::from(([127, 0, 0, 1], port));
 
-        let (status, body) = get(host, "/file").unwrap();
+        // It answers in HTTP/1.0, and closes.
+        let (status, body) = get(&Client::connect(host).unwrap(), "/file").unwrap();
         assert_eq!(status, "HTTP/1.0 200 OK");
         assert!(body == file);
-        let (status, _) = get(host, "/no-such-file").unwrap();
+        let (status, _) = get(&Client::connect(host).unwrap(), "/no-such-file").unwrap();
         assert_eq!(status, "HTTP/1.0 404 File not found");
     });
+}
+
+#[test]
+fn http_gets_over_one_connection_receive_the_files_from_nginx() {
+    within(LIMIT, "nginx", || {
+        let address = refusing_address();
+        let configuration = format!(
+            "daemon off; master_process off; pid nginx.pid; error_log stderr; events {{}}\n\
+             http {{ access_log off; server {{ listen {address}; root .; }} }}\n"
+        );
+        let file = file();
+        let files: [(&str, &[u8]); 2] = [("nginx.conf", configuration.as_bytes()), ("file", &file)];
+        let arguments = ["-p", ".", "-c", "nginx.conf"];
+        let Some(_server) = Server::start("nginx", &arguments, &files) else { return };
+        let client = until_it_listens(address);
+        for _ in 0..3 {
+            let (status, body) = get(&client, "/file").unwrap();
+            assert_eq!(status, "HTTP/1.1 200 OK");
+            assert!(body == file);
+            let (status, body) = get(&client, "/no-such-file").unwrap();
+            assert_eq!(status, "HTTP/1.1 404 Not Found");
+            assert!(body.starts_with(b"<html>"));
+        }
+    });
+}
+
+/// Connects to a server that has just been started.
+fn until_it_listens(address: SocketAddr) -> Client {
+    loop {
+        match Client::connect(address) {
+            Ok(client) => return client,
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
 }
 
 /// A command and its reply as RESP has them: a line, which for a bulk string is its length.
@@ -119,14 +162,8 @@ fn redis_commands_get_their_replies_one_by_one_and_pipelined() {
         let address = refusing_address();
         let port = address.port().to_string();
         let arguments = ["--bind", "127.0.0.1", "--port", &port, "--save", ""];
-        let Some(_server) = Server::start("redis-server", &arguments) else { return };
-        let client = loop {
-            match Client::connect(address) {
-                Ok(client) => break client,
-                // Not listening yet.
-                Err(_) => thread::sleep(Duration::from_millis(10)),
-            }
-        };
+        let Some(_server) = Server::start("redis-server", &arguments, &[]) else { return };
+        let client = until_it_listens(address);
         let value = "a value\r\nof two lines ".repeat(10_000);
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(redis(&client, &["PING"]).unwrap(), some("+PONG"));

@@ -158,7 +158,7 @@ mod tests {
                     scope.spawn(|| {
                         barrier.wait();
                         while let Some(pinned) = descriptor.pin() {
-                            assert!(pinned.nonblocking().is_ok());
+                            assert!(pinned.r#type().is_ok());
                         }
                     });
                 }

@@ -26,19 +26,22 @@
 //!    not touch it before it has seen the event set.
 
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
-use crate::error::Aborted;
-use crate::op::{Attempt, Call, Direction, Kind, Perform, Route};
+use crate::error::{Aborted, is_aborted};
+use crate::metrics::OperationReport;
+use crate::op::{Attempt, Call, Direction, KIND_NAMES, Kind, Perform, Route, kind_index};
 use crate::resolver::Lookup;
-use crate::runtime::{RuntimeInner, Work};
+use crate::runtime::{Clock, Moment, Point, RuntimeInner, Stretch, Work};
 use crate::socket::SocketInner;
+use crate::span::Span;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) struct InFlight<B: ?Sized> {
     header: Header,
@@ -51,7 +54,8 @@ pub(crate) struct InFlight<B: ?Sized> {
 unsafe impl<B: ?Sized + Send> Sync for InFlight<B> {}
 
 struct Header {
-    name: &'static str,
+    /// Its name's index: see [`KIND_NAMES`].
+    kind: usize,
     direction: Direction,
     /// True if an operation that nobody waits for any more is to go on all the same.
     is_send: bool,
@@ -61,6 +65,12 @@ struct Header {
     deadline: Option<Instant>,
     /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
     wish: AtomicU8,
+    /// When it was begun, by its runtime's clock.
+    begun: AtomicU64,
+    /// When it completed, if that is measured.
+    completed_at: AtomicU64,
+    /// True if it takes one of the places of a limited runtime.
+    has_place: AtomicBool,
     /// Set when the result stands in the body.
     completed: ManualResetEvent,
 }
@@ -98,7 +108,7 @@ impl From<Wish> for Aborted {
 impl Header {
     fn new<K: Perform>(socket: Option<&Arc<SocketInner>>, deadline: Option<Instant>) -> Self {
         Self {
-            name: K::NAME,
+            kind: const { kind_index(K::NAME) },
             direction: K::DIRECTION,
             is_send: K::IS_SEND,
             may_block: K::MAY_BLOCK,
@@ -108,6 +118,9 @@ impl Header {
             }),
             deadline,
             wish: AtomicU8::new(0),
+            begun: AtomicU64::new(0),
+            completed_at: AtomicU64::new(0),
+            has_place: AtomicBool::new(false),
             completed: ManualResetEvent::new(false),
         }
     }
@@ -137,6 +150,8 @@ trait Progress {
     fn route(&mut self) -> Option<&mut Route>;
     fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
     fn go_to(&mut self, socket: Arc<SocketInner>);
+    /// Tells who traces that the result stands.
+    fn trace_result(&self);
 }
 
 struct InProgress<K: Kind> {
@@ -144,11 +159,13 @@ struct InProgress<K: Kind> {
     socket: Option<Arc<SocketInner>>,
     work: Option<K>,
     result: Option<io::Result<K::Output>>,
+    span: Span,
 }
 
 impl<K: Perform> InProgress<K> {
     fn new(socket: Option<&Arc<SocketInner>>, work: K) -> Self {
-        Self { socket: socket.cloned(), work: Some(work), result: None }
+        let span = Span::begin(K::NAME, socket.map(|socket| &**socket));
+        Self { socket: socket.cloned(), work: Some(work), result: None, span }
     }
 
     fn complete<S>(&mut self, state: S) -> Completion<K, S> {
@@ -195,6 +212,11 @@ impl<K: Perform> Progress for InProgress<K> {
     fn go_to(&mut self, socket: Arc<SocketInner>) {
         self.socket = Some(socket);
     }
+
+    fn trace_result(&self) {
+        let error = self.result.as_ref().and_then(|result| result.as_ref().err());
+        self.span.completed(error, self.work.as_ref().map_or(0, K::bytes_transferred));
+    }
 }
 
 /// The body of an operation whose completion goes to a callback.
@@ -219,7 +241,8 @@ where
 
     fn deliver(&mut self, handle: OperationHandle) {
         let (callback, state) = self.then.take().expect("an operation is delivered once");
-        callback(AsyncResult::new(self.progress.complete(state), handle));
+        let span = mem::take(&mut self.progress.span);
+        span.run(|| callback(AsyncResult::new(self.progress.complete(state), handle)));
     }
 }
 
@@ -236,6 +259,7 @@ impl<K: Perform> Body for Kept<K> {
 
     fn finish(&mut self) -> bool {
         self.completion = Some(self.progress.complete(()));
+        let _ = mem::take(&mut self.progress.span);
         false
     }
 
@@ -314,8 +338,45 @@ impl Owner {
         unsafe { &mut *self.0.body.get() }
     }
 
+    pub(crate) fn handle(&self) -> Handle {
+        Handle(self.0.clone())
+    }
+
+    /// The index of its name among [`KIND_NAMES`].
+    pub(crate) fn kind(&self) -> usize {
+        self.0.header.kind
+    }
+
     pub(crate) fn direction(&self) -> Direction {
         self.0.header.direction
+    }
+
+    /// True for an operation that is to start something new, as the first of its kind on a socket does.
+    pub(crate) fn is_accept(&self) -> bool {
+        const ACCEPT: usize = kind_index("accept");
+        const ACCEPT_RECEIVE: usize = kind_index("accept_receive");
+        matches!(self.0.header.kind, ACCEPT | ACCEPT_RECEIVE)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.0.header.deadline
+    }
+
+    /// The operation begins.
+    pub(crate) fn begins_at(&self, now: Moment) {
+        self.0.header.begun.store(now, Ordering::Relaxed);
+    }
+
+    /// It has been given one of the places of a limited runtime.
+    pub(crate) fn takes_place(&self) {
+        self.0.header.has_place.store(true, Ordering::Relaxed);
+    }
+
+    /// What is to be told of it, pending at `socket` if at any.
+    pub(crate) fn report(&self, clock: &Clock, socket: Option<&SocketInner>) -> OperationReport {
+        let system = socket.and_then(|socket| socket.descriptor.pin());
+        let age = clock.since(self.0.header.begun.load(Ordering::Relaxed));
+        OperationReport::new(self.kind(), system.as_deref(), age)
     }
 
     /// Why the operation shall not go on, if it shall not.
@@ -380,8 +441,11 @@ impl Owner {
 
     /// Completes the operation with `error` as its result.
     pub(crate) fn fail(mut self, runtime: &RuntimeInner, error: io::Error) {
+        let point = if is_aborted(&error) { Point::Aborted } else { Point::Completed };
         self.body().progress().fail(error);
-        self.complete(runtime);
+        if let Some(operation) = self.complete_at(runtime, point) {
+            runtime.post(Work::Completed(operation));
+        }
     }
 
     /// Completes the operation with the result that stands: result, then event, then completion.
@@ -393,11 +457,29 @@ impl Owner {
 
     /// The same, but returns the operation if it has a callback: the caller is to deliver it.
     #[must_use = "its callback is still to be run"]
-    pub(crate) fn complete_here(mut self, runtime: &RuntimeInner) -> Option<Self> {
+    pub(crate) fn complete_here(self, runtime: &RuntimeInner) -> Option<Self> {
+        self.complete_at(runtime, Point::Completed)
+    }
+
+    fn complete_at(mut self, runtime: &RuntimeInner, point: Point) -> Option<Self> {
         if let Some(deadline) = self.0.header.deadline {
             runtime.timer.remove(deadline, Arc::as_ptr(&self.0).addr());
         }
+        if cfg!(feature = "tracing") {
+            runtime.contain(|| self.body().progress().trace_result());
+        }
         let is_to_be_delivered = self.body().finish();
+        let (worker, kind, header) = (runtime.worker(), self.kind(), &self.0.header);
+        runtime.counters.count(worker, kind, point);
+        if let Some(latencies) = &runtime.latencies {
+            let now = runtime.clock.now();
+            header.completed_at.store(now, Ordering::Relaxed);
+            let took = now.saturating_sub(header.begun.load(Ordering::Relaxed));
+            latencies.record(worker, kind, Stretch::UntilCompleted, took);
+        }
+        if !is_to_be_delivered {
+            runtime.is_over(worker, kind, header.has_place.load(Ordering::Relaxed));
+        }
         // Whoever waits may have a waker of their own, and whoever does not, have left a buffer.
         runtime.contain(|| {
             self.0.header.completed.set();
@@ -429,6 +511,30 @@ pub(crate) struct Handle(Arc<InFlight<dyn Body>>);
 impl Handle {
     pub(crate) fn completed(&self) -> &ManualResetEvent {
         &self.0.header.completed
+    }
+
+    /// The index of its name among [`KIND_NAMES`].
+    pub(crate) fn kind(&self) -> usize {
+        self.0.header.kind
+    }
+
+    pub(crate) fn has_place(&self) -> bool {
+        self.0.header.has_place.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn completed_at(&self) -> Moment {
+        self.0.header.completed_at.load(Ordering::Relaxed)
+    }
+
+    /// What is to be told of it, or its callback, which is so old.
+    pub(crate) fn report(&self, age: Duration) -> OperationReport {
+        let place = self.0.header.place().clone();
+        let socket = match &place {
+            Place::Socket(socket) => socket.upgrade(),
+            Place::Nowhere | Place::Lookup(_) => None,
+        };
+        let system = socket.as_ref().and_then(|socket| socket.descriptor.pin());
+        OperationReport::new(self.kind(), system.as_deref(), age)
     }
 
     /// True for a send: it is to go on even if nobody waits for it any more.
@@ -535,7 +641,7 @@ impl fmt::Debug for Handle {
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation")
-            .field("name", &self.name)
+            .field("name", &KIND_NAMES[self.kind])
             .field("completed", &self.completed.is_set())
             .field("wish", &self.wish)
             .finish_non_exhaustive()

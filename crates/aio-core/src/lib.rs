@@ -66,6 +66,31 @@
 //!   included, arrives at `end_*`.
 //! * Operations of one socket and direction take effect in the order of their begin calls.
 //! * A panic in a callback is caught and counted; the worker and everybody else go on.
+//!
+//! # What a cancel or a deadline leaves behind
+//!
+//! An operation that is canceled ([`OperationHandle::cancel`]) or too late ([`Socket::with_timeout`]) still
+//! completes once, and if it has done its work it completes with that. Else it is aborted, and what it
+//! leaves behind is the same under both engines, since under both a call is made only when it can do its work
+//! at once:
+//!
+//! | operation | leaves behind |
+//! |---|---|
+//! | receive, receive_list, receive_from, receive_message_from | *nothing happened*: no byte and no datagram was taken; the next receive gets them |
+//! | accept | *nothing happened*: the connection is the next accept's |
+//! | accept_receive | until there is a connection, *nothing happened*; then, while it waits for the first bytes, *terminal* for that connection, which is closed |
+//! | send, send_list, send_file that have sent nothing; datagrams | *nothing happened*; the next send follows what was sent before |
+//! | send, send_list, send_file that have sent a part | *partial*: `bytes_transferred` bytes were sent; the stream is broken there, later sends are aborted, and closing it resets the connection (after [`Socket::shutdown`] the peer reads just these bytes) |
+//! | disconnect, behind a send | *nothing happened* |
+//! | connect | *terminal*: the socket can only be closed, since the system goes on connecting |
+//! | connect_to, look_up | *nothing happened*: the socket of the attempt is closed |
+//!
+//! # Features
+//!
+//! * `bytes`: `bytes::Bytes` and `bytes::BytesMut` as buffers.
+//! * `tracing`: a span for each operation (`operation`, target `aio_core`, level debug, with its `kind` and
+//!   `socket`), child of the one that is current at begin, and current in the callback; in it an event
+//!   when the operation has completed, has failed, or was aborted.
 
 #![deny(unsafe_code)]
 
@@ -77,11 +102,13 @@ mod departed;
 mod descriptor;
 mod engine;
 mod error;
+mod histogram;
 #[expect(
     unsafe_code,
     reason = "gives an operation's one owner access to what it shares with handles"
 )]
 mod in_flight;
+mod metrics;
 pub mod op;
 #[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]
 mod operation;
@@ -90,6 +117,7 @@ mod registered_wait;
 mod resolver;
 mod runtime;
 mod socket;
+mod span;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -101,9 +129,11 @@ pub use buffer::{IoBuf, IoBufMut, Slice};
 pub use completion_port::{CompletionPort, PostError, WaitError};
 pub use engine::{Engine, ParseEngineError};
 pub use error::is_aborted;
+pub use histogram::Histogram;
+pub use metrics::{Latency, Metrics, OperationMetrics, OperationReport};
 pub use operation::Operation;
 pub use registered_wait::RegisteredWait;
-pub use runtime::{Builder, Metrics, PanicPolicy, Runtime, RuntimeHandle};
+pub use runtime::{Builder, PanicPolicy, Runtime, RuntimeHandle, ShutdownReport};
 pub use socket::Socket;
 pub use socket2;
 

@@ -232,6 +232,20 @@ impl OperationQueue {
         self.abort(&mut state, operation)
     }
 
+    /// Takes out those in line of which `is_over` is true; not one that is being attempted.
+    pub(crate) fn take_out(&self, is_over: impl Fn(&Owner) -> bool, reason: Aborted) -> Next {
+        let mut state = self.lock();
+        let (out, rest): (Vec<_>, Vec<_>) = state.line.drain().into_iter().partition(is_over);
+        rest.into_iter().for_each(|operation| state.line.push_back(operation));
+        if out.is_empty() {
+            return Next::Nothing;
+        }
+        if state.line.first.is_none() && state.phase != Phase::Attempting {
+            self.enter(&mut state, Phase::Idle);
+        }
+        Next::Abort(out, reason)
+    }
+
     /// Takes everything out for good. The thread that is attempting an operation, if there is one,
     /// learns of it when it comes back.
     pub(crate) fn stop(&self, reason: Aborted) -> Next {

@@ -23,6 +23,7 @@
 //! 4. The runtime holds every wait that has not ended, and a stopping one unregisters them. One that
 //!    it does not find, or finds held, looks for that itself once it is armed.
 
+use crate::op::kind_index;
 use crate::runtime::{RuntimeInner, Timed, Work};
 use aio_sync::{EventRef, ManualResetEvent, Registration, WaitHandle};
 use std::collections::HashMap;
@@ -222,6 +223,7 @@ where
     fn post(self: &Arc<Self>, mut state: MutexGuard<'_, State<H, F>>) {
         state.phase = Phase::Posted;
         drop(state);
+        self.runtime.has_fired(const { kind_index("register_wait") });
         self.runtime.post(Work::Wait(self.clone()));
     }
 

@@ -79,6 +79,9 @@ impl Lookup {
 
     fn abort(&self, reason: Aborted) {
         if let Some(operation) = self.take() {
+            if reason == Aborted::ShutDown {
+                self.runtime.note_interrupted(&operation, None);
+            }
             operation.fail(&self.runtime, reason.into());
         }
     }
@@ -116,6 +119,10 @@ static RESOLVER: Resolver = Resolver {
 
 /// Looks `name` up and then has `operation` set out for the addresses.
 pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operation: Owner) {
+    if runtime.is_stopping() {
+        operation.fail(runtime, Aborted::ShutDown.into());
+        return;
+    }
     let lookup = Arc::new(Lookup {
         runtime: runtime.clone(),
         name: name.to_owned(),

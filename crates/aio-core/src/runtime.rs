@@ -1,14 +1,30 @@
 //! A runtime: an engine, a worker pool, and what the two work on.
 
+#[cfg_attr(
+    any(target_os = "linux", target_os = "android"),
+    expect(unsafe_code, reason = "reads a clock that std does not have")
+)]
+mod clock;
 mod connect_to;
+mod counters;
 mod handle;
+mod latencies;
+mod limit;
+mod listeners;
+mod running;
+mod shutdown;
 
+pub(crate) use clock::{Clock, Moment};
+pub(crate) use counters::Point;
 pub use handle::RuntimeHandle;
+pub(crate) use latencies::Stretch;
+pub(crate) use running::Callback;
+pub use shutdown::ShutdownReport;
 
 use crate::engine::{self, Driver, Engine};
 use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
-use crate::op::Direction;
+use crate::op::{Direction, kind_index};
 use crate::operation_queue::Ticket;
 use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
 use crate::resolver;
@@ -18,7 +34,13 @@ use crate::testing::{Faults, Injector};
 use crate::timer::Timer;
 use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
 use aio_sync::{EventRef, Registration, WaitHandle};
+use counters::Counters;
+use latencies::Latencies;
+use limit::Limit;
+use listeners::Listeners;
 use once_cell::sync::OnceCell;
+use running::Running;
+use shutdown::Shutdown;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -32,21 +54,19 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// How long the drop of a runtime waits for callbacks that are still running.
-const DROP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs operations and their callbacks on worker threads.
 ///
 /// Most programs use one, the process-wide [`Runtime::global`], through [`Socket::new`] and
 /// [`Socket::tcp_v4`]. A runtime of one's own, made by [`Runtime::builder`], has its own threads and
-/// ends when it is dropped: what is pending then completes as aborted, callbacks that are queued or
-/// running are waited for, for at most five seconds, and an operation that is begun later completes
-/// as aborted at once, its callback running on the thread that began it.
+/// ends when it is dropped, or by [`drain`](Self::drain) or [`abort`](Self::abort), which report: what
+/// is pending then completes as aborted, callbacks that are queued or running are waited for, for at
+/// most five seconds, and an operation that is begun later completes as aborted at once, its callback
+/// running on the thread that began it.
 ///
 /// ```
 /// use aio_core::{Engine, Runtime};
@@ -59,7 +79,7 @@ const DROP_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Runtime {
     inner: Arc<RuntimeInner>,
-    threads: Threads,
+    threads: Mutex<Threads>,
 }
 
 impl Runtime {
@@ -201,10 +221,8 @@ impl Runtime {
         self.inner.driver.engine()
     }
 
-    /// Returns what has happened so far.
-    #[must_use]
-    pub fn metrics(&self) -> Metrics {
-        Metrics { callback_panics: self.inner.callback_panics.load(Ordering::Relaxed) }
+    pub(crate) fn inner(&self) -> &RuntimeInner {
+        &self.inner
     }
 }
 
@@ -225,17 +243,6 @@ fn variable<T, E: fmt::Display>(
 
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        Threads::stop(&*self.inner);
-        // A worker that drops its own runtime, in a callback, must not wait for itself.
-        let is_worker = Current::worker_of(&self.inner.pool).is_some();
-        if !is_worker && self.inner.pool.wait_until_ended(DROP_LIMIT) {
-            self.threads.join();
-        }
-    }
 }
 
 /// Configures a [`Runtime`].
@@ -260,6 +267,8 @@ pub struct Builder {
     thread_name: String,
     stack_size: Option<usize>,
     on_panic: PanicPolicy,
+    max_pending: Option<usize>,
+    latency_histograms: bool,
     #[cfg(feature = "testing")]
     faults: Option<Faults>,
 }
@@ -272,6 +281,8 @@ impl Default for Builder {
             thread_name: "aio-worker".to_owned(),
             stack_size: None,
             on_panic: PanicPolicy::default(),
+            max_pending: None,
+            latency_histograms: false,
             #[cfg(feature = "testing")]
             faults: None,
         }
@@ -309,6 +320,42 @@ impl Builder {
         self
     }
 
+    /// Limits how many operations may be pending at once, each counted from its begin until its callback
+    /// has returned or, if it has none, until it has completed. Default: no limit.
+    ///
+    /// One that is begun when there are so many completes at once with
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): its buffer comes back, and its callback runs as
+    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read. A callback's
+    /// own operation still counts while it runs, so there must be room for one more if it is to begin
+    /// the next; and who begins again at once what was refused does so over and over, until there is room.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    ///
+    /// let runtime = aio_core::Runtime::builder().workers(1).max_pending(1).build()?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let socket = runtime.tcp_v4()?;
+    /// # socket.connect(listener.local_addr()?)?;
+    /// let receive = socket.receive_async([0; 16]);
+    /// let refused = socket.send_async(*b"hello").wait();
+    /// assert_eq!(refused.result.unwrap_err().kind(), ErrorKind::ResourceBusy);
+    /// assert_eq!(refused.buffer, *b"hello");
+    /// # drop(receive);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn max_pending(mut self, operations: usize) -> Self {
+        self.max_pending = Some(operations);
+        self
+    }
+
+    /// Has the runtime measure how long operations take, by kind, from begin to completion and from there
+    /// to the callback: [`OperationMetrics::latency`](crate::OperationMetrics::latency). Default: no;
+    /// it reads the clock once more for each operation, and a finer one each time.
+    pub fn latency_histograms(mut self, measure: bool) -> Self {
+        self.latency_histograms = measure;
+        self
+    }
+
     /// Has the runtime's calls fail, fall short and be late: see [`Faults`]. For tests.
     #[cfg(feature = "testing")]
     pub fn faults(mut self, faults: impl Into<Option<Faults>>) -> Self {
@@ -320,7 +367,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no workers, more than the worker pool can have, or a thread name with a
+    /// `InvalidInput` for no workers, room for no operation, more than the worker pool can have, or a thread name with a
     /// NUL in it; `Unsupported` if the engine does not run on this system; else what the system
     /// says when it cannot make the engine's descriptors or the threads. Nothing is left behind.
     pub fn build(self) -> io::Result<Runtime> {
@@ -339,6 +386,9 @@ impl Builder {
             Some(workers) => workers,
             None => thread::available_parallelism().map_or(1, NonZeroUsize::get),
         };
+        if self.max_pending == Some(0) {
+            return Err(invalid("a runtime with max_pending 0 could do nothing".into()));
+        }
         if self.thread_name.contains('\0') {
             return Err(invalid(format!("the thread name {:?} has a NUL in it", self.thread_name)));
         }
@@ -349,13 +399,20 @@ impl Builder {
             pool: WorkerPool::new(workers),
             timer: Timer::new(),
             waits: Waits::default(),
+            counters: Counters::new(workers),
+            running: Running::new(workers),
+            clock: Clock::new(self.latency_histograms),
+            listeners: Listeners::default(),
+            limit: self.max_pending.map(Limit::new),
+            latencies: self.latency_histograms.then(|| Latencies::new(workers)),
+            shutdown: Shutdown::default(),
             on_panic: self.on_panic,
             callback_panics: AtomicU64::new(0),
             #[cfg(feature = "testing")]
             injector: self.faults.map(Injector::new),
         });
         let threads = Threads::start(&inner, &self.thread_name, self.stack_size)?;
-        Ok(Runtime { inner, threads })
+        Ok(Runtime { inner, threads: Mutex::new(threads) })
     }
 }
 
@@ -364,20 +421,11 @@ impl Builder {
 /// In both cases the panic hook has run first, and has printed the message unless it was replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
-    /// It is caught and counted in [`Metrics::callback_panics`]; the worker goes on.
+    /// It is caught and counted in [`callback_panics`](crate::Metrics::callback_panics); the worker goes on.
     #[default]
     Continue,
     /// The process aborts.
     Abort,
-}
-
-/// What a [`Runtime`] has counted: see [`Runtime::metrics`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// How many callbacks have panicked; a panic of a waker that a completion woke, or of the drop of a
-    /// buffer that nobody waited for, counts as one.
-    pub callback_panics: u64,
 }
 
 /// What the sockets, the engine and the workers of a runtime share.
@@ -388,8 +436,15 @@ pub(crate) struct RuntimeInner {
     pub(crate) pool: WorkerPool<Work>,
     pub(crate) timer: Timer<Timed>,
     pub(crate) waits: Waits,
+    pub(crate) counters: Counters,
+    pub(crate) running: Running,
+    pub(crate) clock: Clock,
+    pub(crate) listeners: Listeners,
+    pub(crate) limit: Option<Limit>,
+    pub(crate) latencies: Option<Latencies>,
+    shutdown: Shutdown,
     on_panic: PanicPolicy,
-    callback_panics: AtomicU64,
+    pub(crate) callback_panics: AtomicU64,
     #[cfg(feature = "testing")]
     pub(crate) injector: Option<Injector>,
 }
@@ -453,6 +508,11 @@ thread_local! {
 }
 
 impl RuntimeInner {
+    /// Which of the workers the calling thread is, if it is one.
+    pub(crate) fn worker(&self) -> Option<usize> {
+        Current::worker_of(&self.pool)
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.pool.is_stopping()
     }
@@ -512,8 +572,16 @@ impl RuntimeInner {
     fn run_one(&self, work: Work) {
         match work {
             Work::Completed(operation) => self.deliver(operation),
-            Work::Wait(wait) => wait.run(),
-            Work::Call(Call(callback)) => self.contain(callback),
+            Work::Wait(wait) => {
+                self.run_callback(Callback::Other(const { kind_index("register_wait") }), || {
+                    wait.run();
+                });
+            }
+            Work::Call(Call(callback)) => {
+                self.run_callback(Callback::Other(const { kind_index("post") }), || {
+                    self.contain(callback);
+                });
+            }
             Work::Ready { .. } | Work::Turn { .. } => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
@@ -562,13 +630,71 @@ impl RuntimeInner {
 
     /// Runs the callback of an operation that has completed.
     fn deliver(&self, operation: Owner) {
-        self.contain(|| operation.deliver());
+        self.run_callback(Callback::Operation(operation.handle()), || {
+            self.contain(|| operation.deliver());
+        });
     }
 
-    /// Has `operation` canceled at its deadline, if it has one.
-    pub(crate) fn watch_deadline(&self, operation: &Handle) {
+    /// Runs a callback where everybody can see it.
+    fn run_callback(&self, callback: Callback, run: impl FnOnce()) {
+        let (worker, kind) = (self.worker(), callback.kind());
+        let takes_place = callback.takes_place();
+        let now = self.clock.now();
+        if let Some(latencies) = &self.latencies {
+            if let Some(completed) = callback.completed_at() {
+                latencies.record(
+                    worker,
+                    kind,
+                    Stretch::UntilCallback,
+                    now.saturating_sub(completed),
+                );
+            }
+        }
+        if let Some(worker) = worker {
+            self.running.begin(worker, callback, now);
+        }
+        run();
+        if let Some(worker) = worker {
+            self.running.end(worker);
+        }
+        self.is_over(worker, kind, takes_place);
+    }
+
+    /// An operation, or a callback of another kind, is over.
+    pub(crate) fn is_over(&self, worker: Option<usize>, kind: usize, takes_place: bool) {
+        if let Some(limit) = self.limit.as_ref().filter(|_| takes_place) {
+            limit.give_back();
+        }
+        self.counters.count(worker, kind, Point::Delivered);
+    }
+
+    /// Counts a callback that is about to be posted and is not that of an operation.
+    pub(crate) fn has_fired(&self, kind: usize) {
+        let worker = self.worker();
+        self.counters.count(worker, kind, Point::Begun);
+        self.counters.count(worker, kind, Point::Completed);
+    }
+
+    /// Counts an operation that is about to start, and has it canceled at its deadline, if it has one.
+    /// If too many are pending it completes here; else it is returned.
+    pub(crate) fn admit(&self, operation: Owner) -> Option<Owner> {
+        self.counters.count(self.worker(), operation.kind(), Point::Begun);
+        operation.begins_at(self.clock.now());
+        if let Some(limit) = &self.limit {
+            if !limit.take() {
+                operation.fail(self, limit.error());
+                return None;
+            }
+            operation.takes_place();
+        }
+        self.watch_deadline(&operation);
+        Some(operation)
+    }
+
+    fn watch_deadline(&self, operation: &Owner) {
         if let Some(deadline) = operation.deadline() {
-            self.watch(deadline, operation.identity(), Timed::Operation(operation.clone()));
+            let operation = operation.handle();
+            self.watch(deadline, operation.identity(), Timed::Operation(operation));
         }
     }
 
@@ -598,11 +724,8 @@ impl RuntimeInner {
     /// Blocks until `event` is signaled or the deadline has passed. On a worker of whatever runtime, that
     /// is in a callback, it keeps that runtime's I/O moving meanwhile.
     pub(crate) fn wait_for_event(event: EventRef<'_>, deadline: Option<Instant>) -> bool {
-        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten();
-        if let Some(home) = home {
-            if let Some(me) = Current::worker_of(&home.pool) {
-                return home.wait_inside(me, event, deadline);
-            }
+        if let Some((home, me)) = Self::home() {
+            return home.wait_inside(me, event, deadline);
         }
         match deadline {
             Some(deadline) => event.wait_until(deadline),
@@ -611,6 +734,13 @@ impl RuntimeInner {
                 true
             }
         }
+    }
+
+    /// The runtime whose worker the calling thread is, and which one, if it is one.
+    fn home() -> Option<(Arc<Self>, usize)> {
+        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten()?;
+        let me = Current::worker_of(&home.pool)?;
+        Some((home, me))
     }
 
     /// The same on worker `me`.

@@ -144,6 +144,7 @@ impl Socket {
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
                 departed: Departed::new(),
+                accepts: AtomicBool::new(false),
                 #[cfg(feature = "testing")]
                 injections: runtime.injector.as_ref().map(Injector::next_socket),
                 is_stream,
@@ -337,8 +338,9 @@ impl Socket {
 
     fn start<K: Perform>(&self, work: K) -> Operation<K> {
         let (operation, pending) = in_flight::start(Some(&self.inner), self.limit.deadline(), work);
-        self.inner.runtime.watch_deadline(pending.handle());
-        self.inner.runtime.driver.start(&self.inner, operation);
+        if let Some(operation) = self.inner.runtime.admit(operation) {
+            self.inner.runtime.driver.start(&self.inner, operation);
+        }
         Operation::new(pending)
     }
 
@@ -356,8 +358,9 @@ impl Socket {
         let deadline = self.limit.deadline();
         let (operation, handle) =
             in_flight::begin(Some(&self.inner), deadline, work, callback, state);
-        self.inner.runtime.watch_deadline(&handle);
-        self.inner.runtime.driver.start(&self.inner, operation);
+        if let Some(operation) = self.inner.runtime.admit(operation) {
+            self.inner.runtime.driver.start(&self.inner, operation);
+        }
         OperationHandle::new(handle)
     }
 }
@@ -416,6 +419,8 @@ pub(crate) struct SocketInner {
     bound: AtomicBool,
     /// What was begun here and has gone on elsewhere.
     pub(crate) departed: Departed,
+    /// True once an accept has been begun here, and the runtime knows.
+    accepts: AtomicBool,
     /// For the runtime's [`Injector`], if it has one.
     #[cfg(feature = "testing")]
     pub(crate) injections: Option<Injections>,
@@ -424,6 +429,18 @@ pub(crate) struct SocketInner {
 }
 
 impl SocketInner {
+    /// True if an accept has been begun here.
+    pub(crate) fn is_listener(&self) -> bool {
+        self.accepts.load(Ordering::Relaxed)
+    }
+
+    /// An accept is about to be queued: a drain must find it.
+    pub(crate) fn is_about_to_accept(self: &Arc<Self>) {
+        if !self.accepts.load(Ordering::Relaxed) && !self.accepts.swap(true, Ordering::Relaxed) {
+            self.runtime.listeners.enter(self);
+        }
+    }
+
     pub(crate) fn queue(&self, direction: Direction) -> &OperationQueue {
         match direction {
             Direction::Receive => &self.receive,

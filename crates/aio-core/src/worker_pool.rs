@@ -239,6 +239,27 @@ impl<W: Send + 'static> WorkerPool<W> {
         self.ended.wait_timeout(limit)
     }
 
+    /// True once every worker has left its loop.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_set()
+    }
+
+    /// How many workers have not left; one that is leaving may find something to run and stay.
+    pub(crate) fn present_workers(&self) -> usize {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    /// How many workers are idle.
+    pub(crate) fn idle_workers(&self) -> usize {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// How many pieces of work are queued.
+    pub(crate) fn queued(&self) -> usize {
+        let of_workers = self.workers.iter().map(|worker| worker.found.len() + worker.posted.len());
+        self.shared.len() + of_workers.sum::<usize>()
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
@@ -689,6 +710,10 @@ fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work
             // What this worker was waiting for when the pool was stopped was out of reach then.
             host.abort();
             aborted = true;
+            // What that has completed lies in this worker's own queue, and nobody else was woken for it.
+            if pool.has_brought(me, found) {
+                break;
+            }
         }
         if stance.watching && !watched {
             watch.start(pool);

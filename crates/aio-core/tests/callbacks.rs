@@ -2,7 +2,7 @@
 
 mod support;
 
-use aio_core::{AsyncResult, Completion, Engine, Runtime, Socket, op};
+use aio_core::{AsyncResult, Completion, Engine, PanicPolicy, Runtime, Socket, op};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::sync::mpsc;
@@ -196,4 +196,27 @@ fn callbacks_on_all_workers_can_wait_at_once() {
         bytes.sort_unstable();
         assert_eq!(bytes, [0, 1, 2, 3, 4, 5, 6, 7]);
     });
+}
+
+/// I10, the other choice: the process ends.
+#[cfg(unix)]
+#[test]
+fn a_panic_ends_the_process_if_that_is_the_policy() {
+    use std::env;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+    const NAME: &str = "a_panic_ends_the_process_if_that_is_the_policy";
+    const CHILD: &str = "AIO_CORE_TEST_PANICS";
+    if env::var_os(CHILD).is_some() {
+        let runtime = Runtime::builder().on_panic(PanicPolicy::Abort).workers(1).build().unwrap();
+        let (socket, _peer) = connected(&runtime);
+        socket.begin_send([1], |_| panic!("on purpose: in a callback"), ());
+        thread::sleep(LIMIT);
+        return;
+    }
+    let status = within(LIMIT, NAME, || {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", NAME]).env(CHILD, "1").output().unwrap().status
+    });
+    assert_eq!(status.signal(), Some(6), "{status}");
 }

@@ -24,13 +24,33 @@ const OPERATIONS_PER_BEGIN: usize = 1;
 
 pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
     let runtime = &*socket.runtime;
-    if runtime.is_stopping() {
+    let accepts = operation.is_accept();
+    if runtime.is_stopping() || accepts && runtime.refuses_accepts() {
         operation.fail(runtime, Aborted::ShutDown.into());
         return;
+    }
+    if accepts {
+        socket.is_about_to_accept();
     }
     let (direction, at_once) = (operation.direction(), !operation.may_block());
     let next = socket.queue(direction).begin(operation, at_once);
     go_on(socket, direction, next, OPERATIONS_PER_BEGIN, None);
+    if accepts && runtime.refuses_accepts() {
+        // A drain that looked for listeners before this one was known has passed it by.
+        refuse_accepts(socket);
+    }
+}
+
+/// The runtime drains: accepts that have not come to anything complete as aborted.
+pub(crate) fn refuse_accepts(socket: &Arc<SocketInner>) {
+    let direction = Direction::Receive;
+    let queue = socket.queue(direction);
+    let next = queue.take_out(Owner::is_accept, Aborted::ShutDown);
+    let over = queue.ticket().is_none();
+    go_on(socket, direction, next, 0, None);
+    if over {
+        socket.runtime.driver.wait_ended(socket);
+    }
 }
 
 /// An operation comes from elsewhere: see [`Attempt::GoesOnAt`]. A worker attempts it, after what runs
@@ -174,6 +194,10 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
     if runtime.is_stopping() {
         stop(socket, Aborted::ShutDown);
     }
+    // The same for a drain, which has not found an accept that was being attempted.
+    if direction == Direction::Receive && runtime.refuses_accepts() && socket.is_listener() {
+        refuse_accepts(socket);
+    }
 }
 
 /// Attempts one operation and says what is next.
@@ -249,6 +273,9 @@ fn abort(
         let is_unfinished = operation.is_send() && (ends_the_socket || operation.is_partly_done());
         if let Some(system) = system.filter(|_| is_unfinished) {
             socket.reset_when_closed(system);
+        }
+        if reason == Aborted::ShutDown {
+            socket.runtime.note_interrupted(&operation, Some(socket));
         }
         operation.fail(&socket.runtime, reason.into());
     }

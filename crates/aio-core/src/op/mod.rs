@@ -84,6 +84,44 @@ impl<T> Attempt<T> {
     }
 }
 
+/// The names of all kinds, and of the other callbacks that a runtime runs: what was posted to it, and
+/// registered waits. By these it counts.
+pub(crate) const KIND_NAMES: [&str; 16] = [
+    "accept",
+    "accept_receive",
+    "connect",
+    "connect_to",
+    "disconnect",
+    "look_up",
+    "receive",
+    "receive_from",
+    "receive_list",
+    "receive_message_from",
+    "send",
+    "send_file",
+    "send_list",
+    "send_to",
+    "post",
+    "register_wait",
+];
+
+/// The index of a name among [`KIND_NAMES`]; does not compile for another, where it is a constant.
+pub(crate) const fn kind_index(name: &str) -> usize {
+    let mut index = 0;
+    while index < KIND_NAMES.len() {
+        let (known, name) = (KIND_NAMES[index].as_bytes(), name.as_bytes());
+        let mut at = 0;
+        while at < name.len() && at < known.len() && name[at] == known[at] {
+            at += 1;
+        }
+        if at == name.len() && at == known.len() {
+            return index;
+        }
+        index += 1;
+    }
+    panic!("every kind is among KIND_NAMES")
+}
+
 mod sealed {
     #[expect(unnameable_types, reason = "so that nobody else can implement `Kind`")]
     pub trait Sealed {}

@@ -3,7 +3,7 @@
 use super::Runtime;
 use crate::async_result::{AsyncResult, OperationHandle};
 use crate::error::Aborted;
-use crate::in_flight::{self, Handle, Owner};
+use crate::in_flight::{self, Owner};
 use crate::op::{self, Destination};
 use crate::operation::Operation;
 use crate::resolver;
@@ -49,7 +49,7 @@ impl Runtime {
         let destination = destination.into();
         let (deadline, work) = (destination.deadline(), op::ConnectTo::new(&destination));
         let (operation, handle) = in_flight::begin(None, deadline, work, callback, state);
-        self.set_out(&destination, operation, &handle);
+        self.set_out(&destination, operation);
         OperationHandle::new(handle)
     }
 
@@ -61,7 +61,7 @@ impl Runtime {
         let destination = destination.into();
         let (deadline, work) = (destination.deadline(), op::ConnectTo::new(&destination));
         let (operation, pending) = in_flight::start(None, deadline, work);
-        self.set_out(&destination, operation, pending.handle());
+        self.set_out(&destination, operation);
         Operation::new(pending)
     }
 
@@ -84,9 +84,9 @@ impl Runtime {
         self.connect_to_async(destination).wait().result
     }
 
-    fn set_out(&self, destination: &Destination, operation: Owner, handle: &Handle) {
+    fn set_out(&self, destination: &Destination, operation: Owner) {
         let runtime = &self.inner;
-        runtime.watch_deadline(handle);
+        let Some(operation) = runtime.admit(operation) else { return };
         match destination.name() {
             _ if runtime.is_stopping() => operation.fail(runtime, Aborted::ShutDown.into()),
             Some((name, port)) => resolver::look_up(runtime, name, port, operation),

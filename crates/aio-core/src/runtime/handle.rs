@@ -2,7 +2,7 @@
 
 use super::{Call, Runtime, RuntimeInner, Work};
 use crate::in_flight;
-use crate::op;
+use crate::op::{self, kind_index};
 use crate::operation::Operation;
 use crate::registered_wait::{self, RegisteredWait};
 use crate::resolver;
@@ -70,6 +70,7 @@ impl RuntimeHandle {
     /// with one exception: when the runtime has ended, the calling thread runs it, still not nested in
     /// another callback. Its panic is that of a callback.
     pub fn post(&self, callback: impl FnOnce() + Send + 'static) {
+        self.inner.has_fired(const { kind_index("post") });
         self.inner.post(Work::Call(Call(Box::new(callback))));
     }
 
@@ -84,12 +85,14 @@ impl RuntimeHandle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
-        let (mut operation, pending) = in_flight::start(None, None, op::LookUp::new());
-        if let Ok(address) = host.parse::<IpAddr>() {
-            operation.found(Ok(vec![SocketAddr::new(address, port)]));
-            operation.complete(&self.inner);
-        } else {
-            resolver::look_up(&self.inner, host, port, operation);
+        let (operation, pending) = in_flight::start(None, None, op::LookUp::new());
+        if let Some(mut operation) = self.inner.admit(operation) {
+            if let Ok(address) = host.parse::<IpAddr>() {
+                operation.found(Ok(vec![SocketAddr::new(address, port)]));
+                operation.complete(&self.inner);
+            } else {
+                resolver::look_up(&self.inner, host, port, operation);
+            }
         }
         Operation::new(pending)
     }
@@ -116,6 +119,7 @@ impl RuntimeHandle {
     /// Of use in a callback, where a plain wait holds a worker: during this one I/O goes on, as it does in
     /// [`Operation::wait`], so that an event which a completion sets is set, even if this is the only
     /// worker. Callbacks that no other worker can run have to wait.
+    /// It does not matter of which runtime the callback is.
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_for(&self, handle: &dyn WaitHandle, timeout: Duration) -> bool {
         RuntimeInner::wait_for_event(handle.event(), Instant::now().checked_add(timeout))

@@ -3,11 +3,8 @@
 use crate::face::{Case, conforms, skipped};
 use crate::support::{connected, listener};
 use aio_core::socket2::{Domain, Type};
-use aio_core::{Socket, is_aborted};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::thread;
-use std::time::Duration;
 
 /// CN-2, CN-3: `Connect_Success`.
 #[test]
@@ -114,62 +111,6 @@ fn connect_to_an_address_of_another_family_fails() {
     });
 }
 
-/// CN-14: local connects are over at once, and are told like any other.
-#[cfg(unix)]
-#[test]
-fn connect_of_a_local_socket() {
-    use aio_core::socket2::SockAddr;
-    use std::os::unix::net::UnixListener;
-
-    conforms(|case: &Case| {
-        let name = format!("aio-conformance-{}-{:p}.socket", std::process::id(), case);
-        let path = std::env::temp_dir().join(name);
-        let listener = UnixListener::bind(&path).unwrap();
-        let listener = case.runtime.associate(listener).unwrap();
-        let client = case.runtime.socket(Domain::UNIX, Type::STREAM, None).unwrap();
-        case.connect(&client, SockAddr::unix(&path).unwrap()).output();
-        let server = case.accept(&listener).output();
-        case.send(&client, *b"ping").output();
-        assert_eq!(case.receive(&server, [0; 4]).end().buffer, *b"ping");
-        std::fs::remove_file(path).unwrap();
-        let missing = case.runtime.socket(Domain::UNIX, Type::STREAM, None).unwrap();
-        let error = case.connect(&missing, SockAddr::unix("/nowhere/socket").unwrap()).error();
-        assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert!(error.to_string().contains("/nowhere/socket"), "{error}");
-    });
-}
-
-/// CN-4 for local sockets: a backlog that is full is told at once, and is not the end of the socket.
-#[cfg(target_os = "linux")]
-#[test]
-fn connect_of_a_local_socket_to_a_full_backlog() {
-    use aio_core::socket2::SockAddr;
-
-    conforms(|case: &Case| {
-        let name = format!("aio-conformance-{}-{:p}.full", std::process::id(), case);
-        let path = std::env::temp_dir().join(name);
-        let local = || case.runtime.socket(Domain::UNIX, Type::STREAM, None).unwrap();
-        let address = SockAddr::unix(&path).unwrap();
-        let listener = local();
-        listener.bind(address.clone()).unwrap();
-        listener.listen(1).unwrap();
-        let mut waiting = Vec::new();
-        let refused = loop {
-            let socket = local();
-            match case.connect(&socket, address.clone()).end().result {
-                Ok(()) => waiting.push(socket),
-                Err(error) => {
-                    assert!(error.to_string().contains("backlog is full"), "{error}");
-                    break socket;
-                }
-            }
-        };
-        case.accept(&listener).output();
-        case.connect(&refused, address).output();
-        std::fs::remove_file(path).unwrap();
-    });
-}
-
 /// `Connect_Success` for IPv6, and from a dual-mode socket to an address of IPv4.
 #[test]
 fn connect_over_ipv6_and_from_a_dual_mode_socket() {
@@ -206,85 +147,5 @@ fn a_send_takes_its_turn_behind_the_connect() {
         connect.output();
         assert_eq!(send.output(), 5);
         assert_eq!(case.receive(&server, [0; 5]).end().buffer, *b"hello");
-    });
-}
-
-/// A listener that answers no further connect, and who holds its one place.
-#[cfg(target_os = "linux")]
-pub(crate) fn full_listener(case: &Case) -> (Socket, SocketAddr, TcpStream) {
-    let listener = case.runtime.tcp_v4().unwrap();
-    listener.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
-    let first = TcpStream::connect(address).unwrap();
-    (listener, address, first)
-}
-
-/// CN-11, CN-12, LS-6: `ConnectGetsCanceledByDispose`, from another thread.
-#[cfg(target_os = "linux")]
-#[test]
-fn close_ends_a_pending_connect() {
-    conforms(|case: &Case| {
-        let (_listener, address, _first) = full_listener(case);
-        let client = case.runtime.tcp_v4().unwrap();
-        let connect = case.connect(&client, address);
-        assert!(!connect.is_completed());
-        let closer = client.clone();
-        let thread = thread::spawn(move || closer.close());
-        assert!(is_aborted(&connect.error()));
-        thread.join().unwrap();
-    });
-}
-
-/// BE-15 as departed from: a connect is canceled, or has a deadline; the socket is at its end.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_pending_connect_is_canceled_or_too_late() {
-    conforms(|case: &Case| {
-        let (_listener, address, _first) = full_listener(case);
-        let client = case.runtime.tcp_v4().unwrap();
-        let connect = case.connect(&client, address);
-        connect.cancel();
-        assert!(is_aborted(&connect.error()));
-        assert!(is_aborted(&case.send(&client, [1]).error()));
-        let client = case.runtime.tcp_v4().unwrap();
-        let error = case.connect(&client.with_timeout(Duration::from_millis(5)), address).error();
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
-    });
-}
-
-/// CN-1 as departed from: the second of two connects fails, and the first is none the worse.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_second_connect_while_one_is_pending_fails() {
-    conforms(|case: &Case| {
-        let (listener, address, _first) = full_listener(case);
-        let client = case.runtime.tcp_v4().unwrap();
-        let connects = [case.connect(&client, address), case.connect(&client, address)];
-        assert!(connects.iter().all(|connect| !connect.is_completed()));
-        // Makes room: the system asks again, after a second.
-        case.accept(&listener).output();
-        let [first, second] = connects;
-        first.output();
-        assert_eq!(second.error().kind(), ErrorKind::InvalidInput);
-        assert_eq!(case.send(&client, [1]).output(), 1);
-    });
-}
-
-/// LS-2, RC-7: a receive does not wait for a connection, and takes nothing from the connect that does:
-/// its error least of all, which the system tells once.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_receive_leaves_the_pending_connect_alone() {
-    conforms(|case: &Case| {
-        let (listener, address, _first) = full_listener(case);
-        let client = case.runtime.tcp_v4().unwrap();
-        let connect = case.connect(&client, address);
-        assert_eq!(case.receive(&client, [0; 1]).error().kind(), ErrorKind::NotConnected);
-        assert!(!connect.is_completed());
-        // When the system asks again, after a second, it is refused.
-        listener.close();
-        assert_eq!(connect.error().kind(), ErrorKind::ConnectionRefused);
-        assert_eq!(case.receive(&client, [0; 1]).error().kind(), ErrorKind::NotConnected);
     });
 }

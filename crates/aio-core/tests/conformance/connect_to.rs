@@ -1,13 +1,10 @@
 //! Connect to one of several addresses, or to a host by its name.
 
 use crate::face::{Case, conforms};
-use aio_core::is_aborted;
-use aio_core::op::Destination;
 use aio_core::socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 /// An address where nobody listens.
 fn refusing() -> SocketAddr {
@@ -77,20 +74,5 @@ fn a_name_that_cannot_be_looked_up_is_an_error() {
     conforms(|case: &Case| {
         let error = case.connect_to(("not..a.name", 80)).error();
         assert!(error.to_string().starts_with("connect to not..a.name:80: "), "{error}");
-    });
-}
-
-/// BE-15 as departed from, I2: one deadline for all of it, and a cancel that ends it wherever it is.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_pending_connect_to_is_canceled_or_too_late() {
-    conforms(|case: &Case| {
-        let (_listener, address, _first) = crate::connect::full_listener(case);
-        let connect = case.connect_to(vec![refusing(), address]);
-        assert!(!connect.wait_timeout(Duration::from_millis(1)));
-        connect.cancel();
-        assert!(is_aborted(&connect.error()));
-        let hasty = Destination::from(vec![refusing(), address]).timeout(Duration::from_millis(5));
-        assert_eq!(case.connect_to(hasty).error().kind(), ErrorKind::TimedOut);
     });
 }

@@ -1,6 +1,6 @@
 //! Datagrams and whom they are from: send to, receive from, receive a message from.
 
-use crate::face::{Case, UNFINISHED, conforms, skipped};
+use crate::face::{Case, conforms, skipped};
 use crate::support::{connected, sends_are_cut_short};
 use aio_core::socket2::{Domain, Type};
 use aio_core::{Socket, is_aborted};
@@ -218,30 +218,5 @@ fn datagrams_over_ipv6() {
         case.send_to(&here, *b"six", to).output();
         let received = case.receive_message_from(&there, [0; 8]).output();
         assert_eq!((received.length, received.from.as_socket()), (3, Some(from)));
-    });
-}
-
-/// SN-4: Linux lets one send to an address on a stream; it is a send like any other.
-#[cfg(target_os = "linux")]
-#[test]
-fn what_is_sent_to_an_address_on_a_stream_is_sent_whole() {
-    use std::io::Read;
-
-    conforms(|case: &Case| {
-        const SIZE: usize = 6 << 20;
-        let (socket, mut peer) = connected(&case.runtime);
-        let address = peer.local_addr().unwrap();
-        let send = case.send_to(&socket, vec![1; SIZE], address);
-        let mut bytes = vec![0; SIZE];
-        peer.read_exact(&mut bytes).unwrap();
-        let sent = send.end();
-        assert_eq!((sent.result.unwrap(), sent.bytes_transferred), (SIZE, SIZE));
-        // And one that is canceled halfway breaks the stream for those behind it.
-        let send = case.send_to(&socket, vec![0; UNFINISHED], address);
-        let behind = case.send(&socket, [2]);
-        assert!(!send.wait_timeout(Duration::from_millis(1)));
-        send.cancel();
-        assert!(is_aborted(&send.error()));
-        assert!(is_aborted(&behind.error()));
     });
 }

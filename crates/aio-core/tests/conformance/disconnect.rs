@@ -107,6 +107,36 @@ fn shutdown_of_sending_does_not_disturb_receives() {
     });
 }
 
+/// SH-2: on Unix, a receive after the receiving direction was shut down gets what is there, then the end.
+#[cfg(unix)]
+#[test]
+fn a_receive_after_shutdown_gets_what_is_there_and_then_the_end() {
+    conforms(|case: &Case| {
+        let (socket, mut peer) = connected(&case.runtime);
+        let pending = case.receive(&socket, [0; 0]);
+        peer.write_all(&[1, 2]).unwrap();
+        pending.output();
+        socket.shutdown(Shutdown::Read).unwrap();
+        assert_eq!(case.receive(&socket, [0; 8]).output(), 2);
+        assert_eq!(case.receive(&socket, [0; 8]).output(), 0);
+        // The other direction goes on.
+        case.send(&socket, [3]).output();
+        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 1);
+    });
+}
+
+/// SH-2: and one that is pending then ends.
+#[cfg(unix)]
+#[test]
+fn shutdown_ends_a_pending_receive() {
+    conforms(|case: &Case| {
+        let (socket, _peer) = connected(&case.runtime);
+        let pending = case.receive(&socket, [0; 8]);
+        socket.shutdown(Shutdown::Read).unwrap();
+        assert_eq!(pending.output(), 0);
+    });
+}
+
 /// Sockets that have connected, were accepted, and came from elsewhere, with their peers.
 fn connected_each_way(case: &Case) -> [(Socket, TcpStream); 3] {
     let (listener, address) = listener(&case.runtime);

@@ -12,10 +12,14 @@ mod accept;
 mod callback;
 mod close;
 mod connect;
+#[cfg(target_os = "linux")]
+mod connect_pending;
 mod connect_to;
 mod datagram;
 mod disconnect;
 mod face;
+#[cfg(unix)]
+mod local;
 mod order;
 mod races;
 mod receive;
@@ -32,9 +36,11 @@ const FAMILIES: &[(&str, &str)] = &[
     ("callback", include_str!("callback.rs")),
     ("close", include_str!("close.rs")),
     ("connect", include_str!("connect.rs")),
+    ("connect_pending", include_str!("connect_pending.rs")),
     ("connect_to", include_str!("connect_to.rs")),
     ("datagram", include_str!("datagram.rs")),
     ("disconnect", include_str!("disconnect.rs")),
+    ("local", include_str!("local.rs")),
     ("order", include_str!("order.rs")),
     ("races", include_str!("races.rs")),
     ("receive", include_str!("receive.rs")),

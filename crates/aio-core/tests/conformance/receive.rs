@@ -2,11 +2,11 @@
 
 use crate::face::{Case, conforms};
 use crate::support::connected;
-use aio_core::socket2::{self, Domain, SockRef, Type};
+use aio_core::socket2::SockRef;
 use aio_core::{IoBuf, is_aborted};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, UdpSocket};
+use std::net::UdpSocket;
 use std::thread;
 use std::time::Duration;
 
@@ -244,67 +244,5 @@ fn a_canceled_receive_takes_nothing() {
         assert_eq!((late.bytes_transferred, late.buffer), (0, vec![3; 4]));
         peer.write_all(&[7]).unwrap();
         assert_eq!(case.receive(&socket, [0; 4]).end().buffer, [7, 0, 0, 0]);
-    });
-}
-
-/// SH-2: on Unix, a receive after the receiving direction was shut down gets what is there, then the end.
-#[cfg(unix)]
-#[test]
-fn a_receive_after_shutdown_gets_what_is_there_and_then_the_end() {
-    conforms(|case: &Case| {
-        let (socket, mut peer) = connected(&case.runtime);
-        let pending = case.receive(&socket, [0; 0]);
-        peer.write_all(&[1, 2]).unwrap();
-        pending.output();
-        socket.shutdown(Shutdown::Read).unwrap();
-        assert_eq!(case.receive(&socket, [0; 8]).output(), 2);
-        assert_eq!(case.receive(&socket, [0; 8]).output(), 0);
-        // The other direction goes on.
-        case.send(&socket, [3]).output();
-        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 1);
-    });
-}
-
-/// SH-2: and one that is pending then ends.
-#[cfg(unix)]
-#[test]
-fn shutdown_ends_a_pending_receive() {
-    conforms(|case: &Case| {
-        let (socket, _peer) = connected(&case.runtime);
-        let pending = case.receive(&socket, [0; 8]);
-        socket.shutdown(Shutdown::Read).unwrap();
-        assert_eq!(pending.output(), 0);
-    });
-}
-
-/// `SendRecv_Stream_TCP` for local sockets.
-#[cfg(unix)]
-#[test]
-fn a_local_socket_receives_bytes_and_then_the_end() {
-    use std::os::unix::net::UnixStream;
-
-    conforms(|case: &Case| {
-        let (socket, mut peer) = UnixStream::pair().unwrap();
-        let socket = case.runtime.associate(socket).unwrap();
-        let receive = case.receive(&socket, [0; 8]);
-        peer.write_all(b"hello").unwrap();
-        assert_eq!(receive.output(), 5);
-        drop(peer);
-        assert_eq!(case.receive(&socket, [0; 8]).output(), 0);
-    });
-}
-
-/// RC-9 for local datagrams: boundaries are kept, and the empty one is one.
-#[cfg(unix)]
-#[test]
-fn local_datagrams_keep_their_boundaries() {
-    conforms(|case: &Case| {
-        let (socket, peer) = socket2::Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap();
-        let [socket, peer] = [socket, peer].map(|end| case.runtime.associate(end).unwrap());
-        for size in [3, 0, 1] {
-            let receive = case.receive(&socket, [0; 8]);
-            assert_eq!(case.send(&peer, vec![9; size]).output(), size);
-            assert_eq!(receive.output(), size);
-        }
     });
 }

@@ -286,3 +286,26 @@ fn a_broadcast_without_the_option_is_denied() {
         assert_eq!(case.send_to(&socket, [1], broadcast).output(), 1);
     });
 }
+
+/// SN-4: Linux lets one send to an address on a stream; it is a send like any other.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_sent_to_an_address_on_a_stream_is_sent_whole() {
+    conforms(|case: &Case| {
+        const SIZE: usize = 6 << 20;
+        let (socket, mut peer) = connected(&case.runtime);
+        let address = peer.local_addr().unwrap();
+        let send = case.send_to(&socket, vec![1; SIZE], address);
+        let mut bytes = vec![0; SIZE];
+        peer.read_exact(&mut bytes).unwrap();
+        let sent = send.end();
+        assert_eq!((sent.result.unwrap(), sent.bytes_transferred), (SIZE, SIZE));
+        // And one that is canceled halfway breaks the stream for those behind it.
+        let send = case.send_to(&socket, vec![0; UNFINISHED], address);
+        let behind = case.send(&socket, [2]);
+        assert!(!send.wait_timeout(Duration::from_millis(1)));
+        send.cancel();
+        assert!(is_aborted(&send.error()));
+        assert!(is_aborted(&behind.error()));
+    });
+}

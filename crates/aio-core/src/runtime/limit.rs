@@ -1,0 +1,45 @@
+//! The most operations that may be pending at once, for a runtime that was given such a limit.
+//!
+//! An operation takes a place when it is begun, and gives it back when its callback has returned or, if it has
+//! none, before those who wait for it learn that it has completed, so that they find the place free.
+//! Every operation writes the one count; a runtime without a limit has none.
+
+use crossbeam::utils::CachePadded;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[derive(Debug)]
+pub(crate) struct Limit {
+    most: usize,
+    /// How many places are taken; more for a moment, by those that are about to be refused.
+    taken: CachePadded<AtomicUsize>,
+}
+
+impl Limit {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, taken: CachePadded::new(AtomicUsize::new(0)) }
+    }
+
+    /// Takes a place, if there is one.
+    pub(crate) fn take(&self) -> bool {
+        let is_free = self.taken.fetch_add(1, Ordering::Relaxed) < self.most;
+        if !is_free {
+            self.give_back();
+        }
+        is_free
+    }
+
+    pub(crate) fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The error of an operation that has found no place.
+    pub(crate) fn error(&self) -> io::Error {
+        let message = format!(
+            "the runtime takes no more operations than {} at once (max_pending); begin it again when \
+             others are over",
+            self.most
+        );
+        io::Error::new(io::ErrorKind::ResourceBusy, message)
+    }
+}

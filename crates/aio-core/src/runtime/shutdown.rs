@@ -1,0 +1,341 @@
+//! How a runtime ends: drain, abort, drop, and the report of it (I7).
+//!
+//! ```text
+//!   ┌─────────┐ drain ┌──────────┐  nothing is pending, or    ┌──────────┐        ┌───────┐
+//!   │ Running │ ────▶ │ Draining │ ─────────────────────────▶ │ Stopping │ ─────▶ │ Ended │
+//!   └─────────┘       └──────────┘  the deadline has passed   └──────────┘        └───────┘
+//!        └─────────────────┴───────────────────────────────────────▲
+//!                     abort, drop
+//! ```
+//!
+//! *Draining*: accepts complete as aborted, those that are begun too; everything else goes on and may be
+//! begun. *Stopping*: what is pending completes as aborted, and so does what is begun; callbacks that
+//! are queued are run. *Ended*: the workers have left their loops, and their threads can be joined.
+//!
+//! 1. States only go forward, and every call takes the runtime on from wherever it is. So it may be called
+//!    twice, or by several threads at once: each waits and reports by itself.
+//! 2. Whether anything is pending is told by the counters (`counters.rs`, invariant 3). A callback which has
+//!    called one of these is begun and not delivered; while the lock of `calling` is held, none enters or
+//!    leaves. So if as many are begun and not delivered as there are such callbacks, nothing else is.
+//!    If they hold all workers that have not left, no other callback can run: then it is enough that all
+//!    results stand.
+//! 3. It is bounded. A call waits until its deadline; a drain then for as long as workers get on, for
+//!    [`LIMIT`] at most. They do not when all results stand and the callbacks that are running have been for
+//!    [`PATIENCE`] each, and no other callback waits, or none can run since these hold all workers.
+//! 4. A call on a worker waits as every wait in a callback does, so that I/O goes on; it joins no thread.
+
+use super::counters::Totals;
+use super::{Runtime, RuntimeInner};
+use crate::metrics::OperationReport;
+use crate::socket::SocketInner;
+use crate::worker_pool::{self, Current, Threads};
+use crate::{engine, in_flight::Owner};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long `abort` and the drop of a runtime wait for callbacks; and, altogether, a drain after its deadline.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A callback that has been running for so long is not waited for by a drain after its deadline.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often a call looks whether it is over.
+const TICK: Duration = Duration::from_millis(1);
+
+/// What a shutdown came to: see [`Runtime::drain`] and [`Runtime::abort`].
+///
+/// ```
+/// use aio_core::Runtime;
+/// use std::time::{Duration, Instant};
+///
+/// let runtime = Runtime::builder().workers(1).build()?;
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let socket = runtime.tcp_v4()?;
+/// # socket.connect(listener.local_addr()?)?;
+/// socket.begin_receive(vec![0; 16], |_| {}, ());
+/// let report = runtime.drain(Instant::now() + Duration::from_millis(10));
+/// assert!(report.is_complete());
+/// assert_eq!((report.aborted, report.interrupted[0].operation), (1, "receive"));
+/// println!("{report}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// How many operations have completed with a result of their own since the shutdown began, errors
+    /// included.
+    pub completed: u64,
+    /// How many have completed as aborted since then: canceled, too late, or ended by the shutdown.
+    pub aborted: u64,
+    /// What was still pending when all that was pending was aborted, and how long it had been.
+    pub interrupted: Vec<OperationReport>,
+    /// The callbacks that have not returned, and for how long they have been running. Each holds a
+    /// worker, which ends when the callback returns. Empty once all threads have ended.
+    pub running: Vec<OperationReport>,
+    /// How many callbacks could not run since others hold the workers. They run when those return.
+    pub not_run: u64,
+}
+
+impl ShutdownReport {
+    /// Returns true if every callback has run and returned, but for those that are shutting the runtime
+    /// down themselves.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.running.is_empty() && self.not_run == 0
+    }
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} completed, {} aborted", self.completed, self.aborted)?;
+        for operation in &self.interrupted {
+            write!(f, "\nwas pending: {operation}")?;
+        }
+        for callback in &self.running {
+            write!(f, "\nits callback has not returned: {callback}")?;
+        }
+        if self.not_run > 0 {
+            write!(f, "\n{} callbacks could not run", self.not_run)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shutdown {
+    draining: AtomicBool,
+    /// True once somebody wants to know what is interrupted.
+    is_reported: AtomicBool,
+    /// True once a call has not waited for the end, and has said so.
+    given_up: AtomicBool,
+    /// What had been counted when the shutdown began.
+    before: OnceLock<Totals>,
+    interrupted: Mutex<Vec<OperationReport>>,
+    calling: Mutex<Calling>,
+}
+
+/// The workers that are in one of the calls.
+#[derive(Debug, Default)]
+struct Calling {
+    workers: Vec<usize>,
+    /// How many of these are in a callback.
+    callbacks: u64,
+}
+
+impl Shutdown {
+    fn calling(&self) -> MutexGuard<'_, Calling> {
+        // Nothing that can panic runs under the lock.
+        self.calling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn interrupted(&self) -> MutexGuard<'_, Vec<OperationReport>> {
+        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runtime {
+    /// Ends the runtime when everything that is pending is finished, or at the deadline, when what is
+    /// pending then is aborted. Blocks until that is done.
+    ///
+    /// Pending accepts complete as aborted at once, and so do accepts that are begun meanwhile: they
+    /// would start something new. Everything else goes on: callbacks can begin the operations that their
+    /// conversations need to come to an end, connects included, and what other threads begin is done, too.
+    /// A drain ends when nothing is pending any more and every callback has returned. A receive on a
+    /// connection whose peer is silent is pending until the deadline, so a server that wants to end sooner
+    /// begins no more receives once it drains, or ends its connections.
+    ///
+    /// After the deadline everything is aborted as by [`abort`](Self::abort), and the callbacks of that are
+    /// run, for five seconds at most. A callback that has been running for a tenth of a second then is not
+    /// waited for but reported.
+    ///
+    /// It may be called twice, by several threads, and together with `abort`, which ends a drain: each call
+    /// waits and reports for itself, all from the first one's begin. In a callback it waits for all
+    /// others but not for its own, and not for those that can run on no other worker; no thread is
+    /// joined then before the runtime is dropped elsewhere.
+    pub fn drain(&self, deadline: Instant) -> ShutdownReport {
+        let call = self.inner.call();
+        self.inner.begin_draining();
+        self.inner
+            .wait_until(deadline, || self.inner.is_stopping() || self.inner.has_nothing_pending());
+        let limit = deadline.max(Instant::now()).checked_add(LIMIT).unwrap_or(deadline);
+        self.end(&call, deadline, limit)
+    }
+
+    /// Ends the runtime now: everything that is pending completes as aborted, and so does whatever is
+    /// begun from now on. Blocks until the callbacks have run and returned, for at most five seconds.
+    ///
+    /// Else as [`drain`](Self::drain). To wait less long for callbacks that do not return, drain with a
+    /// deadline that has passed.
+    ///
+    /// ```
+    /// use aio_core::{Runtime, is_aborted};
+    ///
+    /// let runtime = Runtime::builder().workers(1).build()?;
+    /// let socket = runtime.tcp_v4()?;
+    /// assert!(runtime.abort().is_complete());
+    /// let error = socket.send_async(*b"too late").wait().result.unwrap_err();
+    /// assert!(is_aborted(&error));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn abort(&self) -> ShutdownReport {
+        let call = self.inner.call();
+        let limit = Instant::now() + LIMIT;
+        self.end(&call, limit, limit)
+    }
+
+    /// Takes the runtime to its end, waits for that, and reports.
+    fn end(&self, call: &Call<'_>, deadline: Instant, limit: Instant) -> ShutdownReport {
+        let inner = &*self.inner;
+        let shutdown = &inner.shutdown;
+        shutdown.is_reported.store(true, Ordering::Relaxed);
+        Threads::stop(inner);
+        inner.wait_until(limit, || {
+            inner.pool.has_ended()
+                || call.worker.is_some() && inner.has_nothing_pending()
+                || Instant::now() >= deadline && inner.is_stuck()
+        });
+        if call.worker.is_none() {
+            if inner.pool.has_ended() {
+                self.join();
+            } else {
+                shutdown.given_up.store(true, Ordering::Relaxed);
+            }
+        }
+        inner.report()
+    }
+
+    fn join(&self) {
+        // Whoever else shuts the runtime down may wait here, but not for long: the workers have ended.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).join();
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let inner = &*self.inner;
+        Threads::stop(inner);
+        // A worker that drops its own runtime, in a callback, must not wait for itself. And who has
+        // been told of a callback that does not return does not wait for it again.
+        if Current::worker_of(&inner.pool).is_none() {
+            if !inner.shutdown.given_up.load(Ordering::Relaxed) {
+                inner.wait_until(Instant::now() + LIMIT, || inner.pool.has_ended());
+            }
+            if inner.pool.has_ended() {
+                self.join();
+            }
+        }
+    }
+}
+
+/// A call that ends the runtime, as long as it lasts.
+struct Call<'a> {
+    runtime: &'a RuntimeInner,
+    /// The worker that makes it, if one does.
+    worker: Option<usize>,
+    in_callback: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker {
+            let mut calling = self.runtime.shutdown.calling();
+            calling.workers.retain(|calling| *calling != worker);
+            calling.callbacks -= u64::from(self.in_callback);
+        }
+    }
+}
+
+impl RuntimeInner {
+    fn call(&self) -> Call<'_> {
+        let worker = Current::worker_of(&self.pool);
+        let in_callback = worker.is_some_and(|worker| self.running.is_running(worker));
+        if let Some(worker) = worker {
+            let mut calling = self.shutdown.calling();
+            calling.workers.push(worker);
+            calling.callbacks += u64::from(in_callback);
+        }
+        self.shutdown.before.get_or_init(|| self.counters.totals());
+        Call { runtime: self, worker, in_callback }
+    }
+
+    fn begin_draining(&self) {
+        self.shutdown.draining.store(true, Ordering::SeqCst);
+        for listener in self.listeners.all() {
+            engine::refuse_accepts(&listener);
+        }
+    }
+
+    /// True if accepts are not to be begun any more.
+    pub(crate) fn refuses_accepts(&self) -> bool {
+        self.shutdown.draining.load(Ordering::SeqCst)
+    }
+
+    /// True if nothing is pending that a call has to wait for (invariant 2).
+    fn has_nothing_pending(&self) -> bool {
+        let calling = self.shutdown.calling();
+        let totals = self.counters.totals();
+        totals.begun - totals.delivered == calling.callbacks
+            || totals.pending() == 0 && calling.workers.len() >= self.pool.present_workers()
+    }
+
+    /// True if only callbacks are left that do not return, and those that cannot run because of them.
+    fn is_stuck(&self) -> bool {
+        let totals = self.counters.totals();
+        let callers = self.shutdown.calling().workers.clone();
+        let running: Vec<_> = self.running.all().collect();
+        let mut others = running.iter().filter(|(worker, ..)| !callers.contains(worker)).peekable();
+        let free = self.pool.present_workers().saturating_sub(running.len());
+        totals.pending() == 0
+            && others.peek().is_some()
+            && others.all(|(.., begun)| self.clock.since(*begun) >= PATIENCE)
+            && (free == 0 || totals.undelivered() <= running.len() as u64)
+    }
+
+    /// Waits until `is_over` or the deadline; on a worker, of whatever runtime, its I/O goes on.
+    fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
+        if let Some((home, me)) = Self::home() {
+            worker_pool::wait_inside(&*home, me, Some(deadline), is_over);
+            return;
+        }
+        while !is_over() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let _ = self.pool.wait_until_ended(left.min(TICK));
+        }
+    }
+
+    /// Notes that a shutdown aborts `operation`, which is pending at `socket`.
+    pub(crate) fn note_interrupted(&self, operation: &Owner, socket: Option<&SocketInner>) {
+        if self.is_stopping() && self.shutdown.is_reported.load(Ordering::Relaxed) {
+            let report = operation.report(&self.clock, socket);
+            self.shutdown.interrupted().push(report);
+        }
+    }
+
+    fn report(&self) -> ShutdownReport {
+        let calling = self.shutdown.calling().workers.clone();
+        let totals = self.counters.totals();
+        let since = totals - *self.shutdown.before.get_or_init(|| totals);
+        let (mut running, mut not_run) = (Vec::new(), 0);
+        if !self.pool.has_ended() {
+            let callbacks: Vec<_> = self.running.all().collect();
+            not_run = totals.undelivered().saturating_sub(callbacks.len() as u64);
+            running = callbacks
+                .into_iter()
+                .filter(|(worker, ..)| !calling.contains(worker))
+                .map(|(_, callback, begun)| OperationReport::of(&callback, self.clock.since(begun)))
+                .collect();
+        }
+        ShutdownReport {
+            completed: since.completed,
+            aborted: since.aborted,
+            interrupted: self.shutdown.interrupted().clone(),
+            running,
+            not_run,
+        }
+    }
+}

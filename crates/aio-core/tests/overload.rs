@@ -1,0 +1,189 @@
+//! A runtime that is given a limit keeps no more operations than that, and refuses the rest with their buffers.
+
+mod support;
+
+use aio_core::socket2::SockRef;
+use aio_core::{AsyncResult, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
+use std::io::{ErrorKind, Read, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use support::{LIMIT, connected, receive, within};
+
+fn with_every_engine(most: usize, test: fn(&Runtime)) {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        for workers in [1, 3] {
+            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
+                let builder = Runtime::builder().engine(engine).workers(workers);
+                test(&builder.max_pending(most).build().unwrap());
+            });
+        }
+    }
+}
+
+/// Until the places of what has just completed are free.
+fn until_free(runtime: &Runtime) {
+    while runtime.metrics().pending() + runtime.metrics().undelivered() > 0 {
+        thread::yield_now();
+    }
+}
+
+/// I1, I2, I3.
+#[test]
+fn over_the_limit_an_operation_is_refused_with_its_buffer_and_a_callback_on_a_worker() {
+    with_every_engine(4, |runtime| {
+        let (socket, mut peer) = connected(runtime);
+        until_free(runtime);
+        let (report, received) = mpsc::channel();
+        (0..4).for_each(|_| drop(receive(&socket, 1, &report)));
+        let caller = thread::current().id();
+        let (report_refused, refused) = mpsc::channel();
+        for round in 0..10_u8 {
+            let (report, ender) = (report_refused.clone(), socket.clone());
+            let callback = move |ar: AsyncResult<op::Send<Vec<u8>>>| {
+                assert_ne!(thread::current().id(), caller);
+                report.send(ender.end_send(ar)).unwrap();
+            };
+            socket.begin_send(vec![round; 3], callback, ());
+        }
+        for round in 0..10 {
+            let completion = refused.recv().unwrap();
+            let error = completion.result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+            assert!(error.to_string().contains("no more operations than 4"), "{error}");
+            assert!(!is_aborted(&error));
+            assert_eq!((completion.bytes_transferred, completion.buffer.len()), (0, 3));
+            assert!(completion.buffer[0] < 10, "{round}");
+        }
+        // Those that were there first are not disturbed, and make room.
+        peer.write_all(&[1, 2, 3, 4]).unwrap();
+        let mut bytes: Vec<u8> = (0..4).map(|_| received.recv().unwrap().buffer[0]).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, [1, 2, 3, 4]);
+        until_free(runtime);
+        assert_eq!(socket.send(b"room again").unwrap(), 10);
+    });
+}
+
+#[test]
+fn every_face_and_every_end_of_an_operation_gives_its_place_back() {
+    with_every_engine(1, |runtime| {
+        let (socket, mut peer) = connected(runtime);
+        until_free(runtime);
+        for round in 0..20 {
+            // Canceled; too late; with a panic in the callback; refused ones take no place.
+            let canceled = socket.receive_async([0; 1]);
+            assert_eq!(socket.send(&[1]).unwrap_err().kind(), ErrorKind::ResourceBusy);
+            canceled.cancel();
+            assert!(is_aborted(&canceled.wait().result.unwrap_err()));
+            let hasty = socket.with_timeout(Duration::from_millis(1));
+            let error = hasty.receive(&mut [0; 1]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            socket.begin_send([round], |_| panic!("on purpose: in a callback"), ());
+            until_free(runtime);
+            assert_eq!(
+                runtime.handle().look_up_async("127.0.0.1", 1).wait().result.unwrap().len(),
+                1
+            );
+            let dropped = socket.receive_async([0; 1]);
+            drop(dropped);
+            until_free(runtime);
+            peer.read_exact(&mut [0; 1]).unwrap();
+        }
+        socket.close();
+        assert!(is_aborted(&socket.send(&[1]).unwrap_err()));
+        until_free(runtime);
+    });
+}
+
+/// A place is taken until the callback has returned.
+#[test]
+fn a_callback_holds_its_place_until_it_returns() {
+    with_every_engine(2, |runtime| {
+        let (socket, _peer) = connected(runtime);
+        until_free(runtime);
+        let (report, outcomes) = mpsc::channel();
+        socket.begin_send(
+            [1],
+            move |ar: AsyncResult<op::Send<[u8; 1]>, Socket>| {
+                let socket = ar.async_state();
+                let first = socket.receive_async([0; 1]);
+                let second = socket.receive_async([0; 1]).wait().result.unwrap_err().kind();
+                drop(first);
+                report.send(second).unwrap();
+            },
+            socket.clone(),
+        );
+        assert_eq!(outcomes.recv().unwrap(), ErrorKind::ResourceBusy);
+    });
+}
+
+/// Many threads at once: never more than the limit, and all places are free in the end.
+#[test]
+fn the_limit_holds_against_many_threads() {
+    with_every_engine(50, |runtime| {
+        let pairs: Vec<_> = (0..4).map(|_| connected(runtime)).collect();
+        until_free(runtime);
+        let accepted: usize = thread::scope(|scope| {
+            let threads: Vec<_> = pairs
+                .iter()
+                .map(|(socket, _)| {
+                    scope.spawn(|| {
+                        let begin = |_| socket.begin_receive([0; 1], |_| {}, ());
+                        let handles: Vec<OperationHandle> = (0..100).map(begin).collect();
+                        handles
+                    })
+                })
+                .collect();
+            let handles: Vec<_> =
+                threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+            handles.iter().filter(|handle| !handle.is_completed()).count()
+        });
+        assert_eq!(accepted, 50);
+        pairs.iter().for_each(|(socket, _)| socket.close());
+        until_free(runtime);
+        let (socket, mut peer) = connected(runtime);
+        peer.write_all(&[1]).unwrap();
+        assert_eq!(socket.receive(&mut [0; 1]).unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_runtime_without_room_is_refused() {
+    let error = Runtime::builder().workers(1).max_pending(0).build().unwrap_err();
+    assert!(error.to_string().contains("max_pending 0"), "{error}");
+}
+
+/// A slow-reader attack: connections that never read. What the runtime keeps is bounded by the limit, and what
+/// lies in the system by its buffers.
+#[test]
+fn peers_that_never_read_cost_no_more_than_the_limit() {
+    const MESSAGE: usize = 64 << 10;
+    with_every_engine(100, |runtime| {
+        let pairs: Vec<_> = (0..50).map(|_| connected(runtime)).collect();
+        until_free(runtime);
+        for (socket, peer) in &pairs {
+            socket.with_socket(|socket| socket.set_send_buffer_size(MESSAGE)).unwrap().unwrap();
+            SockRef::from(peer).set_recv_buffer_size(MESSAGE).unwrap();
+        }
+        let mut refused = 0;
+        while refused < 200 {
+            for (socket, _) in &pairs {
+                // A send goes on when it is dropped.
+                let mut send = socket.send_async(vec![0; MESSAGE]);
+                match send.wait_timeout(Duration::ZERO).map(|completion| completion.result) {
+                    None => {}
+                    Some(Ok(sent)) => assert_eq!(sent, MESSAGE),
+                    Some(Err(error)) => {
+                        assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+                        refused += 1;
+                    }
+                }
+                assert!(runtime.metrics().pending() <= 100);
+            }
+        }
+        assert_eq!(runtime.metrics().operation("send").unwrap().pending, 100);
+        pairs.iter().for_each(|(socket, _)| socket.close());
+        until_free(runtime);
+    });
+}

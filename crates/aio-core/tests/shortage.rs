@@ -1,0 +1,174 @@
+//! What the system refuses is reported by the operation that needed it; the listener and everybody else go on.
+
+#![cfg(unix)]
+
+mod support;
+
+use aio_core::{Engine, Runtime};
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+use support::{LIMIT, connected, listener, with_every_runtime, within};
+
+const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
+
+/// Runs the test of this name again, in a process of its own, under a limit that the shell sets.
+/// Returns true in that process.
+fn is_limited(limit: &str, test: &str) -> bool {
+    if env::var_os("AIO_CORE_TEST_LIMITED").is_some() {
+        return true;
+    }
+    let run = within(LIMIT, test, {
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).arg(env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+        command.env("AIO_CORE_TEST_LIMITED", "1");
+        move || command.output().unwrap()
+    });
+    let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}");
+    false
+}
+
+/// The system's error behind ours.
+fn system_error(error: &io::Error) -> Option<i32> {
+    error.raw_os_error().or_else(|| {
+        let source = error.get_ref().and_then(|error| error.source())?;
+        source.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+    })
+}
+
+/// As many descriptors as there are left.
+fn all_descriptors() -> Vec<File> {
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn count(directory: &str) -> usize {
+    fs::read_dir(directory).unwrap().count()
+}
+
+/// AC-13, LS-10: EMFILE.
+#[test]
+fn without_descriptors_an_accept_fails_and_everybody_goes_on() {
+    if !is_limited("-n 100", "without_descriptors_an_accept_fails_and_everybody_goes_on") {
+        return;
+    }
+    let too_many = Some(rustix::io::Errno::MFILE.raw_os_error());
+    for engine in ENGINES {
+        for workers in [1, 3] {
+            let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+            let (listener, address) = listener(&runtime);
+            let (socket, mut peer) = connected(&runtime);
+            // One that waits, and is reported ready when there are no descriptors left; then one that is
+            // tried at once.
+            let waiting = listener.accept_async();
+            let mut taken = all_descriptors();
+            drop(taken.pop());
+            let _client = TcpStream::connect(address).unwrap();
+            let error = waiting.wait().result.unwrap_err();
+            assert_eq!(system_error(&error), too_many, "{error}");
+            assert!(error.to_string().starts_with("accept: "), "{error}");
+            assert_eq!(system_error(&listener.accept().unwrap_err()), too_many);
+            assert_eq!(system_error(&runtime.tcp_v4().unwrap_err()), too_many);
+            let error = runtime.connect_to(address).unwrap_err();
+            assert!(error.to_string().contains("Too many open files"), "{error}");
+            // Who has a descriptor goes on.
+            let receive = socket.receive_async([0; 4]);
+            peer.write_all(b"ping").unwrap();
+            assert_eq!(receive.wait().buffer, *b"ping");
+            socket.send(b"pong").unwrap();
+            peer.read_exact(&mut [0; 4]).unwrap();
+            let hasty = socket.with_timeout(Duration::from_millis(1));
+            assert_eq!(hasty.receive(&mut [0; 1]).unwrap_err().kind(), ErrorKind::TimedOut);
+            // The connection has waited for better times.
+            drop(taken);
+            let accepted = listener.accept().unwrap();
+            assert_eq!(accepted.local_addr().unwrap(), address);
+        }
+    }
+}
+
+/// EMFILE while the runtime is made.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it() {
+    if !is_limited("-n 100", "without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it") {
+        return;
+    }
+    for engine in ENGINES {
+        let mut taken = all_descriptors();
+        for left in 1..4 {
+            drop(taken.pop());
+            let builder = Runtime::builder().engine(engine).workers(5);
+            match builder.build() {
+                Err(error) => assert_eq!(error.raw_os_error(), Some(24), "{error}"),
+                Ok(runtime) => {
+                    assert!(left > 1 && engine == Engine::Readiness);
+                    drop(runtime);
+                }
+            }
+            let again: Vec<_> = all_descriptors();
+            assert_eq!(again.len(), left);
+        }
+        drop(taken);
+        assert_eq!(count("/proc/self/task"), 2, "the test harness has two threads");
+    }
+}
+
+/// ENOMEM for a thread's stack.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_memory_for_threads_there_is_no_runtime_and_nothing_is_left_of_it() {
+    const NAME: &str = "without_memory_for_threads_there_is_no_runtime_and_nothing_is_left_of_it";
+    // 4 GiB of addresses: enough for some of the threads.
+    if !is_limited("-v 4194304", NAME) {
+        return;
+    }
+    for engine in ENGINES {
+        for stack in [512 << 20, 1 << 46] {
+            let (threads, descriptors) = (count("/proc/self/task"), count("/proc/self/fd"));
+            let builder = Runtime::builder().engine(engine).workers(32).stack_size(stack);
+            let error = builder.build().unwrap_err();
+            assert!(error.to_string().contains("cannot start the worker threads"), "{error}");
+            while count("/proc/self/task") > threads {
+                thread::yield_now();
+            }
+            assert_eq!(count("/proc/self/fd"), descriptors);
+            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let (socket, mut peer) = connected(&runtime);
+            socket.send(b"hello").unwrap();
+            peer.read_exact(&mut [0; 5]).unwrap();
+        }
+    }
+}
+
+/// ECONNABORTED, or what the system has for it: a connection that was reset before it was accepted. (Linux
+/// accepts it, and its first receive fails.)
+#[test]
+fn a_connection_that_was_reset_before_it_was_accepted_harms_nobody() {
+    with_every_runtime(|runtime| {
+        let (listener, address) = listener(runtime);
+        for waits in [false, true] {
+            let accept = waits.then(|| listener.accept_async());
+            let client = socket2::Socket::from(TcpStream::connect(address).unwrap());
+            client.set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            let accept = accept.unwrap_or_else(|| listener.accept_async());
+            match accept.wait().result {
+                Ok(accepted) => {
+                    let outcome = accepted.receive(&mut [0; 1]);
+                    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::ConnectionReset);
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionAborted),
+            }
+            let _client = TcpStream::connect(address).unwrap();
+            listener.accept().unwrap();
+        }
+    });
+}
