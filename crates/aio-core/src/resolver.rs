@@ -134,10 +134,16 @@ pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operat
         lookup.cancel(wish);
         return;
     }
+    if runtime.is_stopping() {
+        // Not to race with an answer.
+        lookup.abort(Aborted::ShutDown);
+        return;
+    }
     if let Err(error) = RESOLVER.queue(&lookup) {
         let what = "start a thread to look up a host name";
         lookup.answer(Err(attempted(what, error)));
     }
+    // A shutdown that looked before the lookup was queued has passed it by.
     if runtime.is_stopping() {
         lookup.abort(Aborted::ShutDown);
     }

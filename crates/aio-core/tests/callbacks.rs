@@ -66,7 +66,7 @@ fn a_hundred_thousand_receives_that_complete_at_once_do_not_nest() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
             let runtime =
-                Runtime::builder().engine(engine).workers(1).stack_size(256 << 10).build().unwrap();
+                support::builder().engine(engine).workers(1).stack_size(256 << 10).build().unwrap();
             let (socket, mut peer) = connected(&runtime);
             let writer = thread::spawn(move || {
                 peer.write_all(&vec![5; RECEIVES]).unwrap();

@@ -255,8 +255,8 @@ fn sends(world: &World, socket: &Socket, random: &mut Random) -> Vec<u8> {
 
 /// Receives to the end of the stream, or of the runtime.
 fn receives(world: &World, socket: &Socket, random: &mut Random) -> Vec<u8> {
-    let (mut received, mut ended) = (Vec::new(), false);
-    while !ended {
+    let (mut received, mut ended, mut over) = (Vec::new(), false, false);
+    while !ended && !over {
         let mut begun: Vec<_> = (0..=random.below(3))
             .map(|_| {
                 let size = random.size();
@@ -282,7 +282,7 @@ fn receives(world: &World, socket: &Socket, random: &mut Random) -> Vec<u8> {
                 Err(error) => {
                     assert_eq!(done.transferred, 0);
                     world.allows(&error, begun.excused);
-                    ended |= world.has_ended.load(Ordering::SeqCst);
+                    over |= world.has_ended.load(Ordering::SeqCst);
                 }
             }
         }

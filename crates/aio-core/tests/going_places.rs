@@ -90,7 +90,7 @@ fn connects_to_a_host_by_its_name() {
 fn canceled_or_shut_down_while_the_name_is_looked_up() {
     within(LIMIT, "canceled while looking up", || {
         for round in 0..200 {
-            let runtime = Runtime::builder().workers(1).build().unwrap();
+            let runtime = support::builder().workers(1).build().unwrap();
             let destination = Destination::from(("localhost", 1));
             let hasty = destination.clone().timeout(Duration::from_micros(round));
             let operations = [
@@ -222,7 +222,7 @@ fn an_accept_that_receives_is_canceled_or_closed() {
 fn a_runtime_ends_while_operations_are_on_their_way() {
     within(LIMIT, "ends on the way", || {
         for _ in 0..50 {
-            let runtime = Runtime::builder().workers(2).build().unwrap();
+            let runtime = support::builder().workers(2).build().unwrap();
             let (listener, address) = listener(&runtime);
             let accepts: Vec<_> = (0..4).map(|_| listener.accept_receive_async([0; 4])).collect();
             let connects: Vec<_> = (0..4)

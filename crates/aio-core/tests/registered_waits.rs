@@ -183,7 +183,7 @@ fn a_panic_in_the_callback_is_counted_and_the_wait_goes_on() {
 #[test]
 fn a_runtime_that_ends_unregisters() {
     for workers in [1, 3] {
-        let runtime = Runtime::builder().workers(workers).build().unwrap();
+        let runtime = support::builder().workers(workers).build().unwrap();
         let event = Arc::new(AutoResetEvent::new(false));
         let kept = Arc::new(());
         let waits: Vec<_> = [None, Some(LIMIT)]

@@ -14,7 +14,7 @@ fn with_every_engine(test: fn(Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
             within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                test(Runtime::builder().engine(engine).workers(workers).build().unwrap());
+                test(support::builder().engine(engine).workers(workers).build().unwrap());
             });
         }
     }
@@ -93,7 +93,7 @@ fn an_operation_begun_afterwards_completes_as_aborted_here_and_does_not_nest() {
 #[test]
 fn what_is_begun_afterwards_in_a_callback_of_another_runtime_does_not_nest() {
     with_every_engine(|ended| {
-        let alive = Runtime::builder().engine(ended.engine()).workers(1).build().unwrap();
+        let alive = support::builder().engine(ended.engine()).workers(1).build().unwrap();
         let (socket, _peer) = connected(&ended);
         drop(ended);
         let (other, _other_peer) = connected(&alive);
@@ -119,7 +119,7 @@ fn what_is_begun_afterwards_in_a_callback_of_another_runtime_does_not_nest() {
 fn drop_leaves_nobody_waiting_for_a_callback() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
             let (socket, _peer) = connected(&runtime);
             let (report_running, running) = mpsc::channel();
             let (report, outcome) = mpsc::channel();
@@ -146,7 +146,7 @@ fn drop_races_with_begin_and_everything_completes() {
         let (engine, workers) = (first.engine(), first.workers());
         drop(first);
         for _ in 0..50 {
-            let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(workers).build().unwrap();
             let (socket, _peer) = connected(&runtime);
             let (report, received) = mpsc::channel();
             let thread = thread::spawn(move || {
@@ -185,7 +185,7 @@ fn no_thread_and_no_descriptor_is_left() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
             for _ in 0..20 {
-                let builder = Runtime::builder().engine(engine).workers(4).thread_name("leak-test");
+                let builder = support::builder().engine(engine).workers(4).thread_name("leak-test");
                 let runtime = builder.build().unwrap();
                 let (socket, _peer) = connected(&runtime);
                 let (report, _received) = mpsc::channel();

@@ -15,7 +15,7 @@ fn call(socket: &Socket, callback: impl FnOnce() + Send + 'static) {
 }
 
 fn runtime(engine: Engine, workers: usize) -> Runtime {
-    Runtime::builder().engine(engine).workers(workers).build().unwrap()
+    support::builder().engine(engine).workers(workers).build().unwrap()
 }
 
 /// What it waits for may need a turn that another thread has left to the workers.
@@ -131,7 +131,7 @@ fn what_a_blocked_worker_holds_is_taken_from_it() {
 #[test]
 fn what_is_to_be_run_after_the_callback_is_kept() {
     with_every_runtime(|runtime: &Runtime| {
-        let ended = Runtime::builder().workers(1).build().unwrap();
+        let ended = support::builder().workers(1).build().unwrap();
         let (late, _late_peer) = connected(&ended);
         drop(ended);
         let (socket, mut peer) = connected(runtime);

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its part")]
 
 use aio_client::{Client, Error, ErrorKind};
-use aio_core::{Engine, Runtime};
+use aio_core::{Builder, Engine, Runtime};
 use std::fmt;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -35,12 +35,31 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
+/// What the tests build their runtimes with. With the feature `testing`, the environment variable
+/// `AIO_FAULTS` is the seed of faults that no user of a client may notice.
+pub(crate) fn builder() -> Builder {
+    #[cfg(feature = "testing")]
+    if let Ok(seed) = std::env::var("AIO_FAULTS") {
+        let seed = seed.parse().expect("AIO_FAULTS is a number");
+        return Runtime::builder().faults(benign(seed));
+    }
+    Runtime::builder()
+}
+
+#[cfg(feature = "testing")]
+pub(crate) fn benign(seed: u64) -> aio_core::testing::Faults {
+    aio_core::testing::Faults::seeded(seed)
+        .would_block(0.3)
+        .short_transfers(0.3)
+        .delays(0.3, Duration::from_micros(500))
+}
+
 /// Runs `test` with every engine, and with one and several workers.
 pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
             within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+                let runtime = builder().engine(engine).workers(workers).build().unwrap();
                 test(&runtime);
             });
         }

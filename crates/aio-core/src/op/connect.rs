@@ -24,9 +24,11 @@ impl Connect {
 
     /// Asks the system to connect or, if it has been asked, what came of it; `None` if it is under way.
     pub(super) fn ask_or_answer(&mut self, call: Call<'_>) -> Option<io::Result<()>> {
-        match call.permit(Purpose::Connect, 0) {
-            Ok(_) => {}
-            Err(error) if is_in_progress(&error) => return None,
+        let put_off = match call.permit(Purpose::Connect, 0) {
+            Ok(_) => false,
+            // The system is asked all the same, once; that it has answered goes unnoticed.
+            Err(error) if is_in_progress(&error) && self.asked => return None,
+            Err(error) if is_in_progress(&error) => true,
             Err(error) => {
                 // As a connect that the system has refused: the socket's one chance is gone.
                 if !mem::replace(&mut self.asked, true) {
@@ -35,9 +37,12 @@ impl Connect {
                 self.answered = true;
                 return Some(Err(error));
             }
-        }
+        };
         let asked = mem::replace(&mut self.asked, true);
         let result = if asked { Self::outcome(call) } else { self.ask(call) }?;
+        if put_off && result.is_ok() {
+            return None;
+        }
         self.answered = true;
         // It may have been connected when it came to us; then there was nothing to ask for.
         if result.is_ok() || call.system.peer_addr().is_ok() {

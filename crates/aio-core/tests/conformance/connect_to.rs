@@ -1,12 +1,20 @@
 //! Connect to one of several addresses, or to a host by its name.
 
 use crate::face::{Case, conforms};
+use aio_core::socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 /// An address where nobody listens.
 fn refusing() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    /// Bound for good, so that no other case is given their ports and listens there.
+    static BOUND: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    BOUND.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    address
 }
 
 /// CN-8: `Connect_MultipleIPAddresses_Success`; in turn, whatever their family, to the first that accepts.

@@ -1,7 +1,7 @@
 //! Datagrams and whom they are from: send to, receive from, receive a message from.
 
 use crate::face::{Case, conforms, skipped};
-use crate::support::connected;
+use crate::support::{connected, sends_are_cut_short};
 use aio_core::socket2::{Domain, Type};
 use aio_core::{Socket, is_aborted};
 use std::io::{ErrorKind, Write};
@@ -84,6 +84,9 @@ fn a_message_that_does_not_fit_is_marked_and_a_datagram_is_an_error() {
 /// ST-2: `Datagram_UDP_ShouldImplicitlyBindLocalEndpoint`, as soon as it has begun.
 #[test]
 fn a_send_to_binds_the_socket() {
+    if sends_are_cut_short() {
+        return skipped("the send may be put off by an injected fault");
+    }
     conforms(|case: &Case| {
         let (_there, address) = udp(case);
         let socket = case.runtime.socket(Domain::IPV4, Type::DGRAM, None).unwrap();

@@ -1,6 +1,6 @@
 //! The faces of an operation behind one interface, so that a case is written once.
 
-use crate::support::{limit, within};
+use crate::support::{builder, limit, within};
 use aio_core::op::Destination;
 use aio_core::socket2::SockAddr;
 use aio_core::{
@@ -61,7 +61,7 @@ pub(crate) fn conforms_with(face: Face, case: fn(&Case)) {
     for engine in ENGINES {
         for workers in WORKERS {
             within(limit(), &format!("{face:?}, {engine}, {workers} workers"), move || {
-                let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+                let runtime = builder().engine(engine).workers(workers).build().unwrap();
                 let conforming = Case { runtime, face };
                 case(&conforming);
                 assert_eq!(conforming.runtime.metrics().callback_panics, 0);

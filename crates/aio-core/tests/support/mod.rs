@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
-use aio_core::{AsyncResult, Completion, Engine, OperationHandle, Runtime, Socket, op};
+use aio_core::{AsyncResult, Builder, Completion, Engine, OperationHandle, Runtime, Socket, op};
 use std::env;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
@@ -45,12 +45,36 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
+/// What the tests build their runtimes with.
+///
+/// With the feature `testing`, the environment variable `AIO_FAULTS` is the seed of faults that no test may
+/// notice. Receives are not cut short, since many a test sends little at once and asks for all of it in
+/// one receive; that is left to `faults.rs`.
+pub(crate) fn builder() -> Builder {
+    #[cfg(feature = "testing")]
+    if let Ok(seed) = env::var("AIO_FAULTS") {
+        let faults =
+            aio_core::testing::Faults::seeded(seed.parse().expect("AIO_FAULTS is a number"))
+                .would_block(0.3)
+                .short_sends(0.3)
+                .delays(0.3, Duration::from_micros(500));
+        return Runtime::builder().faults(faults);
+    }
+    Runtime::builder()
+}
+
+/// True if sends may be put off and cut short: a test that asks for all that was sent in one receive, or
+/// for a send that is over when it has begun, has nothing to show then.
+pub(crate) fn sends_are_cut_short() -> bool {
+    cfg!(feature = "testing") && env::var_os("AIO_FAULTS").is_some()
+}
+
 /// Runs `test` with every engine, and with one and several workers.
 pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
             within(limit(), &format!("{engine}, {workers} workers"), move || {
-                let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+                let runtime = builder().engine(engine).workers(workers).build().unwrap();
                 test(&runtime);
             });
         }
