@@ -10,7 +10,7 @@ use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
-use support::{LIMIT, benign, within};
+use support::{LIMIT, within};
 
 const MESSAGES: usize = 10;
 
@@ -85,7 +85,7 @@ fn with_seeds(faults: fn(u64) -> Faults, check: fn(&Runtime, &Faults, SocketAddr
 
 #[test]
 fn benign_faults_go_unnoticed() {
-    with_seeds(benign, |runtime, _, address, seed| {
+    with_seeds(Faults::benign, |runtime, _, address, seed| {
         talk(runtime, address, seed).unwrap();
     });
 }
@@ -93,7 +93,14 @@ fn benign_faults_go_unnoticed() {
 #[test]
 fn an_error_is_an_error_and_another_client_gets_on() {
     with_seeds(
-        |seed| benign(seed).resets(0.01).timeouts(0.01).no_buffers(0.01),
+        |seed| {
+            Faults::benign(seed)
+                .resets(0.01)
+                .timeouts(0.01)
+                .no_buffers(0.01)
+                .broken_connections(0.005)
+                .unable_to_wait(0.01)
+        },
         |runtime, faults, address, seed| {
             let injected = || faults.injected().errors();
             loop {

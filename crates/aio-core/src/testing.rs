@@ -79,13 +79,13 @@ const LOGGED: usize = 4096;
 /// use aio_core::{Runtime, testing::Faults};
 /// use std::time::Duration;
 ///
-/// let benign = Faults::seeded(7)
+/// let faults = Faults::seeded(7)
 ///     .short_transfers(0.3)
 ///     .would_block(0.2)
 ///     .delays(0.1, Duration::from_millis(1));
-/// let runtime = Runtime::builder().faults(benign.clone()).build()?;
+/// let runtime = Runtime::builder().faults(faults.clone()).build()?;
 /// # drop(runtime);
-/// println!("{}", benign.injected());
+/// println!("{}", faults.injected());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -134,6 +134,18 @@ impl Faults {
             longest_delay: Duration::ZERO,
             record: Arc::default(),
         }
+    }
+
+    /// Returns everything that is benign, to be decided on by `seed`: no operation fails for it, and no
+    /// program may notice. A suite of tests can be run with these.
+    pub fn benign(seed: u64) -> Self {
+        Self::seeded(seed)
+            .would_block(0.3)
+            .interruptions(0.1)
+            .short_transfers(0.3)
+            .spurious_reports(0.2)
+            .late_cancels(0.5)
+            .delays(0.3, Duration::from_micros(500))
     }
 
     /// A call that could make progress is put off as if it would block. The operation waits, is
@@ -336,7 +348,7 @@ pub struct Injected {
 }
 
 impl Injected {
-    /// Returns how many calls were made to fail.
+    /// Returns how many calls and waits were made to fail. After a broken connection, every call fails.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.resets
@@ -344,6 +356,8 @@ impl Injected {
             + self.out_of_descriptors
             + self.no_buffers
             + self.aborted_connections
+            + self.broken_connections
+            + self.unable_to_wait
     }
 }
 

@@ -501,26 +501,15 @@ fn finish(runtime: Runtime, chance: &mut Chance) {
 
 const MOMENT: Duration = Duration::from_micros(300);
 
-/// What nobody may notice.
-fn benign(seed: u64) -> Faults {
-    Faults::seeded(seed)
-        .short_transfers(0.3)
-        .would_block(0.2)
-        .interruptions(0.1)
-        .spurious_reports(0.2)
-        .late_cancels(0.5)
-        .delays(0.2, MOMENT)
-}
-
 #[test]
 fn conversations_do_not_notice_benign_faults() {
-    with_seeds(60, |seed| converse(seed, benign(seed)));
+    with_seeds(60, |seed| converse(seed, Faults::benign(seed)));
 }
 
 #[test]
 fn conversations_survive_hostile_faults() {
     with_seeds(60, |seed| {
-        let faults = benign(seed)
+        let faults = Faults::benign(seed)
             .early_deadlines(0.1)
             .out_of_descriptors(0.1)
             .aborted_connections(0.1)

@@ -41,17 +41,9 @@ pub(crate) fn builder() -> Builder {
     #[cfg(feature = "testing")]
     if let Ok(seed) = std::env::var("AIO_FAULTS") {
         let seed = seed.parse().expect("AIO_FAULTS is a number");
-        return Runtime::builder().faults(benign(seed));
+        return Runtime::builder().faults(aio_core::testing::Faults::benign(seed));
     }
     Runtime::builder()
-}
-
-#[cfg(feature = "testing")]
-pub(crate) fn benign(seed: u64) -> aio_core::testing::Faults {
-    aio_core::testing::Faults::seeded(seed)
-        .would_block(0.3)
-        .short_transfers(0.3)
-        .delays(0.3, Duration::from_micros(500))
 }
 
 /// Runs `test` with every engine, and with one and several workers.

@@ -53,11 +53,8 @@ pub(crate) fn within<T: Send + 'static>(
 pub(crate) fn builder() -> Builder {
     #[cfg(feature = "testing")]
     if let Ok(seed) = env::var("AIO_FAULTS") {
-        let faults =
-            aio_core::testing::Faults::seeded(seed.parse().expect("AIO_FAULTS is a number"))
-                .would_block(0.3)
-                .short_sends(0.3)
-                .delays(0.3, Duration::from_micros(500));
+        let seed = seed.parse().expect("AIO_FAULTS is a number");
+        let faults = aio_core::testing::Faults::benign(seed).short_receives(0.0);
         return Runtime::builder().faults(faults);
     }
     Runtime::builder()
