@@ -145,7 +145,7 @@ impl Faults {
             .short_transfers(0.3)
             .spurious_reports(0.2)
             .late_cancels(0.5)
-            .delays(0.3, Duration::from_micros(500))
+            .delays(0.1, Duration::from_micros(500))
     }
 
     /// A call that could make progress is put off as if it would block. The operation waits, is

@@ -142,6 +142,9 @@ impl<K: op::Kind> Begun<K> {
     }
 }
 
+/// Ends a transfer: its result, how many bytes it says it has transferred, and its buffer.
+type Ends = Box<dyn FnOnce() -> (io::Result<usize>, usize, Vec<u8>)>;
+
 /// A handle to the socket, some of which have little time.
 fn limited(socket: &Socket, chance: &mut Chance) -> (Socket, bool) {
     match chance.below(8) {
@@ -173,38 +176,37 @@ fn send_all(socket: &Socket, chance: &mut Chance) -> Sent {
             let (socket, is_limited) = limited(socket, chance);
             let ending = Ending::chosen_by(chance);
             let expected = bytes.clone();
-            let (handle, end): (_, Box<dyn FnOnce() -> (io::Result<usize>, usize, Vec<u8>)>) =
-                match chance.below(3) {
-                    0 => {
-                        let (report, completion) = mpsc::channel();
-                        let handle = support::send(&socket, bytes, &report);
-                        let end = move || {
-                            let completion = completion.recv().unwrap();
-                            (completion.result, completion.bytes_transferred, completion.buffer)
-                        };
-                        (handle, Box::new(end))
-                    }
-                    1 => {
-                        let parts = bytes.chunks(1 + chance.below(5_000)).map(<[u8]>::to_vec);
-                        let operation = socket.send_list_async(parts.collect());
-                        let begun = Begun::started(operation, chance);
-                        let handle = begun.handle.clone();
-                        let end = move || {
-                            let Completion { result, bytes_transferred, buffer, .. } = begun.end();
-                            (result, bytes_transferred, buffer.concat())
-                        };
-                        (handle, Box::new(end))
-                    }
-                    _ => {
-                        let begun = Begun::started(socket.send_async(bytes), chance);
-                        let handle = begun.handle.clone();
-                        let end = move || {
-                            let Completion { result, bytes_transferred, buffer, .. } = begun.end();
-                            (result, bytes_transferred, buffer)
-                        };
-                        (handle, Box::new(end))
-                    }
-                };
+            let (handle, end): (_, Ends) = match chance.below(3) {
+                0 => {
+                    let (report, completion) = mpsc::channel();
+                    let handle = support::send(&socket, bytes, &report);
+                    let end = move || {
+                        let completion = completion.recv().unwrap();
+                        (completion.result, completion.bytes_transferred, completion.buffer)
+                    };
+                    (handle, Box::new(end))
+                }
+                1 => {
+                    let parts = bytes.chunks(1 + chance.below(5_000)).map(<[u8]>::to_vec);
+                    let operation = socket.send_list_async(parts.collect());
+                    let begun = Begun::started(operation, chance);
+                    let handle = begun.handle.clone();
+                    let end = move || {
+                        let Completion { result, bytes_transferred, buffer, .. } = begun.end();
+                        (result, bytes_transferred, buffer.concat())
+                    };
+                    (handle, Box::new(end))
+                }
+                _ => {
+                    let begun = Begun::started(socket.send_async(bytes), chance);
+                    let handle = begun.handle.clone();
+                    let end = move || {
+                        let Completion { result, bytes_transferred, buffer, .. } = begun.end();
+                        (result, bytes_transferred, buffer)
+                    };
+                    (handle, Box::new(end))
+                }
+            };
             begun.push((handle, ending, is_limited, expected, end));
         }
         Ending::cancel(
@@ -255,49 +257,47 @@ fn receive_all(socket: &Socket, chance: &mut Chance) -> Received {
             let size = if chance.one_in(20) { 0 } else { 1 + chance.size() };
             let (socket, is_limited) = limited(socket, chance);
             let ending = Ending::chosen_by(chance);
-            let (handle, end): (_, Box<dyn FnOnce() -> (io::Result<usize>, usize, Vec<u8>)>) =
-                match chance.below(5) {
-                    0 | 1 => {
-                        let (report, completion) = mpsc::channel();
-                        let handle = support::receive(&socket, size, &report);
-                        let end = move || {
-                            let completion = completion.recv().unwrap();
-                            (completion.result, completion.bytes_transferred, completion.buffer)
-                        };
-                        (handle, Box::new(end))
-                    }
-                    2 => {
-                        let (front, back) = (size / 3, size - size / 3);
-                        let operation =
-                            socket.receive_list_async(vec![vec![0; front], vec![0; back]]);
-                        let begun = Begun::started(operation, chance);
-                        let handle = begun.handle.clone();
-                        let end = move || {
-                            let Completion { result, bytes_transferred, buffer, .. } = begun.end();
-                            (result, bytes_transferred, buffer.concat())
-                        };
-                        (handle, Box::new(end))
-                    }
-                    3 => {
-                        let operation = socket.receive_from_async(vec![0; size]);
-                        let begun = Begun::started(operation, chance);
-                        let handle = begun.handle.clone();
-                        let end = move || {
-                            let Completion { result, bytes_transferred, buffer, .. } = begun.end();
-                            (result.map(|(length, _)| length), bytes_transferred, buffer)
-                        };
-                        (handle, Box::new(end))
-                    }
-                    _ => {
-                        let begun = Begun::started(socket.receive_async(vec![0; size]), chance);
-                        let handle = begun.handle.clone();
-                        let end = move || {
-                            let Completion { result, bytes_transferred, buffer, .. } = begun.end();
-                            (result, bytes_transferred, buffer)
-                        };
-                        (handle, Box::new(end))
-                    }
-                };
+            let (handle, end): (_, Ends) = match chance.below(5) {
+                0 | 1 => {
+                    let (report, completion) = mpsc::channel();
+                    let handle = support::receive(&socket, size, &report);
+                    let end = move || {
+                        let completion = completion.recv().unwrap();
+                        (completion.result, completion.bytes_transferred, completion.buffer)
+                    };
+                    (handle, Box::new(end))
+                }
+                2 => {
+                    let (front, back) = (size / 3, size - size / 3);
+                    let operation = socket.receive_list_async(vec![vec![0; front], vec![0; back]]);
+                    let begun = Begun::started(operation, chance);
+                    let handle = begun.handle.clone();
+                    let end = move || {
+                        let Completion { result, bytes_transferred, buffer, .. } = begun.end();
+                        (result, bytes_transferred, buffer.concat())
+                    };
+                    (handle, Box::new(end))
+                }
+                3 => {
+                    let operation = socket.receive_from_async(vec![0; size]);
+                    let begun = Begun::started(operation, chance);
+                    let handle = begun.handle.clone();
+                    let end = move || {
+                        let Completion { result, bytes_transferred, buffer, .. } = begun.end();
+                        (result.map(|(length, _)| length), bytes_transferred, buffer)
+                    };
+                    (handle, Box::new(end))
+                }
+                _ => {
+                    let begun = Begun::started(socket.receive_async(vec![0; size]), chance);
+                    let handle = begun.handle.clone();
+                    let end = move || {
+                        let Completion { result, bytes_transferred, buffer, .. } = begun.end();
+                        (result, bytes_transferred, buffer)
+                    };
+                    (handle, Box::new(end))
+                }
+            };
             begun.push((handle, ending, is_limited, size, end));
         }
         Ending::cancel(

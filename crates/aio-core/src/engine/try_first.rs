@@ -186,11 +186,14 @@ fn go_on(
 fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
     let runtime = &*socket.runtime;
     #[cfg(feature = "testing")]
-    let refused = runtime.injector.as_ref().map(|injector| injector.waits(socket, direction));
+    let waited = match &runtime.injector {
+        Some(injector) => injector.waits(socket, direction),
+        None => Ok(()),
+    }
+    .and_then(|()| runtime.driver.wait_for(socket, direction, ticket));
     #[cfg(not(feature = "testing"))]
-    let refused: Option<io::Result<()>> = None;
-    let waits = refused.unwrap_or(Ok(()));
-    if let Err(error) = waits.and_then(|()| runtime.driver.wait_for(socket, direction, ticket)) {
+    let waited = runtime.driver.wait_for(socket, direction, ticket);
+    if let Err(error) = waited {
         // The other direction may be relying on what has just failed.
         for queue in [&socket.receive, &socket.send] {
             give_up(socket, queue, &error);
