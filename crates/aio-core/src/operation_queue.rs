@@ -35,9 +35,9 @@
 
 use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner};
+use crate::lock::{Lock, Locked};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -50,7 +50,7 @@ enum Phase {
 
 #[derive(Debug)]
 pub(crate) struct OperationQueue {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// The ticket of the wait that the queue is in; 0 exactly when it is not *Waiting*. Written
     /// under the lock, read by engines that want to know whether a wait is still worth their while.
     ticket: AtomicU64,
@@ -130,7 +130,7 @@ pub(crate) enum Next {
 impl OperationQueue {
     pub(crate) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 phase: Phase::Idle,
                 maybe_ready: true,
                 stays_ready: false,
@@ -141,9 +141,8 @@ impl OperationQueue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, State> {
+        self.state.lock()
     }
 
     /// Returns true while the queue is in the wait with this ticket.
