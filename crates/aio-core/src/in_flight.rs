@@ -94,12 +94,24 @@ struct KindOf {
     /// True if an operation that nobody waits for any more is to go on all the same.
     is_send: bool,
     may_block: bool,
-    /// Finds the body.
+    /// Makes the operation's call: see [`Owner::attempt`].
+    ///
+    /// # Safety
+    ///
+    /// The operation is one of this kind, and the caller is its owner.
+    attempt: unsafe fn(&Shared, Call<'_>) -> Attempted,
+    /// Finds the part of the body that all kinds have.
     ///
     /// # Safety
     ///
     /// The operation is one of this kind. The caller does with the pointer what an owner may.
-    body: unsafe fn(&Shared) -> *mut dyn Body,
+    progress: unsafe fn(&Shared) -> *mut dyn Progress,
+    /// Completes an operation without a callback, whose result stands.
+    ///
+    /// # Safety
+    ///
+    /// The operation is one of this kind, and the caller is its owner.
+    finish: Option<unsafe fn(&Shared)>,
     /// Runs the callback, if there is one: see [`deliver`].
     deliver: Option<unsafe fn(Shared)>,
     /// Drops the body; see [`References`].
@@ -271,17 +283,27 @@ unsafe fn free<B>(operation: NonNull<Header>) {
     drop(unsafe { Box::from_raw(operation) });
 }
 
-/// What the owner can do with a body of whatever kind.
-trait Body: Send {
-    fn progress(&mut self) -> &mut dyn Progress;
+/// What an attempt came to: as [`Attempt`], but what it yields stays with the operation.
+pub(crate) enum Attempted {
+    /// `is_partly_done` as [`Owner::is_partly_done`] has it.
+    Done {
+        drained: bool,
+        is_partly_done: bool,
+    },
+    WouldBlock,
+    Yielded,
+    GoesOnAt(Arc<SocketInner>),
+}
 
-    /// The result of an operation without a callback stands.
-    fn finish(&mut self);
+/// What belongs to the owner.
+trait Body: Send {
+    type Kind: Perform;
+
+    fn progress(&mut self) -> &mut InProgress<Self::Kind>;
 }
 
 /// An operation's work and how far it has come, of whatever kind.
 trait Progress {
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<()>;
     fn fail(&mut self, error: io::Error);
     fn is_partly_done(&self) -> bool;
     fn route(&mut self) -> Option<&mut Route>;
@@ -305,6 +327,19 @@ impl<K: Perform> InProgress<K> {
         Self { socket: socket.cloned(), work: Some(work), result: None, span }
     }
 
+    fn attempt(&mut self, call: Call<'_>) -> Attempted {
+        let work = self.work.as_mut().expect("an operation is attempted before it is completed");
+        match work.attempt(call) {
+            Attempt::Done { result, drained } => {
+                self.result = Some(result);
+                Attempted::Done { drained, is_partly_done: work.is_partly_done() }
+            }
+            Attempt::WouldBlock => Attempted::WouldBlock,
+            Attempt::Yielded => Attempted::Yielded,
+            Attempt::GoesOnAt(socket) => Attempted::GoesOnAt(socket),
+        }
+    }
+
     fn complete<S>(&mut self, state: S) -> Completion<K, S> {
         const ONCE: &str = "an operation is completed once";
         let work = self.work.take().expect(ONCE);
@@ -316,19 +351,6 @@ impl<K: Perform> InProgress<K> {
 }
 
 impl<K: Perform> Progress for InProgress<K> {
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        let work = self.work.as_mut().expect("an operation is attempted before it is completed");
-        match work.attempt(call) {
-            Attempt::Done { result, drained } => {
-                self.result = Some(result);
-                Attempt::Done { result: Ok(()), drained }
-            }
-            Attempt::WouldBlock => Attempt::WouldBlock,
-            Attempt::Yielded => Attempt::Yielded,
-            Attempt::GoesOnAt(socket) => Attempt::GoesOnAt(socket),
-        }
-    }
-
     fn fail(&mut self, error: io::Error) {
         self.result = Some(Err(error));
     }
@@ -368,12 +390,10 @@ where
     S: Send,
     F: FnOnce(AsyncResult<K, S>) + Send,
 {
-    fn progress(&mut self) -> &mut dyn Progress {
-        &mut self.progress
-    }
+    type Kind = K;
 
-    fn finish(&mut self) {
-        unreachable!("its callback takes the result");
+    fn progress(&mut self) -> &mut InProgress<K> {
+        &mut self.progress
     }
 }
 
@@ -406,24 +426,68 @@ struct Kept<K: Kind> {
 }
 
 impl<K: Perform> Body for Kept<K> {
-    fn progress(&mut self) -> &mut dyn Progress {
+    type Kind = K;
+
+    fn progress(&mut self) -> &mut InProgress<K> {
         &mut self.progress
     }
+}
 
+impl<K: Perform> Kept<K> {
+    /// The result stands.
     fn finish(&mut self) {
         self.completion = Some(self.progress.complete(()));
         let _ = mem::take(&mut self.progress.span);
     }
 }
 
+/// Makes an operation's call.
+///
+/// # Safety
+///
+/// As [`KindOf::attempt`] has it.
+unsafe fn attempt<B: Body>(operation: &Shared, call: Call<'_>) -> Attempted {
+    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+    let body = unsafe { &mut *operation.body::<B>() };
+    body.progress().attempt(call)
+}
+
+/// Finds the part of the body that all kinds have.
+///
+/// # Safety
+///
+/// As [`KindOf::progress`] has it.
+unsafe fn progress<B: Body>(operation: &Shared) -> *mut dyn Progress {
+    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+    let body = unsafe { &mut *operation.body::<B>() };
+    body.progress()
+}
+
+/// Completes an operation without a callback.
+///
+/// # Safety
+///
+/// As [`KindOf::finish`] has it.
+unsafe fn finish<K: Perform>(operation: &Shared) {
+    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+    let body = unsafe { &mut *operation.body::<Kept<K>>() };
+    body.finish();
+}
+
 impl KindOf {
-    const fn new<K: Perform, B: Body + 'static>(deliver: Option<unsafe fn(Shared)>) -> Self {
+    /// One has a callback or is finished without.
+    const fn new<B: Body + 'static>(
+        deliver: Option<unsafe fn(Shared)>,
+        finish: Option<unsafe fn(&Shared)>,
+    ) -> Self {
         Self {
-            index: kind_index(K::NAME),
-            direction: K::DIRECTION,
-            is_send: K::IS_SEND,
-            may_block: K::MAY_BLOCK,
-            body: |operation| operation.body::<B>(),
+            index: kind_index(<B::Kind as Kind>::NAME),
+            direction: B::Kind::DIRECTION,
+            is_send: B::Kind::IS_SEND,
+            may_block: B::Kind::MAY_BLOCK,
+            attempt: attempt::<B>,
+            progress: progress::<B>,
+            finish,
             deliver,
             drop_body: drop_body::<B>,
             free: free::<B>,
@@ -444,7 +508,7 @@ where
     S: Send + 'static,
     F: FnOnce(AsyncResult<K, S>) + Send + 'static,
 {
-    let kind = const { &KindOf::new::<K, WithCallback<K, S, F>>(Some(deliver::<K, S, F>)) };
+    let kind = const { &KindOf::new::<WithCallback<K, S, F>>(Some(deliver::<K, S, F>), None) };
     let (owner, handle) = Shared::new(
         Header::new(kind, socket, deadline),
         WithCallback { progress: InProgress::new(socket, work), then: Some((callback, state)) },
@@ -458,7 +522,7 @@ pub(crate) fn start<K: Perform>(
     deadline: Option<Instant>,
     work: K,
 ) -> (Owner, Pending<K>) {
-    let kind = const { &KindOf::new::<K, Kept<K>>(None) };
+    let kind = const { &KindOf::new::<Kept<K>>(None, Some(finish::<K>)) };
     let (owner, handle) = Shared::new(
         Header::new(kind, socket, deadline),
         Kept { progress: InProgress::new(socket, work), completion: None },
@@ -495,12 +559,12 @@ impl<K: Kind> Pending<K> {
 pub(crate) struct Owner(Shared);
 
 impl Owner {
-    fn body(&mut self) -> &mut dyn Body {
+    fn progress(&mut self) -> &mut dyn Progress {
         // SAFETY: the function is that of the operation's kind.
-        let body = unsafe { (self.0.kind.body)(&self.0) };
+        let progress = unsafe { (self.0.kind.progress)(&self.0) };
         // SAFETY: there is one owner (invariant 1), it is borrowed mutably for as long as the
         // reference lives, and nobody else touches the body (invariant 2).
-        unsafe { &mut *body }
+        unsafe { &mut *progress }
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -565,13 +629,14 @@ impl Owner {
     }
 
     /// Makes the operation's call, without blocking. When it is done, its result stands.
-    pub(crate) fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        self.body().progress().attempt(call)
+    pub(crate) fn attempt(&mut self, call: Call<'_>) -> Attempted {
+        // SAFETY: the function is that of the operation's kind, and this is the owner.
+        unsafe { (self.0.kind.attempt)(&self.0, call) }
     }
 
     /// True if the operation, were it to end now without success, could not be followed by another.
     pub(crate) fn is_partly_done(&mut self) -> bool {
-        self.body().progress().is_partly_done()
+        self.progress().is_partly_done()
     }
 
     /// True for a send: if it does not finish, the peer has to learn of it.
@@ -586,12 +651,12 @@ impl Owner {
 
     /// The addresses that an operation has before it, which connects to one of several.
     pub(crate) fn route(&mut self) -> Option<&mut Route> {
-        self.body().progress().route()
+        self.progress().route()
     }
 
     /// A name has been looked up for the operation. Returns true if that was all: its result stands.
     pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
-        self.body().progress().found(addresses)
+        self.progress().found(addresses)
     }
 
     /// The operation goes on at `socket`: it is to be begun there next.
@@ -599,7 +664,7 @@ impl Owner {
         self.0.socket.store(socket.number.get(), Ordering::Relaxed);
         // Before a look at the wish: invariant 5.
         fence(Ordering::SeqCst);
-        self.body().progress().go_to(socket.clone());
+        self.progress().go_to(socket.clone());
     }
 
     /// The operation goes on when a name has been looked up: `lookup` is to get it next.
@@ -613,7 +678,7 @@ impl Owner {
     /// Completes the operation with `error` as its result.
     pub(crate) fn fail(mut self, runtime: &RuntimeInner, error: io::Error) {
         let point = if is_aborted(&error) { Point::Aborted } else { Point::Completed };
-        self.body().progress().fail(error);
+        self.progress().fail(error);
         if let Some(operation) = self.complete_at(runtime, point) {
             runtime.post(Work::Completed(operation));
         }
@@ -637,12 +702,16 @@ impl Owner {
             runtime.timer.remove(deadline, self.0.0.addr().get());
         }
         if cfg!(feature = "tracing") {
-            runtime.contain(|| self.body().progress().trace_result());
+            runtime.contain(|| self.progress().trace_result());
         }
-        let is_to_be_delivered = self.0.kind.deliver.is_some();
-        if !is_to_be_delivered {
-            self.body().finish();
-        }
+        let is_to_be_delivered = match self.0.kind.finish {
+            None => true,
+            Some(finish) => {
+                // SAFETY: the function is that of the operation's kind, and this is the owner.
+                unsafe { finish(&self.0) };
+                false
+            }
+        };
         let (worker, kind, header) = (runtime.worker(), self.kind(), &*self.0);
         runtime.counters.count(worker, kind, point);
         if let Some(latencies) = &runtime.latencies {

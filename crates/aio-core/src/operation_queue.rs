@@ -29,6 +29,11 @@
 //! 4. An operation is in the queue, with the attempting thread, or completed. A cancel that finds
 //!    it in neither the queue nor completed leaves it to the attempting thread, which looks at the
 //!    operation's `wish` under the lock before it puts it back.
+//! 5. A report that finds `maybe_ready` true has nothing to do, and need not take the lock to see that: most
+//!    reports for sending are of this kind, since a system that reports that there is something to be
+//!    received says each time that there is room to send, too. If an attempt that clears it is about to begin,
+//!    the attempt finds what was reported: had its call come before what is reported, then, by the system's own
+//!    lock around the socket, the clearing would have happened before the report, and been seen.
 //!
 //! The lock is held for a few instructions, never across a system call, a callback or the drop of
 //! something a user gave us (I8): whatever leaves the queue is returned to the caller.
@@ -37,7 +42,7 @@ use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner};
 use crate::lock::{Lock, Locked};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -51,6 +56,8 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct OperationQueue {
     state: Lock<State>,
+    /// Invariant 2. Written under the lock.
+    maybe_ready: AtomicBool,
     /// The ticket of the wait that the queue is in; 0 exactly when it is not *Waiting*. Written
     /// under the lock, read by engines that want to know whether a wait is still worth their while.
     ticket: AtomicU64,
@@ -59,7 +66,6 @@ pub(crate) struct OperationQueue {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    maybe_ready: bool,
     /// True once it has been reported that the direction stays ready, as it does when the peer has
     /// hung up: no further report may come, and an attempt that found little has not found all.
     stays_ready: bool,
@@ -132,15 +138,16 @@ impl OperationQueue {
         Self {
             state: Lock::new(State {
                 phase: Phase::Idle,
-                maybe_ready: true,
                 stays_ready: false,
                 line: Line::default(),
                 last_ticket: 0,
             }),
+            maybe_ready: AtomicBool::new(true),
             ticket: AtomicU64::new(0),
         }
     }
 
+    #[inline]
     fn lock(&self) -> Locked<'_, State> {
         self.state.lock()
     }
@@ -173,7 +180,7 @@ impl OperationQueue {
     pub(crate) fn done(&self, drained: bool, go_on: bool) -> Next {
         let mut state = self.lock();
         if !drained || state.stays_ready {
-            state.maybe_ready = true;
+            self.maybe_ready.store(true, Ordering::Relaxed);
         }
         match state.phase {
             Phase::Stopped(_) => Next::Nothing,
@@ -193,7 +200,7 @@ impl OperationQueue {
     /// The attempt of `operation` stopped to let others have their turn.
     pub(crate) fn yielded(&self, operation: Owner) -> Next {
         let mut state = self.lock();
-        state.maybe_ready = true;
+        self.maybe_ready.store(true, Ordering::Relaxed);
         match self.put_back(&mut state, operation) {
             Some(abort) => abort,
             None => self.next(&mut state, false),
@@ -202,8 +209,12 @@ impl OperationQueue {
 
     /// The engine reports that the direction may be able to make progress.
     pub(crate) fn ready(&self, stays_ready: bool) -> Next {
+        if !stays_ready && self.maybe_ready.load(Ordering::Relaxed) {
+            // Invariant 5.
+            return Next::Nothing;
+        }
         let mut state = self.lock();
-        state.maybe_ready = true;
+        self.maybe_ready.store(true, Ordering::Relaxed);
         state.stays_ready |= stays_ready;
         match state.phase {
             Phase::Waiting => self.next(&mut state, true),
@@ -267,7 +278,7 @@ impl OperationQueue {
             self.enter(&mut state, Phase::Stopped(Aborted::Broken));
         } else {
             self.enter(&mut state, Phase::Idle);
-            state.maybe_ready = true;
+            self.maybe_ready.store(true, Ordering::Relaxed);
         }
         waiting
     }
@@ -310,7 +321,7 @@ impl OperationQueue {
             self.enter(state, Phase::Idle);
             return Next::Nothing;
         }
-        if !state.maybe_ready {
+        if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
             return Next::WaitFor(state.last_ticket);
         }
@@ -319,7 +330,7 @@ impl OperationQueue {
             return Next::Schedule;
         }
         self.enter(state, Phase::Attempting);
-        state.maybe_ready = false;
+        self.maybe_ready.store(false, Ordering::Relaxed);
         Next::Attempt(state.line.pop_front().expect("somebody is in line"))
     }
 

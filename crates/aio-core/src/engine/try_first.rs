@@ -7,8 +7,8 @@
 //! queued meanwhile is left to a worker.
 
 use crate::error::Aborted;
-use crate::in_flight::{Handle, Owner, Wish};
-use crate::op::{Attempt, Call, Direction};
+use crate::in_flight::{Attempted, Handle, Owner, Wish};
+use crate::op::{Call, Direction};
 use crate::operation_queue::{Next, OperationQueue, Ticket};
 use crate::runtime::Work;
 use crate::socket::SocketInner;
@@ -53,7 +53,7 @@ pub(crate) fn refuse_accepts(socket: &Arc<SocketInner>) {
     }
 }
 
-/// An operation comes from elsewhere: see [`Attempt::GoesOnAt`]. A worker attempts it, after what runs
+/// An operation comes from elsewhere: see [`Attempted::GoesOnAt`]. A worker attempts it, after what runs
 /// now, so that one that goes from place to place takes no stack.
 fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
     operation.go_to(socket);
@@ -149,35 +149,34 @@ fn go_on(
     mut operations_left: usize,
     mut first: Option<&mut Option<Owner>>,
 ) {
-    let runtime = &*socket.runtime;
-    let queue = socket.queue(direction);
-    loop {
-        next = match next {
-            Next::Nothing => return,
-            Next::Attempt(operation) => {
-                if operation.may_block() {
-                    // Others may deliver meanwhile what has completed before.
-                    if let Some(completed) = first.as_deref_mut().and_then(Option::take) {
-                        runtime.post(Work::Completed(completed));
-                    }
-                }
-                operations_left = operations_left.saturating_sub(1);
-                attempt(socket, queue, operation, operations_left > 0, first.as_deref_mut())
+    while let Next::Attempt(operation) = next {
+        if operation.may_block() {
+            // Others may deliver meanwhile what has completed before.
+            if let Some(completed) = first.as_deref_mut().and_then(Option::take) {
+                socket.runtime.post(Work::Completed(completed));
             }
-            Next::WaitFor(ticket) => {
-                wait_for(socket, direction, ticket);
-                return;
-            }
-            Next::Schedule => {
-                runtime.post(Work::Turn { socket: socket.clone(), direction });
-                return;
-            }
-            Next::Abort(operations, reason) => {
-                let system = socket.descriptor.pin();
-                abort(socket, system.as_deref(), operations, reason);
-                return;
-            }
-        };
+        }
+        operations_left = operations_left.saturating_sub(1);
+        let queue = socket.queue(direction);
+        next = attempt(socket, queue, operation, operations_left > 0, first.as_deref_mut());
+    }
+    match next {
+        Next::Nothing => {}
+        next => leave(socket, direction, next),
+    }
+}
+
+/// Leaves a direction to somebody else, or for good.
+fn leave(socket: &Arc<SocketInner>, direction: Direction, next: Next) {
+    match next {
+        Next::Attempt(_) => unreachable!("it has been made"),
+        Next::Nothing => {}
+        Next::WaitFor(ticket) => wait_for(socket, direction, ticket),
+        Next::Schedule => socket.runtime.post(Work::Turn { socket: socket.clone(), direction }),
+        Next::Abort(operations, reason) => {
+            let system = socket.descriptor.pin();
+            abort(socket, system.as_deref(), operations, reason);
+        }
     }
 }
 
@@ -245,10 +244,10 @@ fn attempt(
         }
     }
     let next = match operation.attempt(Call { socket, system: &system }) {
-        Attempt::Done { drained, .. } => {
+        Attempted::Done { drained, is_partly_done } => {
             // The direction moves on before the callback can begin the next operation; unless this
             // one failed halfway, for what comes after the gap would be misread.
-            let next = if operation.is_partly_done() {
+            let next = if is_partly_done {
                 let next = queue.stop(Aborted::Broken);
                 socket.reset_when_closed(&system);
                 next
@@ -263,13 +262,13 @@ fn attempt(
             }
             return next;
         }
-        Attempt::GoesOnAt(elsewhere) => {
+        Attempted::GoesOnAt(elsewhere) => {
             let next = queue.done(false, go_on);
             go_on_at(socket, &elsewhere, operation);
             return next;
         }
-        Attempt::WouldBlock => queue.blocked(operation),
-        Attempt::Yielded => queue.yielded(operation),
+        Attempted::WouldBlock => queue.blocked(operation),
+        Attempted::Yielded => queue.yielded(operation),
     };
     match next {
         Next::Abort(operations, reason) => {
