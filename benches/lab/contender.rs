@@ -18,10 +18,11 @@ pub(crate) enum Server {
     MonoioPoll,
     ThreadPerConnection,
     RayonJobs,
+    RayonAndAQueue,
 }
 
 impl Server {
-    pub(crate) const PEERS: [Self; 11] = [
+    pub(crate) const PEERS: [Self; 12] = [
         Self::RawMio,
         Self::TokioMultiThread,
         Self::TokioCurrentThread,
@@ -33,6 +34,7 @@ impl Server {
         Self::MonoioPoll,
         Self::ThreadPerConnection,
         Self::RayonJobs,
+        Self::RayonAndAQueue,
     ];
 
     pub(crate) fn name(self) -> String {
@@ -49,6 +51,7 @@ impl Server {
             Self::MonoioPoll => "monoio-poll",
             Self::ThreadPerConnection => "threads",
             Self::RayonJobs => "rayon",
+            Self::RayonAndAQueue => "rayon-queue",
         };
         name.to_owned()
     }
@@ -70,6 +73,7 @@ impl Server {
                 | Self::TokioSpawnBlocking
                 | Self::Smol
                 | Self::RayonJobs
+                | Self::RayonAndAQueue
         )
     }
 
@@ -87,6 +91,7 @@ impl Server {
             Self::MonoioPoll => "monoio epoll",
             Self::ThreadPerConnection => "thread per connection",
             Self::RayonJobs => "rayon jobs",
+            Self::RayonAndAQueue => "rayon jobs + queue",
         };
         title.to_owned()
     }

@@ -124,6 +124,7 @@ fn all() -> Vec<Target> {
         (Server::ThreadPerConnection, 1.15),
         (Server::TokioSpawnBlocking, 0.5),
         (Server::RayonJobs, 0.5),
+        (Server::RayonAndAQueue, 0.5),
     ] {
         targets.push(Target {
             work: Work::P6,

@@ -255,6 +255,7 @@ fn takes_part(server: Server, work: Work) -> bool {
                 | Server::TokioSpawnBlocking
                 | Server::ThreadPerConnection
                 | Server::RayonJobs
+                | Server::RayonAndAQueue
         ),
         // A single thread is held up by the first handler that blocks.
         Work::P11 => matches!(
@@ -265,7 +266,7 @@ fn takes_part(server: Server, work: Work) -> bool {
                 | Server::ThreadPerConnection
         ),
         Work::P13 => false,
-        _ => server != Server::RayonJobs,
+        _ => !matches!(server, Server::RayonJobs | Server::RayonAndAQueue),
     }
 }
 

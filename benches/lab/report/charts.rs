@@ -366,6 +366,7 @@ fn style(contender: Contender) -> ShapeStyle {
         (Server::MonoioPoll, _) => RGBColor(120, 200, 205),
         (Server::ThreadPerConnection, _) => RGBColor(200, 25, 35),
         (Server::RayonJobs, _) => RGBColor(130, 130, 130),
+        (Server::RayonAndAQueue, _) => RGBColor(180, 180, 180),
     };
     let stroke_width = if contender.is_aio() { 3 } else { 1 };
     ShapeStyle { color: color.to_rgba(), filled: false, stroke_width }

@@ -59,6 +59,7 @@ pub(crate) fn start(server: Server, service: Service) -> io::Result<SocketAddr> 
         Server::MonoioPoll => monoio::start_poll(listener, service),
         Server::ThreadPerConnection => thread_per_connection::start(listener, service),
         Server::RayonJobs => rayon_jobs::start(listener, service),
+        Server::RayonAndAQueue => rayon_jobs::start_with_a_queue(listener, service),
     }?;
     Ok(address)
 }
