@@ -137,7 +137,7 @@ pub(crate) struct Settings {
     pub(crate) workers: Vec<usize>,
     pub(crate) duration: Duration,
     pub(crate) rounds: usize,
-    /// Probes of P12, operations of P13; races are a hundred times as many.
+    /// Probes of P12, operations of P13; races are twenty times as many.
     pub(crate) repetitions: u64,
     pub(crate) pinning: Option<Pinning>,
     pub(crate) port: u16,
