@@ -2,7 +2,7 @@
 //!
 //! This process generates the load and measures; each server under test is a process of its own, the
 //! same program run as `lab serve`. What is measured is in `works.rs`, who takes part in `contender.rs`
-//! and `servers/`, how a cell is measured in `measure.rs`, and what is made of the cells in `report/`.
+//! and in the library `servers`, how a cell is measured in `measure.rs`, and what is made of the cells in `report/`.
 //!
 //! It needs Linux: epoll, `/proc`, and contenders that run nowhere else.
 
@@ -20,7 +20,6 @@ mod payload;
 mod pinning;
 mod report;
 mod server_process;
-mod servers;
 mod statistics;
 mod targets;
 mod weight;

@@ -1,18 +1,18 @@
 //! Measuring one cell.
 
 use crate::cell::{GeneratorUse, IdleUse, Measurement, Outcome, Quantiles, ServerUse};
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::generator::flows::Flows;
 use crate::generator::{Generator, Load, Observed, Pacing, probe};
 use crate::options::Settings;
 use crate::server_process::{ServerProcess, StartError};
-use crate::servers::Service;
 use crate::statistics::Spread;
 use crate::works::{
     BUFFER, CHUNK, CHUNKS, Case, IDLE_PER_ACTIVE, MESSAGE, OPEN_LOOP_CONNECTIONS, SLOW, SLOW_EVERY,
     Variant, Work,
 };
 use crate::{cancellation, interrupt};
+use servers::{Server, Service};
 use std::time::Duration;
 use std::{io, thread};
 

@@ -1,9 +1,10 @@
 //! The works: what is asked of the contenders, and who takes part.
 
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::options::Settings;
 use clap::ValueEnum;
 use serde::Serialize;
+use servers::Server;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -266,7 +267,7 @@ fn takes_part(server: Server, work: Work) -> bool {
                 | Server::ThreadPerConnection
         ),
         Work::P13 => false,
-        _ => !matches!(server, Server::RayonJobs | Server::RayonAndAQueue),
+        _ => !server.starves(),
     }
 }
 
