@@ -798,11 +798,20 @@ impl RuntimeInner {
             process::abort();
         }
         self.callback_panics.fetch_add(1, Ordering::Relaxed);
-        // A payload may panic when it is dropped; whatever comes of that is not dropped.
-        if let Err(worse) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            mem::forget(worse);
+        drop_payload(payload);
+    }
+}
+
+/// Drops what a panic has left. That may panic, too, and leave something: it is dropped in its turn, but what
+/// is left after a few is never dropped.
+fn drop_payload(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..4 {
+        match panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(worse) => payload = worse,
         }
     }
+    mem::forget(payload);
 }
 
 /// Ends the wait of a worker for an event.
