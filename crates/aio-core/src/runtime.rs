@@ -325,7 +325,10 @@ impl Builder {
     ///
     /// One that is begun when there are so many completes at once with
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): its buffer comes back, and its callback runs as
-    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read. A callback's
+    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read: by this, and by
+    /// what is refused until its callback has run. Who begins faster than the workers run callbacks learns at
+    /// once of a refusal, from [`is_completed`](crate::OperationHandle::is_completed), and bounds the second,
+    /// too, by not going on. A callback's
     /// own operation still counts while it runs, so there must be room for one more if it is to begin
     /// the next; and who begins again at once what was refused does so over and over, until there is room.
     ///

@@ -5,35 +5,14 @@
 mod support;
 
 use aio_core::{Engine, Runtime};
-use std::env;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use support::{LIMIT, connected, listener, with_every_runtime, within};
+use support::{connected, is_alone, listener, with_every_runtime};
 
 const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
-
-/// Runs the test of this name again, in a process of its own, under a limit that the shell sets.
-/// Returns true in that process.
-fn is_limited(limit: &str, test: &str) -> bool {
-    if env::var_os("AIO_CORE_TEST_LIMITED").is_some() {
-        return true;
-    }
-    let run = within(LIMIT, test, {
-        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(script).arg(env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
-        command.env("AIO_CORE_TEST_LIMITED", "1");
-        move || command.output().unwrap()
-    });
-    let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success() && output.contains("1 passed"), "{output}");
-    false
-}
 
 /// The system's error behind ours.
 fn system_error(error: &io::Error) -> Option<i32> {
@@ -56,7 +35,7 @@ fn count(directory: &str) -> usize {
 /// AC-13, LS-10: EMFILE.
 #[test]
 fn without_descriptors_an_accept_fails_and_everybody_goes_on() {
-    if !is_limited("-n 100", "without_descriptors_an_accept_fails_and_everybody_goes_on") {
+    if !is_alone("-n 100", "without_descriptors_an_accept_fails_and_everybody_goes_on") {
         return;
     }
     let too_many = Some(rustix::io::Errno::MFILE.raw_os_error());
@@ -98,7 +77,7 @@ fn without_descriptors_an_accept_fails_and_everybody_goes_on() {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it() {
-    if !is_limited("-n 100", "without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it") {
+    if !is_alone("-n 100", "without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it") {
         return;
     }
     for engine in ENGINES {
@@ -127,7 +106,7 @@ fn without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it() {
 fn without_memory_for_threads_there_is_no_runtime_and_nothing_is_left_of_it() {
     const NAME: &str = "without_memory_for_threads_there_is_no_runtime_and_nothing_is_left_of_it";
     // 4 GiB of addresses: enough for some of the threads.
-    if !is_limited("-v 4194304", NAME) {
+    if !is_alone("-v 4194304", NAME) {
         return;
     }
     for engine in ENGINES {
