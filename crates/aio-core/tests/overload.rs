@@ -208,12 +208,13 @@ mod a_thousand_peers_that_never_read {
     const KERNEL_BUFFER: usize = 8 << 10;
 
     /// True in a process that may have so many descriptors, and where nothing else is measured.
-    #[expect(clippy::print_stdout, reason = "who reads the output is to know")]
     fn is_alone(test: &str) -> bool {
         let most = Command::new("sh").args(["-c", "ulimit -Hn"]).output().unwrap();
         let most = String::from_utf8_lossy(&most.stdout).trim().to_owned();
         if most.parse().is_ok_and(|most: usize| most < DESCRIPTORS) {
-            println!("skipped: it needs {DESCRIPTORS} descriptors, and the hard limit is {most}");
+            support::skipped(&format!(
+                "it needs {DESCRIPTORS} descriptors, and the hard limit is {most}"
+            ));
             return false;
         }
         let test = format!("a_thousand_peers_that_never_read::{test}");

@@ -47,6 +47,12 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
+/// Says why a test has nothing to show on this system.
+#[expect(clippy::print_stdout, reason = "who reads the output is to know")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
 /// Runs the test of this name again, in a process of its own, under a limit that the shell's `ulimit` sets.
 /// Returns true in that process.
 #[cfg(unix)]
