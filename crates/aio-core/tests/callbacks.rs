@@ -5,7 +5,8 @@ mod support;
 use aio_core::{AsyncResult, Completion, Engine, PanicPolicy, Runtime, Socket, op};
 use std::cell::Cell;
 use std::io::{Read, Write};
-use std::sync::mpsc;
+use std::panic;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 use support::{LIMIT, connected, receive, send, with_every_runtime, within};
@@ -128,6 +129,29 @@ fn a_panic_in_a_callback_is_counted_and_everybody_else_goes_on() {
             thread::yield_now();
         }
         assert_eq!(runtime.metrics().callback_panics, 20);
+    });
+}
+
+/// What a panic leaves may panic when it is dropped, with something that does: all of it is dropped.
+#[test]
+fn a_panic_that_leaves_something_that_panics_leaks_nothing() {
+    struct Bomb(Option<Arc<()>>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if let Some(alive) = self.0.take() {
+                panic::panic_any(alive);
+            }
+        }
+    }
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, _peer) = connected(runtime);
+        let alive = Arc::new(());
+        let bomb = Bomb(Some(alive.clone()));
+        socket.begin_send([1], |_| panic::panic_any(bomb), ());
+        while runtime.metrics().callback_panics == 0 || Arc::strong_count(&alive) > 1 {
+            thread::yield_now();
+        }
+        socket.send_async([1]).wait().result.unwrap();
     });
 }
 

@@ -5,6 +5,8 @@
 use aio_core::{AsyncResult, Builder, Completion, Engine, OperationHandle, Runtime, Socket, op};
 use std::env;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -43,6 +45,32 @@ pub(crate) fn within<T: Send + 'static>(
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: not over after {limit:?}"),
         _ => thread.join().unwrap_or_else(|_| panic!("{what}: failed, see above")),
     }
+}
+
+/// Says why a test has nothing to show on this system.
+#[expect(clippy::print_stdout, reason = "who reads the output is to know")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// Runs the test of this name again, in a process of its own, under a limit that the shell's `ulimit` sets.
+/// Returns true in that process.
+#[cfg(unix)]
+#[expect(clippy::print_stdout, reason = "what the test prints is there to be read")]
+pub(crate) fn is_alone(limit: &str, test: &str) -> bool {
+    const ALONE: &str = "AIO_CORE_TEST_ALONE";
+    if env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ALONE, "1");
+    let run = within(LIMIT, test, move || command.output().unwrap());
+    let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}");
+    println!("{output}");
+    false
 }
 
 /// What the tests build their runtimes with.
