@@ -6,6 +6,7 @@
 //! long enough. The thread that begins an operation attempts that one alone; whatever others have
 //! queued meanwhile is left to a worker.
 
+use crate::descriptor::Pinned;
 use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Attempt, Call, Direction};
@@ -175,8 +176,7 @@ fn go_on(
                 return;
             }
             Next::Abort(operations, reason) => {
-                let system = socket.descriptor.pin();
-                abort(socket, system.as_deref(), operations, reason);
+                abort(socket, socket.descriptor.pin(), operations, reason);
                 return;
             }
         };
@@ -212,17 +212,18 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
 
 /// Those who wait there fail, since the driver cannot wait for them.
 fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
+    let system = socket.descriptor.pin();
     let mut waiting = queue.give_up();
     let mut behind = Vec::new();
-    let system = socket.descriptor.pin();
     if waiting.first_mut().is_some_and(Owner::is_partly_done) {
         behind = waiting.split_off(1);
         if let Some(system) = &system {
             socket.reset_when_closed(system);
         }
     }
+    drop(system);
     waiting.into_iter().for_each(|operation| operation.fail(&socket.runtime, error_like(error)));
-    abort(socket, system.as_deref(), behind, Aborted::Broken);
+    abort(socket, None, behind, Aborted::Broken);
 }
 
 /// Attempts one operation and says what is next.
@@ -235,7 +236,7 @@ fn attempt(
 ) -> Next {
     let runtime = &*socket.runtime;
     // Held until the operation is back in the queue, so that one that is found to be stopped then
-    // can still tell the peer.
+    // can still tell the peer; no longer, for wakers that run when it completes may wait for the pins.
     let Some(system) = socket.descriptor.pin() else {
         abort(socket, None, vec![operation], Aborted::Closed);
         return queue.done(true, go_on);
@@ -257,6 +258,7 @@ fn attempt(
             } else {
                 queue.done(drained, go_on)
             };
+            drop(system);
             #[cfg(feature = "testing")]
             let Some(operation) = runtime.keep_back_done(operation) else { return next };
             match first {
@@ -267,6 +269,7 @@ fn attempt(
         }
         Attempt::GoesOnAt(elsewhere) => {
             let next = queue.done(false, go_on);
+            drop(system);
             go_on_at(socket, &elsewhere, operation);
             return next;
         }
@@ -275,7 +278,7 @@ fn attempt(
     };
     match next {
         Next::Abort(operations, reason) => {
-            abort(socket, Some(&system), operations, reason);
+            abort(socket, Some(system), operations, reason);
             queue.done(true, go_on)
         }
         next => next,
@@ -284,29 +287,34 @@ fn attempt(
 
 /// Stops both directions and aborts what is pending there.
 pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
-    let system = socket.descriptor.pin();
     for queue in [&socket.send, &socket.receive] {
+        let system = socket.descriptor.pin();
         if let Next::Abort(operations, reason) = queue.stop(reason) {
-            abort(socket, system.as_deref(), operations, reason);
+            abort(socket, system, operations, reason);
         }
     }
 }
 
 /// Completes `operations` as aborted; one that was canceled says so, whatever `reason` the others
-/// have.
+/// have. None completes under the pin: wakers run there, which may take the socket out of the runtime.
 fn abort(
     socket: &SocketInner,
-    system: Option<&socket2::Socket>,
-    operations: Vec<Owner>,
+    system: Option<Pinned<'_>>,
+    mut operations: Vec<Owner>,
     reason: Aborted,
 ) {
-    for mut operation in operations {
-        let reason = operation.wish().map_or(reason, Aborted::from);
-        let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
-        let is_unfinished = operation.is_send() && (ends_the_socket || operation.is_partly_done());
-        if let Some(system) = system.filter(|_| is_unfinished) {
-            socket.reset_when_closed(system);
+    let reason_of = |operation: &Owner| operation.wish().map_or(reason, Aborted::from);
+    let is_unfinished = |operation: &mut Owner| {
+        let ends_the_socket = matches!(reason_of(operation), Aborted::Closed | Aborted::ShutDown);
+        operation.is_send() && (ends_the_socket || operation.is_partly_done())
+    };
+    if let Some(system) = system {
+        if operations.iter_mut().any(is_unfinished) {
+            socket.reset_when_closed(&system);
         }
+    }
+    for operation in operations {
+        let reason = reason_of(&operation);
         if reason == Aborted::ShutDown {
             socket.runtime.note_interrupted(&operation, Some(socket));
         }
