@@ -5,7 +5,7 @@ mod support;
 use aio_core::{CompletionPort, Runtime, is_aborted};
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 use support::{connected, with_every_runtime};
@@ -69,6 +69,26 @@ fn a_socket_leaves_while_others_use_it() {
             let mut received = receiver.join().unwrap();
             stream.read_to_end(&mut received).unwrap();
             assert_eq!(received, b"abcdefgh");
+        }
+    });
+}
+
+#[test]
+fn of_two_who_take_a_socket_out_at_once_one_has_it() {
+    with_every_runtime(|runtime: &Runtime| {
+        for _ in 0..300 {
+            let (socket, _peer) = connected(runtime);
+            let barrier = Barrier::new(2);
+            let taken = thread::scope(|scope| {
+                let take = [socket.clone(), socket].map(|socket| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        socket.into_socket2()
+                    })
+                });
+                take.map(|thread| thread.join().unwrap())
+            });
+            assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 1, "{taken:?}");
         }
     });
 }

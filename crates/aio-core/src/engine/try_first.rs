@@ -105,7 +105,10 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     end(socket);
     let driver = &socket.runtime.driver;
     driver.release(socket);
-    socket.descriptor.close();
+    if !socket.descriptor.close() {
+        // Somebody else has closed it meanwhile, or has it.
+        return Err(Aborted::Closed.into());
+    }
     driver.wait_ended(socket);
     // A call under way shares its mode with the duplicate: making that blocking would make the call block.
     while !socket.descriptor.is_free() {
