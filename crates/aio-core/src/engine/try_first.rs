@@ -73,9 +73,13 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
     if socket.runtime.injector.as_ref().is_some_and(|injector| injector.cancels_late(socket)) {
         go_on(socket, direction, queue.ready(false), OPERATIONS_PER_BEGIN, None);
     }
+    // Pinned before the queue is broken, if it is, so that a close in between still resets the connection.
+    let system = socket.descriptor.pin();
     let next = queue.cancel(operation);
     let over = queue.ticket().is_none();
-    go_on(socket, direction, next, 0, None);
+    if let Next::Abort(operations, reason) = next {
+        abort(socket, system, operations, reason);
+    }
     if over {
         socket.runtime.driver.wait_ended(socket);
     }
@@ -215,6 +219,7 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
 
 /// Those who wait there fail, since the driver cannot wait for them.
 fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
+    // As in `cancel`.
     let system = socket.descriptor.pin();
     let mut waiting = queue.give_up();
     let mut behind = Vec::new();
