@@ -92,3 +92,34 @@ fn what_cannot_be_sent_is_told_at_the_end() {
         assert_eq!(&bytes, b"456789");
     });
 }
+
+/// A program that restores the default action of SIGPIPE is not ended by a peer that goes away.
+#[cfg(unix)]
+#[test]
+fn a_broken_connection_is_an_error_and_no_signal() {
+    const NAME: &str = "a_broken_connection_is_an_error_and_no_signal";
+    const RESTORED: &str = "AIO_CORE_TEST_SIGPIPE";
+
+    if std::env::var_os(RESTORED).is_none() {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let again = again.args(["--exact", NAME, "--test-threads=1"]).env(RESTORED, "1");
+        let output = again.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{}, {text}", output.status);
+        return;
+    }
+    // SAFETY: this is a handler that any signal may have, and nobody else's is replaced.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    with_every_runtime(|runtime: &Runtime| {
+        let file = Temporary::new("sigpipe", &[1; 1 << 20]);
+        // The peer resets the connection, before the file is sent and while it is.
+        for reads in [0, 100_000] {
+            let (socket, mut peer) = connected(runtime);
+            let first = socket.send_file_async(file.open(), ..);
+            peer.read_exact(&mut vec![0; reads]).unwrap();
+            drop(peer);
+            let _ = first.wait();
+            assert!(socket.send_file(&file.open(), ..).is_err());
+        }
+    });
+}

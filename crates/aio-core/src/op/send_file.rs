@@ -1,6 +1,8 @@
 //! Send a file.
 
 use super::send::{CALLS_PER_TURN, FLAGS};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::sigpipe::without_sigpipe;
 use super::{Attempt, Call, Direction, Kind, Perform, Purpose, retry, sealed};
 use crate::error::attempted;
 use std::fs::File;
@@ -57,7 +59,8 @@ impl SendFile {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if !self.copy.is_under_way {
             let mut position = self.position;
-            match rustix::fs::sendfile(system, &self.file, Some(&mut position), most) {
+            let send = || rustix::fs::sendfile(system, &self.file, Some(&mut position), most);
+            match without_sigpipe(send) {
                 // Not every file can be sent so: those of /proc, say.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
                 result => return Ok(result?),
