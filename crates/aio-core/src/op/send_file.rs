@@ -90,7 +90,7 @@ impl Copy {
         if self.bytes.is_empty() {
             let mut bytes = vec![0; most.min(64 * 1024)];
             let read = read_at(file, &mut bytes, position)
-                .map_err(|error| attempted("read the file", error))?;
+                .map_err(|error| attempted("read the file", readable(error)))?;
             bytes.truncate(read);
             self.bytes = bytes;
         }
@@ -101,6 +101,15 @@ impl Copy {
         self.bytes.drain(..sent);
         Ok(sent)
     }
+}
+
+/// Nobody waits for a file: its error must not be taken for one of the socket.
+fn readable(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        return error;
+    }
+    let message = "it has nothing to read at this moment, and a send does not wait for a file";
+    io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 #[cfg(unix)]
