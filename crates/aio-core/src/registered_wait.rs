@@ -205,12 +205,18 @@ where
         if let Some(deadline) = deadline {
             self.runtime.watch(deadline, self.identity(), Timed::Wait(self.clone()));
         }
-        let registered = parts.registration.as_mut().register(Waker::from(self.clone()));
+        // The handle is the user's, and may panic when it is asked for its event: then the wait is over.
+        let mut registered = None;
+        self.runtime.contain(|| {
+            let waker = Waker::from(self.clone());
+            registered = Some(parts.registration.as_mut().register(waker));
+        });
         let mut state = self.state();
-        state.signaled = !registered;
+        state.signaled = registered == Some(false);
+        state.unregistered |= registered.is_none();
         state.parts = Some(parts);
         state.phase = Phase::Armed;
-        if state.signaled || state.fired {
+        if registered.is_some() && (state.signaled || state.fired) {
             self.post(state);
         } else if state.unregistered || self.runtime.is_stopping() {
             self.end(state);

@@ -3,7 +3,7 @@
 mod support;
 
 use aio_core::{RegisteredWait, Runtime};
-use aio_sync::{AutoResetEvent, ManualResetEvent, Registration, wait_any};
+use aio_sync::{AutoResetEvent, EventRef, ManualResetEvent, Registration, WaitHandle, wait_any};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -211,6 +211,37 @@ fn a_panic_in_the_callback_is_counted_and_the_wait_goes_on() {
         assert!(wait.unregister());
         wait.wait_one();
         assert_eq!(runtime.metrics().callback_panics, 3);
+    });
+}
+
+/// I10: it is the wait that ends then.
+#[test]
+fn a_panic_of_the_handle_ends_the_wait() {
+    /// Has an event when it is asked the first time.
+    struct Once(ManualResetEvent, AtomicBool);
+
+    impl WaitHandle for Once {
+        fn event(&self) -> EventRef<'_> {
+            assert!(!self.1.swap(true, Ordering::Relaxed), "on purpose: in a handle");
+            self.0.event()
+        }
+    }
+
+    with_every_runtime(|runtime: &Runtime| {
+        for asked in [false, true] {
+            let handle = Once(ManualResetEvent::new(true), AtomicBool::new(asked));
+            let (sender, receiver) = mpsc::channel();
+            let wait = runtime.register_wait(handle, Some(LIMIT), false, move |timed_out| {
+                sender.send(timed_out).unwrap();
+            });
+            if !asked {
+                assert!(!receiver.recv_timeout(LIMIT).unwrap());
+            }
+            wait.wait_one();
+            assert!(!wait.unregister());
+            assert!(receiver.recv().is_err(), "the callback is dropped");
+        }
+        assert_eq!(runtime.metrics().callback_panics, 2);
     });
 }
 
