@@ -7,7 +7,7 @@
 //! queued meanwhile is left to a worker.
 
 use crate::descriptor::Pinned;
-use crate::error::Aborted;
+use crate::error::{Aborted, error_like};
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Attempt, Call, Direction};
 use crate::operation_queue::{Next, OperationQueue, Ticket};
@@ -327,13 +327,5 @@ fn abort(
             socket.runtime.note_interrupted(&operation, Some(socket));
         }
         operation.fail(&socket.runtime, reason.into());
-    }
-}
-
-/// Gives each of several operations the error that all of them have.
-fn error_like(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
