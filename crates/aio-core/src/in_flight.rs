@@ -555,8 +555,10 @@ impl Handle {
 
     /// The runtime of an operation that is pending.
     fn runtime(&self) -> Option<Arc<RuntimeInner>> {
-        // What an operation is pending at is alive.
-        match &*self.0.header.place() {
+        // What an operation is pending at is alive. Not under the lock, since an operation that completes
+        // meanwhile may leave this the last to hold its socket (I8).
+        let place = self.0.header.place().clone();
+        match place {
             Place::Nowhere => None,
             Place::Socket(socket) => socket.upgrade().map(|socket| socket.runtime.clone()),
             Place::Lookup(lookup) => lookup.upgrade().map(|lookup| lookup.runtime().clone()),

@@ -175,7 +175,8 @@ impl Runtime {
     /// The callback is told whether the time was over (`timed_out`). With `once` it runs once. Else the wait
     /// is armed again, and its time starts anew, when the callback has returned; an event that stays
     /// set then makes it run again at once. An auto-reset event is reset for each run. The wait ends
-    /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before.
+    /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before. A panic of the
+    /// callback does not end it; a panic of the handle, when it is asked for its event, does.
     ///
     /// ```
     /// use aio_core::Runtime;

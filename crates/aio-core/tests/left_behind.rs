@@ -7,9 +7,10 @@ use aio_core::op::Kind;
 use aio_core::{Completion, Operation, Runtime, Socket, is_aborted};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
-use support::{connected, listener, with_every_runtime};
+use support::{connected, listener, rounds, with_every_runtime};
 
 const SOON: Duration = Duration::from_millis(5);
 const MUCH: usize = 32 << 20;
@@ -227,6 +228,33 @@ fn a_send_that_has_sent_a_part_says_how_much() {
                 socket.send_list_async(vec![vec![1; MUCH / 2], vec![1; MUCH / 2]])
             });
             check(runtime, end, |socket| socket.send_file_async(file(MUCH), ..));
+        }
+    });
+}
+
+/// Whoever comes first, the one who closes or the one who cancels, the peer learns that it has half.
+#[cfg(unix)]
+#[test]
+fn a_send_that_is_canceled_while_its_socket_is_closed_resets_the_connection() {
+    with_every_runtime(|runtime: &Runtime| {
+        for _ in 0..rounds(100) {
+            let (socket, mut peer) = connected(runtime);
+            socket.with_socket(|socket| socket.set_send_buffer_size(4096)).unwrap().unwrap();
+            let send = socket.send_async(vec![1; 1 << 20]);
+            peer.read_exact(&mut [0; 1]).unwrap();
+            let barrier = Barrier::new(2);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    send.cancel();
+                });
+                barrier.wait();
+                socket.close();
+            });
+            let sent = send.wait().bytes_transferred;
+            assert!(sent > 0 && sent < 1 << 20);
+            let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         }
     });
 }
