@@ -198,6 +198,11 @@ where
     }
 
     fn arm_until(self: Arc<Self>, deadline: Option<Instant>, mut parts: Parts<H, F>) {
+        if self.runtime.is_stopping() {
+            // Registering would take the signal of an event that is set.
+            self.end_held(parts);
+            return;
+        }
         {
             let mut state = self.state();
             (state.fired, state.deadline) = (false, deadline);
@@ -240,13 +245,19 @@ where
         self.runtime.post(Work::Wait(self.clone()));
     }
 
-    /// Takes the wait to *Ended*.
+    /// Takes the wait from *Armed* to *Ended*.
     fn end(&self, mut state: MutexGuard<'_, State<H, F>>) {
         state.phase = Phase::Ended;
         let (parts, deadline) = (state.parts.take(), state.deadline.take());
         drop(state);
         self.forget_deadline(deadline);
         self.let_go(parts);
+    }
+
+    /// Takes the wait from *Held* to *Ended*.
+    fn end_held(&self, parts: Parts<H, F>) {
+        self.state().phase = Phase::Ended;
+        self.let_go(Some(parts));
     }
 
     fn forget_deadline(&self, deadline: Option<Instant>) {
@@ -297,13 +308,9 @@ where
             return;
         }
         self.runtime.contain(|| (parts.callback)(!signaled));
-        let mut state = self.state();
-        if self.once || state.unregistered || self.runtime.is_stopping() {
-            state.phase = Phase::Ended;
-            drop(state);
-            self.let_go(Some(parts));
+        if self.once || self.state().unregistered {
+            self.end_held(parts);
         } else {
-            drop(state);
             self.arm(parts);
         }
     }

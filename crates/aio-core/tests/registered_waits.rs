@@ -271,6 +271,24 @@ fn a_runtime_that_ends_unregisters() {
     }
 }
 
+/// I3, I7: its callback would have no worker to run on, so it does not run, even if the event is set.
+#[test]
+fn a_wait_that_is_registered_when_the_runtime_has_ended_has_ended() {
+    let runtime = support::builder().workers(1).build().unwrap();
+    let handle = runtime.handle();
+    drop(runtime);
+    let event = Arc::new(AutoResetEvent::new(true));
+    for timeout in [None, Some(Duration::ZERO), Some(LIMIT)] {
+        let ran = Arc::new(AtomicBool::new(false));
+        let runs = ran.clone();
+        let wait = handle.register_wait(event.clone(), timeout, false, move |_| {
+            runs.store(true, Ordering::Relaxed);
+        });
+        assert!(wait.has_ended() && !ran.load(Ordering::Relaxed), "{timeout:?}");
+        assert!(event.is_set(), "{timeout:?}: its signal is still there");
+    }
+}
+
 /// Operations and registered waits are wait handles like others.
 #[test]
 fn waits_for_an_operation_and_for_another_wait() {
