@@ -253,7 +253,7 @@ fn every_way_to_end_a_runtime_in_every_state_from_every_place() {
         let what = format!("{engine}, {workers} workers: {mode:?}, {state:?}, {caller:?}");
         let took = within(LIMIT, &what, move || {
             let name = format!("matrix{index}");
-            let builder = Runtime::builder().engine(engine).workers(workers);
+            let builder = support::builder().engine(engine).workers(workers);
             let runtime = builder.thread_name(&*name).build().unwrap();
             cell(runtime, mode, state, caller, &name)
         });
