@@ -14,7 +14,7 @@ fn with_every_engine(most: usize, test: fn(&Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
             within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                let builder = Runtime::builder().engine(engine).workers(workers);
+                let builder = support::builder().engine(engine).workers(workers);
                 test(&builder.max_pending(most).build().unwrap());
             });
         }
@@ -150,7 +150,7 @@ fn the_limit_holds_against_many_threads() {
 
 #[test]
 fn a_runtime_without_room_is_refused() {
-    let error = Runtime::builder().workers(1).max_pending(0).build().unwrap_err();
+    let error = support::builder().workers(1).max_pending(0).build().unwrap_err();
     assert!(error.to_string().contains("max_pending 0"), "{error}");
 }
 

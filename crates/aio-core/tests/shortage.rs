@@ -4,8 +4,8 @@
 
 mod support;
 
+use aio_core::Engine;
 use aio_core::socket2::{self, Domain, Type};
-use aio_core::{Engine, Runtime};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, TcpStream, UdpSocket};
@@ -61,7 +61,7 @@ fn without_descriptors_an_accept_fails_and_everybody_goes_on() {
     let too_many = Some(rustix::io::Errno::MFILE.raw_os_error());
     for engine in ENGINES {
         for workers in [1, 3] {
-            let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(workers).build().unwrap();
             let (listener, address) = listener(&runtime);
             let (socket, mut peer) = connected(&runtime);
             // One that waits, and is reported ready when there are no descriptors left; then one that is
@@ -104,7 +104,7 @@ fn without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it() {
         let mut taken = all_descriptors();
         for left in 1..4 {
             drop(taken.pop());
-            let builder = Runtime::builder().engine(engine).workers(5);
+            let builder = support::builder().engine(engine).workers(5);
             match builder.build() {
                 Err(error) => assert_eq!(error.raw_os_error(), Some(24), "{error}"),
                 Ok(runtime) => {
@@ -132,14 +132,14 @@ fn without_memory_for_threads_there_is_no_runtime_and_nothing_is_left_of_it() {
     for engine in ENGINES {
         for stack in [512 << 20, 1 << 46] {
             let (threads, descriptors) = (count("/proc/self/task"), count("/proc/self/fd"));
-            let builder = Runtime::builder().engine(engine).workers(32).stack_size(stack);
+            let builder = support::builder().engine(engine).workers(32).stack_size(stack);
             let error = builder.build().unwrap_err();
             assert!(error.to_string().contains("cannot start the worker threads"), "{error}");
             while count("/proc/self/task") > threads {
                 thread::yield_now();
             }
             assert_eq!(count("/proc/self/fd"), descriptors);
-            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
             let (socket, mut peer) = connected(&runtime);
             socket.send(b"hello").unwrap();
             peer.read_exact(&mut [0; 5]).unwrap();
