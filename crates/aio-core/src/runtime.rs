@@ -29,6 +29,7 @@ use crate::operation_queue::Ticket;
 use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
 use crate::resolver;
 use crate::socket::{Socket, SocketInner};
+use crate::socket_table;
 #[cfg(feature = "testing")]
 use crate::testing::{Faults, Injector};
 use crate::timer::Timer;
@@ -593,14 +594,10 @@ impl RuntimeInner {
         match work {
             Work::Completed(operation) => self.deliver(operation),
             Work::Wait(wait) => {
-                self.run_callback(Callback::Other(const { kind_index("register_wait") }), || {
-                    wait.run();
-                });
+                self.run_callback(const { kind_index("register_wait") }, || wait.run());
             }
             Work::Call(Call(callback)) => {
-                self.run_callback(Callback::Other(const { kind_index("post") }), || {
-                    self.contain(callback);
-                });
+                self.run_callback(const { kind_index("post") }, || self.contain(callback));
             }
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
@@ -654,26 +651,32 @@ impl RuntimeInner {
 
     /// Runs the callback of an operation that has completed.
     fn deliver(&self, operation: Owner) {
-        self.run_callback(Callback::Operation(operation.handle()), || {
-            self.contain(|| operation.deliver());
-        });
+        let (worker, now) = (self.worker(), self.clock.now());
+        let callback = Callback { kind: operation.kind(), socket: operation.socket() };
+        let has_place = operation.has_place();
+        if let Some(latencies) = &self.latencies {
+            let took = now.saturating_sub(operation.completed_at());
+            latencies.record(worker, callback.kind, Stretch::UntilCallback, took);
+        }
+        self.run_where_seen(worker, callback, now, || self.contain(|| operation.deliver()));
+        self.is_over(worker, callback.kind, has_place);
+    }
+
+    /// Runs a callback that is not that of an operation.
+    fn run_callback(&self, kind: usize, run: impl FnOnce()) {
+        let (worker, now) = (self.worker(), self.clock.now());
+        self.run_where_seen(worker, Callback { kind, socket: None }, now, run);
+        self.is_over(worker, kind, false);
     }
 
     /// Runs a callback where everybody can see it.
-    fn run_callback(&self, callback: Callback, run: impl FnOnce()) {
-        let (worker, kind) = (self.worker(), callback.kind());
-        let takes_place = callback.takes_place();
-        let now = self.clock.now();
-        if let Some(latencies) = &self.latencies {
-            if let Some(completed) = callback.completed_at() {
-                latencies.record(
-                    worker,
-                    kind,
-                    Stretch::UntilCallback,
-                    now.saturating_sub(completed),
-                );
-            }
-        }
+    fn run_where_seen(
+        &self,
+        worker: Option<usize>,
+        callback: Callback,
+        now: Moment,
+        run: impl FnOnce(),
+    ) {
         if let Some(worker) = worker {
             self.running.begin(worker, callback, now);
         }
@@ -681,7 +684,6 @@ impl RuntimeInner {
         if let Some(worker) = worker {
             self.running.end(worker);
         }
-        self.is_over(worker, kind, takes_place);
     }
 
     /// An operation, or a callback of another kind, is over.
@@ -913,7 +915,7 @@ impl Host for RuntimeInner {
         registered_wait::abort(self);
         #[cfg(feature = "testing")]
         self.post_what_was_kept_back();
-        for socket in self.driver.sockets() {
+        for socket in socket_table::sockets_of(self) {
             engine::stop(&socket, Aborted::ShutDown);
         }
     }
