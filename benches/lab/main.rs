@@ -48,8 +48,9 @@ fn main() -> ExitCode {
             raise_descriptor_limit();
             pinned.and_then(|()| control::run(server, Service { port, workers, buffer, slow }))
         }
-        Some(Command::Cancel { engine, workers, count, what }) => {
-            cancellation::run(what, engine, workers, count)
+        Some(Command::Cancel { engine, workers, count, pending, what }) => {
+            raise_descriptor_limit();
+            cancellation::run(what, engine, workers, pending, count)
         }
     };
     match done {

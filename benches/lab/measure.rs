@@ -54,7 +54,7 @@ impl<'s> Laboratory<'s> {
     pub(crate) fn measure(&self, case: Case, contender: Contender) -> io::Result<Outcome> {
         if let (Work::P13, Server::Aio(engine)) = (case.work, contender.server) {
             let count = self.settings.repetitions;
-            let measured = cancellation::measure(engine, contender.workers, case.variant, count);
+            let measured = cancellation::measure(engine, contender.workers, case, count);
             return Ok(outcome(measured));
         }
         let buffer = if case.work == Work::P10 { CHUNK } else { BUFFER };

@@ -103,6 +103,9 @@ pub(crate) enum Command {
         workers: usize,
         #[arg(long)]
         count: u64,
+        /// Receives beside those that are ended
+        #[arg(long)]
+        pending: usize,
         what: crate::cancellation::What,
     },
 }
