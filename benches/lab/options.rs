@@ -1,11 +1,11 @@
 //! The command line.
 
-use crate::contender::Server;
 use crate::generator::Arrivals;
 use crate::pinning::Pinning;
 use crate::works::Work;
 use aio_core::Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use servers::Server;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,6 +103,9 @@ pub(crate) enum Command {
         workers: usize,
         #[arg(long)]
         count: u64,
+        /// Receives beside those that are ended
+        #[arg(long)]
+        pending: usize,
         what: crate::cancellation::What,
     },
 }
@@ -137,7 +140,7 @@ pub(crate) struct Settings {
     pub(crate) workers: Vec<usize>,
     pub(crate) duration: Duration,
     pub(crate) rounds: usize,
-    /// Probes of P12, operations of P13; races are a hundred times as many.
+    /// Probes of P12, operations of P13; races are twenty times as many.
     pub(crate) repetitions: u64,
     pub(crate) pinning: Option<Pinning>,
     pub(crate) port: u16,

@@ -1,10 +1,11 @@
 //! The figures to reach, as ratios of ours to a peer's, and whether a run reached them.
 
 use crate::cell::{Cell, Metric};
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::statistics::Spread;
 use crate::works::{Case, Variant, Work};
 use aio_core::Engine;
+use servers::Server;
 
 /// What a figure of ours is compared with.
 #[derive(Clone, Copy)]
@@ -124,6 +125,7 @@ fn all() -> Vec<Target> {
         (Server::ThreadPerConnection, 1.15),
         (Server::TokioSpawnBlocking, 0.5),
         (Server::RayonJobs, 0.5),
+        (Server::RayonAndAQueue, 0.5),
     ] {
         targets.push(Target {
             work: Work::P6,

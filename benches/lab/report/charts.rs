@@ -3,13 +3,14 @@
 use super::table::{cases, figure};
 use super::thousands;
 use crate::cell::{Cell, Metric};
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::statistics::Spread;
 use crate::works::{Case, Work};
 use aio_core::Engine;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use servers::Server;
 use std::io;
 use std::ops::Range;
 
@@ -366,6 +367,7 @@ fn style(contender: Contender) -> ShapeStyle {
         (Server::MonoioPoll, _) => RGBColor(120, 200, 205),
         (Server::ThreadPerConnection, _) => RGBColor(200, 25, 35),
         (Server::RayonJobs, _) => RGBColor(130, 130, 130),
+        (Server::RayonAndAQueue, _) => RGBColor(180, 180, 180),
     };
     let stroke_width = if contender.is_aio() { 3 } else { 1 };
     ShapeStyle { color: color.to_rgba(), filled: false, stroke_width }

@@ -89,3 +89,11 @@ impl Error for Attempted {
 pub(crate) fn attempted(attempt: impl Into<String>, source: io::Error) -> io::Error {
     io::Error::new(source.kind(), Attempted { attempt: attempt.into(), source })
 }
+
+/// Gives each of several operations the error that all of them have.
+pub(crate) fn error_like(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

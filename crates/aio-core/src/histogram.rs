@@ -89,7 +89,7 @@ impl Histogram {
     }
 
     /// Returns the duration that the share `q` of all, from 0 to 1, did not exceed: the upper end of its
-    /// bucket. Zero if nothing has been counted.
+    /// bucket. A smaller share counts as 0, a greater one as 1. Zero if nothing has been counted.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = ((self.count() as f64 * q).ceil() as u64).max(1);
@@ -100,7 +100,8 @@ impl Histogram {
                 return *range.end();
             }
         }
-        Duration::ZERO
+        // The rank may be more than there are: if `q` is, or rounded up from what a float does not hold.
+        self.max()
     }
 
     /// Returns the longest duration: the upper end of its bucket. Zero if nothing has been counted.
@@ -159,5 +160,19 @@ mod tests {
             assert!(told >= right && told <= right.mul_f64(1.0625), "{q}: {told:?}");
         }
         assert_eq!(histogram.max(), histogram.quantile(1.0));
+        // A share that is none is taken for the next that is one.
+        assert_eq!(histogram.quantile(1.5), histogram.max());
+        for q in [-1.0, f64::NAN] {
+            assert_eq!(histogram.quantile(q), histogram.quantile(0.0));
+        }
+    }
+
+    /// A count that a float does not hold is rounded, up perhaps.
+    #[test]
+    fn the_last_quantile_of_very_many_is_the_longest() {
+        let mut buckets = vec![0; BUCKETS];
+        buckets[5] = (1 << 60) - 1;
+        let histogram = Histogram { buckets };
+        assert_eq!(histogram.quantile(1.0), Duration::from_nanos(5));
     }
 }

@@ -20,7 +20,10 @@
 //!    registration back: the callback is then told of the signal (no signal is lost to a timeout).
 //! 3. What is posted is run, even if it is unregistered meanwhile: the signal has been taken.
 //!    What is unregistered in *Armed* drops its registration, which passes on a signal it was handed.
-//! 4. The runtime holds every wait that has not ended, and a stopping one unregisters them. One that
+//! 4. A signal of an earlier round may wake late, when the time has ended that round and the worker has
+//!    found the signal. The worker that comes for it finds neither event nor time, and arms the wait
+//!    again for what is left of the time.
+//! 5. The runtime holds every wait that has not ended, and a stopping one unregisters them. One that
 //!    it does not find, or finds held, looks for that itself once it is armed.
 
 use crate::op::kind_index;
@@ -188,9 +191,18 @@ where
         std::ptr::from_ref(self).addr()
     }
 
-    /// Takes the wait from *Held* to *Armed*, or further.
-    fn arm(self: Arc<Self>, mut parts: Parts<H, F>) {
+    /// Takes the wait from *Held* to *Armed*, or further, for a new round.
+    fn arm(self: Arc<Self>, parts: Parts<H, F>) {
         let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.arm_until(deadline, parts);
+    }
+
+    fn arm_until(self: Arc<Self>, deadline: Option<Instant>, mut parts: Parts<H, F>) {
+        if self.runtime.is_stopping() {
+            // Registering would take the signal of an event that is set.
+            self.end_held(parts);
+            return;
+        }
         {
             let mut state = self.state();
             (state.fired, state.deadline) = (false, deadline);
@@ -198,12 +210,18 @@ where
         if let Some(deadline) = deadline {
             self.runtime.watch(deadline, self.identity(), Timed::Wait(self.clone()));
         }
-        let registered = parts.registration.as_mut().register(Waker::from(self.clone()));
+        // The handle is the user's, and may panic when it is asked for its event: then the wait is over.
+        let mut registered = None;
+        self.runtime.contain(|| {
+            let waker = Waker::from(self.clone());
+            registered = Some(parts.registration.as_mut().register(waker));
+        });
         let mut state = self.state();
-        state.signaled = !registered;
+        state.signaled = registered == Some(false);
+        state.unregistered |= registered.is_none();
         state.parts = Some(parts);
         state.phase = Phase::Armed;
-        if state.signaled || state.fired {
+        if registered.is_some() && (state.signaled || state.fired) {
             self.post(state);
         } else if state.unregistered || self.runtime.is_stopping() {
             self.end(state);
@@ -227,13 +245,19 @@ where
         self.runtime.post(Work::Wait(self.clone()));
     }
 
-    /// Takes the wait to *Ended*.
+    /// Takes the wait from *Armed* to *Ended*.
     fn end(&self, mut state: MutexGuard<'_, State<H, F>>) {
         state.phase = Phase::Ended;
         let (parts, deadline) = (state.parts.take(), state.deadline.take());
         drop(state);
         self.forget_deadline(deadline);
         self.let_go(parts);
+    }
+
+    /// Takes the wait from *Held* to *Ended*.
+    fn end_held(&self, parts: Parts<H, F>) {
+        self.state().phase = Phase::Ended;
+        self.let_go(Some(parts));
     }
 
     fn forget_deadline(&self, deadline: Option<Instant>) {
@@ -279,14 +303,14 @@ where
         self.forget_deadline(deadline);
         // Not one after the other: a signal that was handed over must be taken.
         let signaled = parts.registration.as_mut().take_back() | signaled;
+        if !signaled && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            self.arm_until(deadline, parts);
+            return;
+        }
         self.runtime.contain(|| (parts.callback)(!signaled));
-        let mut state = self.state();
-        if self.once || state.unregistered || self.runtime.is_stopping() {
-            state.phase = Phase::Ended;
-            drop(state);
-            self.let_go(Some(parts));
+        if self.once || self.state().unregistered {
+            self.end_held(parts);
         } else {
-            drop(state);
             self.arm(parts);
         }
     }

@@ -13,17 +13,18 @@
 //! 2. Under the one lock, after a lookup was queued there are as many idle threads as lookups in the queue,
 //!    or a thread is being started, or there are as many as there may be. A thread that comes back
 //!    from its wait, for whatever reason, looks at the queue before it leaves. So for every lookup a
-//!    thread comes.
+//!    thread comes, or the last that could not be started takes the blame for all.
 //! 3. A runtime that stops looks for its lookups after it has said so, and a lookup that is queued looks
 //!    whether its runtime has said so after it has been queued, both under the lock: one of the two
 //!    sees the other.
 
-use crate::error::{Aborted, attempted};
+use crate::error::{Aborted, attempted, error_like};
 use crate::in_flight::{Owner, Wish};
 use crate::op;
 use crate::runtime::RuntimeInner;
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -64,6 +65,11 @@ impl Lookup {
 
     fn take(&self) -> Option<Owner> {
         self.operation().take()
+    }
+
+    /// False once nobody waits for the answer.
+    fn is_wanted(&self) -> bool {
+        self.operation().is_some()
     }
 
     /// Blocks for as long as the system likes.
@@ -139,9 +145,11 @@ pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operat
         lookup.abort(Aborted::ShutDown);
         return;
     }
-    if let Err(error) = RESOLVER.queue(&lookup) {
+    if let Err((error, left)) = RESOLVER.queue(&lookup) {
         let what = "start a thread to look up a host name";
-        lookup.answer(Err(attempted(what, error)));
+        for lookup in left {
+            lookup.answer(Err(attempted(what, error_like(&error))));
+        }
     }
     // A shutdown that looked before the lookup was queued has passed it by.
     if runtime.is_stopping() {
@@ -167,7 +175,11 @@ impl Resolver {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&'static self, lookup: &Arc<Lookup>) -> io::Result<()> {
+    /// An error comes with those that it leaves without a thread.
+    fn queue(
+        &'static self,
+        lookup: &Arc<Lookup>,
+    ) -> Result<(), (io::Error, VecDeque<Arc<Lookup>>)> {
         let mut state = self.state();
         state.queue.push_back(lookup.clone());
         if state.queue.len() <= state.idle || state.threads == MOST_THREADS {
@@ -177,15 +189,15 @@ impl Resolver {
         state.threads += 1;
         drop(state);
         let thread = thread::Builder::new().name("aio-resolver".to_owned());
-        let Err(error) = thread.spawn(|| self.serve()) else { return Ok(()) };
+        thread.spawn(|| self.serve()).map(drop).map_err(|error| (error, self.lacks_thread()))
+    }
+
+    /// A thread could not be started. Returns the lookups for which no other will come: if it was the last,
+    /// all of them, since others may have been queued that relied on it.
+    fn lacks_thread(&self) -> VecDeque<Arc<Lookup>> {
         let mut state = self.state();
         state.threads -= 1;
-        if state.threads > 0 {
-            // One of those comes for it.
-            return Ok(());
-        }
-        state.queue.retain(|queued| !Arc::ptr_eq(queued, lookup));
-        Err(error)
+        if state.threads > 0 { VecDeque::new() } else { mem::take(&mut state.queue) }
     }
 
     fn serve(&self) {
@@ -194,9 +206,13 @@ impl Resolver {
             if let Some(lookup) = state.queue.pop_front() {
                 state.under_way.push(lookup.clone());
                 drop(state);
-                lookup.answer(lookup.ask());
+                if lookup.is_wanted() {
+                    lookup.answer(lookup.ask());
+                }
+                self.state().under_way.retain(|other| !Arc::ptr_eq(other, &lookup));
+                // It may be the last to hold its runtime, which is not dropped under the lock (I8).
+                drop(lookup);
                 state = self.state();
-                state.under_way.retain(|other| !Arc::ptr_eq(other, &lookup));
                 continue;
             }
             state.idle += 1;
@@ -209,5 +225,36 @@ impl Resolver {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Runtime, in_flight};
+
+    fn resolver(queue: VecDeque<Arc<Lookup>>, threads: usize) -> Resolver {
+        let state = State { queue, under_way: Vec::new(), threads, idle: 0 };
+        Resolver { state: Mutex::new(state), queued: Condvar::new() }
+    }
+
+    /// Invariant 2, I1: two were queued, each relied on the other's thread too, and neither can be started.
+    #[test]
+    fn no_lookup_is_left_behind_when_threads_cannot_be_started() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let socket = runtime.tcp_v4().unwrap();
+        let lookup = |_| {
+            let (operation, _) = in_flight::start(None, None, op::LookUp::new());
+            Arc::new(Lookup {
+                runtime: socket.runtime_inner().clone(),
+                name: "localhost".to_owned(),
+                port: 80,
+                operation: Mutex::new(Some(operation)),
+            })
+        };
+        let resolver = resolver((0..2).map(lookup).collect(), 2);
+        assert!(resolver.lacks_thread().is_empty(), "the other thread may still come");
+        assert_eq!(resolver.lacks_thread().len(), 2);
+        assert!(resolver.state().queue.is_empty());
     }
 }

@@ -176,7 +176,8 @@ impl Runtime {
     /// The callback is told whether the time was over (`timed_out`). With `once` it runs once. Else the wait
     /// is armed again, and its time starts anew, when the callback has returned; an event that stays
     /// set then makes it run again at once. An auto-reset event is reset for each run. The wait ends
-    /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before.
+    /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before. A panic of the
+    /// callback does not end it; a panic of the handle, when it is asked for its event, does.
     ///
     /// ```
     /// use aio_core::Runtime;
@@ -326,7 +327,10 @@ impl Builder {
     ///
     /// One that is begun when there are so many completes at once with
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): its buffer comes back, and its callback runs as
-    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read. A callback's
+    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read: by this, and by
+    /// what is refused until its callback has run. Who begins faster than the workers run callbacks learns at
+    /// once of a refusal, from [`is_completed`](crate::OperationHandle::is_completed), and bounds the second,
+    /// too, by not going on. A callback's
     /// own operation still counts while it runs, so there must be room for one more if it is to begin
     /// the next; and who begins again at once what was refused does so over and over, until there is room.
     ///
@@ -800,11 +804,20 @@ impl RuntimeInner {
             process::abort();
         }
         self.callback_panics.fetch_add(1, Ordering::Relaxed);
-        // A payload may panic when it is dropped; whatever comes of that is not dropped.
-        if let Err(worse) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            mem::forget(worse);
+        drop_payload(payload);
+    }
+}
+
+/// Drops what a panic has left. That may panic, too, and leave something: it is dropped in its turn, but what
+/// is left after a few is never dropped.
+fn drop_payload(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..4 {
+        match panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(worse) => payload = worse,
         }
     }
+    mem::forget(payload);
 }
 
 /// Ends the wait of a worker for an event.

@@ -2,9 +2,10 @@
 
 mod support;
 
-use aio_core::{Runtime, is_aborted};
+use aio_core::{CompletionPort, Runtime, is_aborted};
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 use support::{connected, with_every_runtime};
@@ -69,6 +70,52 @@ fn a_socket_leaves_while_others_use_it() {
             stream.read_to_end(&mut received).unwrap();
             assert_eq!(received, b"abcdefgh");
         }
+    });
+}
+
+#[test]
+fn of_two_who_take_a_socket_out_at_once_one_has_it() {
+    with_every_runtime(|runtime: &Runtime| {
+        for _ in 0..300 {
+            let (socket, _peer) = connected(runtime);
+            let barrier = Barrier::new(2);
+            let taken = thread::scope(|scope| {
+                let take = [socket.clone(), socket].map(|socket| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        socket.into_socket2()
+                    })
+                });
+                take.map(|thread| thread.join().unwrap())
+            });
+            assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 1, "{taken:?}");
+        }
+    });
+}
+
+/// I8: what runs where an operation completes, on the thread that begins it or on a worker, runs under no
+/// pin of the descriptor.
+#[test]
+fn a_socket_leaves_where_its_operation_completes() {
+    with_every_runtime(|runtime: &Runtime| {
+        let port = Arc::new(CompletionPort::new(1));
+        let (socket, _peer) = connected(runtime);
+        let other = socket.clone();
+        socket.send_async(*b"hello").post_to(&port, move |_| other.into_socket2());
+        assert!(port.wait().unwrap().is_ok());
+        let (socket, mut peer) = connected(runtime);
+        let other = socket.clone();
+        socket.receive_async([0; 8]).post_to(&port, move |_| other.into_socket2());
+        peer.write_all(b"hello").unwrap();
+        assert!(port.wait().unwrap().is_ok());
+        // One that is aborted.
+        let (socket, _peer) = connected(runtime);
+        let other = socket.clone();
+        let receive = socket.receive_async([0; 8]);
+        let cancel = receive.handle();
+        receive.post_to(&port, move |_| other.into_socket2());
+        cancel.cancel();
+        assert!(port.wait().unwrap().is_ok());
     });
 }
 

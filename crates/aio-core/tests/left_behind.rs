@@ -4,12 +4,15 @@
 mod support;
 
 use aio_core::op::Kind;
+use aio_core::socket2;
 use aio_core::{Completion, Operation, Runtime, Socket, is_aborted};
 use std::io::{ErrorKind, Read, Write};
+use std::iter;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
-use support::{connected, listener, with_every_runtime};
+use support::{connected, listener, rounds, with_every_runtime};
 
 const SOON: Duration = Duration::from_millis(5);
 const MUCH: usize = 32 << 20;
@@ -111,13 +114,21 @@ fn an_accept_that_waits_for_the_first_bytes_closes_its_connection() {
     with_every_runtime(|runtime: &Runtime| {
         let (listener, address) = listener(runtime);
         for end in ENDS {
-            let mut peer = TcpStream::connect(address).unwrap();
-            let ended = end.of(&listener, |listener| listener.accept_receive_async([7; 4]));
-            assert_eq!((ended.bytes_transferred, ended.buffer), (0, [7; 4]));
-            assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
-            // The listener goes on.
-            let _peer = TcpStream::connect(address).unwrap();
-            listener.accept().unwrap();
+            loop {
+                let mut peer = TcpStream::connect(address).unwrap();
+                let ended = end.of(&listener, |listener| listener.accept_receive_async([7; 4]));
+                assert_eq!((ended.bytes_transferred, ended.buffer), (0, [7; 4]));
+                // The listener goes on.
+                let next = TcpStream::connect(address).unwrap();
+                let accepted = listener.accept().unwrap().peer_addr().unwrap();
+                if accepted == next.local_addr().unwrap() {
+                    assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+                    break;
+                }
+                // It ended before it had accepted, and has left the connection.
+                assert_eq!(accepted, peer.local_addr().unwrap());
+                listener.accept().unwrap();
+            }
         }
     });
 }
@@ -170,14 +181,10 @@ fn a_datagram_that_could_not_be_sent_is_not_sent() {
         for end in ENDS {
             let (system, peer) = UnixDatagram::pair().unwrap();
             let socket = runtime.associate(system).unwrap();
-            let mut sent = 0;
-            let canceled = loop {
-                let mut send = socket.send_async([1; 64]);
-                match send.wait_timeout(SOON) {
-                    Some(completion) => sent += usize::from(completion.result.unwrap() == 64),
-                    None => break send,
-                }
-            };
+            // As many as there is room for.
+            let send = |system: &socket2::Socket| system.send(&[1; 64]);
+            let sent = iter::from_fn(|| socket.with_socket(send).unwrap().ok()).count();
+            let canceled = socket.send_async([1; 64]);
             end.of(&socket, |socket| socket.send_async([2; 64]));
             canceled.cancel();
             let completion = canceled.wait();
@@ -227,6 +234,33 @@ fn a_send_that_has_sent_a_part_says_how_much() {
                 socket.send_list_async(vec![vec![1; MUCH / 2], vec![1; MUCH / 2]])
             });
             check(runtime, end, |socket| socket.send_file_async(file(MUCH), ..));
+        }
+    });
+}
+
+/// Whoever comes first, the one who closes or the one who cancels, the peer learns that it has half.
+#[cfg(unix)]
+#[test]
+fn a_send_that_is_canceled_while_its_socket_is_closed_resets_the_connection() {
+    with_every_runtime(|runtime: &Runtime| {
+        for _ in 0..rounds(100) {
+            let (socket, mut peer) = connected(runtime);
+            socket.with_socket(|socket| socket.set_send_buffer_size(4096)).unwrap().unwrap();
+            let send = socket.send_async(vec![1; 1 << 20]);
+            peer.read_exact(&mut [0; 1]).unwrap();
+            let barrier = Barrier::new(2);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    send.cancel();
+                });
+                barrier.wait();
+                socket.close();
+            });
+            let sent = send.wait().bytes_transferred;
+            assert!(sent > 0 && sent < 1 << 20);
+            let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         }
     });
 }

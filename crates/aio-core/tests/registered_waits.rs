@@ -3,11 +3,13 @@
 mod support;
 
 use aio_core::{RegisteredWait, Runtime};
-use aio_sync::{AutoResetEvent, ManualResetEvent, wait_any};
+use aio_sync::{AutoResetEvent, EventRef, ManualResetEvent, Registration, WaitHandle, wait_any};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
+use std::task::{Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{LIMIT, connected, with_every_runtime};
 
 /// WH-43.
@@ -105,6 +107,39 @@ fn an_event_that_stays_set_runs_it_continuously() {
     });
 }
 
+/// WH-43: the time of one round ends it a moment before its wake-up arrives, which finds the next.
+#[test]
+fn a_wake_up_that_comes_late_is_no_timeout() {
+    const TIMEOUT: Duration = Duration::from_millis(200);
+
+    /// Holds up whoever sets the event, before the next in its queue is woken.
+    struct Slow;
+
+    impl Wake for Slow {
+        fn wake(self: Arc<Self>) {
+            thread::sleep(TIMEOUT * 3 / 2);
+        }
+    }
+
+    with_every_runtime(|runtime: &Runtime| {
+        let event = Arc::new(ManualResetEvent::new(false));
+        let mut slow = pin!(Registration::new(event.clone()));
+        assert!(slow.as_mut().register(Waker::from(Arc::new(Slow))));
+        let (sender, receiver) = mpsc::channel();
+        let theirs = event.clone();
+        let wait = runtime.register_wait(event.clone(), Some(TIMEOUT), false, move |timed_out| {
+            theirs.reset();
+            let _ = sender.send((timed_out, Instant::now()));
+        });
+        event.set();
+        let (timed_out, first) = receiver.recv_timeout(LIMIT).unwrap();
+        assert!(!timed_out);
+        let (timed_out, second) = receiver.recv_timeout(LIMIT).unwrap();
+        assert!(timed_out && second - first >= TIMEOUT, "{:?}", second - first);
+        assert!(wait.unregister());
+    });
+}
+
 /// WH-45.
 #[test]
 fn unregistered_before_it_is_set_it_does_not_run_and_takes_no_signal() {
@@ -179,6 +214,37 @@ fn a_panic_in_the_callback_is_counted_and_the_wait_goes_on() {
     });
 }
 
+/// I10: it is the wait that ends then.
+#[test]
+fn a_panic_of_the_handle_ends_the_wait() {
+    /// Has an event when it is asked the first time.
+    struct Once(ManualResetEvent, AtomicBool);
+
+    impl WaitHandle for Once {
+        fn event(&self) -> EventRef<'_> {
+            assert!(!self.1.swap(true, Ordering::Relaxed), "on purpose: in a handle");
+            self.0.event()
+        }
+    }
+
+    with_every_runtime(|runtime: &Runtime| {
+        for asked in [false, true] {
+            let handle = Once(ManualResetEvent::new(true), AtomicBool::new(asked));
+            let (sender, receiver) = mpsc::channel();
+            let wait = runtime.register_wait(handle, Some(LIMIT), false, move |timed_out| {
+                sender.send(timed_out).unwrap();
+            });
+            if !asked {
+                assert!(!receiver.recv_timeout(LIMIT).unwrap());
+            }
+            wait.wait_one();
+            assert!(!wait.unregister());
+            assert!(receiver.recv().is_err(), "the callback is dropped");
+        }
+        assert_eq!(runtime.metrics().callback_panics, 2);
+    });
+}
+
 /// I7: a runtime that ends, ends its waits; the signal is still there for others.
 #[test]
 fn a_runtime_that_ends_unregisters() {
@@ -202,6 +268,24 @@ fn a_runtime_that_ends_unregisters() {
         assert_eq!(Arc::strong_count(&kept), 1);
         event.set();
         assert!(event.try_wait());
+    }
+}
+
+/// I3, I7: its callback would have no worker to run on, so it does not run, even if the event is set.
+#[test]
+fn a_wait_that_is_registered_when_the_runtime_has_ended_has_ended() {
+    let runtime = support::builder().workers(1).build().unwrap();
+    let handle = runtime.handle();
+    drop(runtime);
+    let event = Arc::new(AutoResetEvent::new(true));
+    for timeout in [None, Some(Duration::ZERO), Some(LIMIT)] {
+        let ran = Arc::new(AtomicBool::new(false));
+        let runs = ran.clone();
+        let wait = handle.register_wait(event.clone(), timeout, false, move |_| {
+            runs.store(true, Ordering::Relaxed);
+        });
+        assert!(wait.has_ended() && !ran.load(Ordering::Relaxed), "{timeout:?}");
+        assert!(event.is_set(), "{timeout:?}: its signal is still there");
     }
 }
 

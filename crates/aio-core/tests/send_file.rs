@@ -5,7 +5,7 @@ mod support;
 use aio_core::socket2::{Domain, Type};
 use aio_core::{Completion, Runtime, is_aborted};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 use std::thread;
 use support::{connected, with_every_runtime};
@@ -90,5 +90,56 @@ fn what_cannot_be_sent_is_told_at_the_end() {
         let mut bytes = [0; 6];
         peer.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"456789");
+    });
+}
+
+/// A send waits for its socket alone. What takes a read at an offset and may have nothing to read is the
+/// system's log, which not everybody may read.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_has_nothing_to_read_yet_is_an_error() {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    with_every_runtime(|runtime: &Runtime| {
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let log = File::options().read(true).custom_flags(nonblocking).open("/dev/kmsg");
+        let Ok(log) = log else { return };
+        let (socket, mut peer) = connected(runtime);
+        let reader = thread::spawn(move || io::copy(&mut peer, &mut io::sink()));
+        let error = socket.send_file_async(log, ..).wait().result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        socket.close();
+        let _ = reader.join().unwrap();
+    });
+}
+
+/// A program that restores the default action of SIGPIPE is not ended by a peer that goes away.
+#[cfg(unix)]
+#[test]
+fn a_broken_connection_is_an_error_and_no_signal() {
+    const NAME: &str = "a_broken_connection_is_an_error_and_no_signal";
+    const RESTORED: &str = "AIO_CORE_TEST_SIGPIPE";
+
+    if std::env::var_os(RESTORED).is_none() {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let again = again.args(["--exact", NAME, "--test-threads=1"]).env(RESTORED, "1");
+        let output = again.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{}, {text}", output.status);
+        return;
+    }
+    // SAFETY: this is a handler that any signal may have, and nobody else's is replaced.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    with_every_runtime(|runtime: &Runtime| {
+        let file = Temporary::new("sigpipe", &[1; 1 << 20]);
+        // The peer resets the connection, before the file is sent and while it is.
+        for reads in [0, 100_000] {
+            let (socket, mut peer) = connected(runtime);
+            let first = socket.send_file_async(file.open(), ..);
+            peer.read_exact(&mut vec![0; reads]).unwrap();
+            drop(peer);
+            let _ = first.wait();
+            assert!(socket.send_file(&file.open(), ..).is_err());
+        }
     });
 }

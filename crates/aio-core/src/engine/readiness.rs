@@ -10,6 +10,10 @@
 //! are impossible because a report that comes during an attempt makes it be repeated
 //! (`operation_queue.rs`, invariant 2), and registering reports what is ready at that moment.
 //!
+//! The poller counts whole milliseconds on Linux, and ends a wait late rather than early. Deadlines are kept to
+//! the microsecond: a longer wait ends early by the rest, and the worker comes back for that, which is
+//! waited for with `ppoll` on the poller.
+//!
 //! A token is the socket's number (`socket_table.rs`): an event that was fetched before its socket was
 //! closed finds a socket that wants nothing any more, or nobody, and never the one that has the descriptor
 //! now (I6). Closing a descriptor takes it out of the poller; there is no call for that either. (If the user
@@ -82,7 +86,7 @@ impl Readiness {
         self.leading.store(worker, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let timeout = if self.woken[worker].try_wait() { Some(Duration::ZERO) } else { timeout };
-        let polled = leader.poll.poll(&mut leader.events, timeout);
+        let polled = poll(leader, timeout);
         self.leading.store(NOBODY, Ordering::Relaxed);
         match polled {
             Ok(()) => {}
@@ -169,6 +173,30 @@ impl Readiness {
     fn failed() -> io::Error {
         io::Error::other("the socket could not be registered with the system's readiness queue")
     }
+}
+
+/// Waits for events, for less than `timeout` perhaps, but for no longer.
+fn poll(Leader { poll, events }: &mut Leader, timeout: Option<Duration>) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let timeout = match timeout {
+        Some(timeout) => Some(whole_milliseconds(poll, timeout)?),
+        None => None,
+    };
+    poll.poll(events, timeout)
+}
+
+/// Returns the whole milliseconds of `timeout`. If there are none, what it has beyond has been waited for, or
+/// an event has come.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn whole_milliseconds(poller: &Poll, timeout: Duration) -> io::Result<Duration> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let beyond = timeout.subsec_nanos() % 1_000_000;
+    let whole = timeout - Duration::from_nanos(beyond.into());
+    if whole.is_zero() && beyond > 0 {
+        let beyond = Timespec { tv_sec: 0, tv_nsec: beyond.into() };
+        poll(&mut [PollFd::new(poller.registry(), PollFlags::IN)], Some(&beyond))?;
+    }
+    Ok(whole)
 }
 
 /// The values of [`SocketInner::registration`].

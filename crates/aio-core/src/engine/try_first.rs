@@ -6,7 +6,8 @@
 //! long enough. The thread that begins an operation attempts that one alone; whatever others have
 //! queued meanwhile is left to a worker.
 
-use crate::error::Aborted;
+use crate::descriptor::Pinned;
+use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
 use crate::operation_queue::{Next, OperationQueue, Ticket};
@@ -72,9 +73,13 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
     if socket.runtime.injector.as_ref().is_some_and(|injector| injector.cancels_late(socket)) {
         go_on(socket, direction, queue.ready(false), OPERATIONS_PER_BEGIN, None);
     }
+    // Pinned before the queue is broken, if it is, so that a close in between still resets the connection.
+    let system = socket.descriptor.pin();
     let next = queue.cancel(operation);
     let over = queue.ticket().is_none();
-    go_on(socket, direction, next, 0, None);
+    if let Next::Abort(operations, reason) = next {
+        abort(socket, system, operations, reason);
+    }
     if over {
         socket.runtime.driver.wait_ended(socket);
     }
@@ -102,7 +107,10 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     end(socket);
     let driver = &socket.runtime.driver;
     driver.release(socket);
-    socket.descriptor.close();
+    if !socket.descriptor.close() {
+        // Somebody else has closed it meanwhile, or has it.
+        return Err(Aborted::Closed.into());
+    }
     driver.wait_ended(socket);
     // A call under way shares its mode with the duplicate: making that blocking would make the call block.
     while !socket.descriptor.is_free() {
@@ -174,8 +182,7 @@ fn leave(socket: &Arc<SocketInner>, direction: Direction, next: Next) {
         Next::WaitFor(ticket) => wait_for(socket, direction, ticket),
         Next::Schedule => socket.runtime.post(Work::Turn { socket: socket.clone(), direction }),
         Next::Abort(operations, reason) => {
-            let system = socket.descriptor.pin();
-            abort(socket, system.as_deref(), operations, reason);
+            abort(socket, socket.descriptor.pin(), operations, reason);
         }
     }
 }
@@ -209,17 +216,19 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
 
 /// Those who wait there fail, since the driver cannot wait for them.
 fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
+    // As in `cancel`.
+    let system = socket.descriptor.pin();
     let mut waiting = queue.give_up();
     let mut behind = Vec::new();
-    let system = socket.descriptor.pin();
     if waiting.first_mut().is_some_and(Owner::is_partly_done) {
         behind = waiting.split_off(1);
         if let Some(system) = &system {
             socket.reset_when_closed(system);
         }
     }
+    drop(system);
     waiting.into_iter().for_each(|operation| operation.fail(&socket.runtime, error_like(error)));
-    abort(socket, system.as_deref(), behind, Aborted::Broken);
+    abort(socket, None, behind, Aborted::Broken);
 }
 
 /// Attempts one operation and says what is next.
@@ -232,7 +241,7 @@ fn attempt(
 ) -> Next {
     let runtime = &*socket.runtime;
     // Held until the operation is back in the queue, so that one that is found to be stopped then
-    // can still tell the peer.
+    // can still tell the peer; no longer, for wakers that run when it completes may wait for the pins.
     let Some(system) = socket.descriptor.pin() else {
         abort(socket, None, vec![operation], Aborted::Closed);
         return queue.done(true, go_on);
@@ -254,6 +263,7 @@ fn attempt(
             } else {
                 queue.done(drained, go_on)
             };
+            drop(system);
             #[cfg(feature = "testing")]
             let Some(operation) = runtime.keep_back_done(operation) else { return next };
             match first {
@@ -264,6 +274,7 @@ fn attempt(
         }
         Attempted::GoesOnAt(elsewhere) => {
             let next = queue.done(false, go_on);
+            drop(system);
             go_on_at(socket, &elsewhere, operation);
             return next;
         }
@@ -272,7 +283,7 @@ fn attempt(
     };
     match next {
         Next::Abort(operations, reason) => {
-            abort(socket, Some(&system), operations, reason);
+            abort(socket, Some(system), operations, reason);
             queue.done(true, go_on)
         }
         next => next,
@@ -281,40 +292,37 @@ fn attempt(
 
 /// Stops both directions and aborts what is pending there.
 pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
-    let system = socket.descriptor.pin();
     for queue in [&socket.send, &socket.receive] {
+        let system = socket.descriptor.pin();
         if let Next::Abort(operations, reason) = queue.stop(reason) {
-            abort(socket, system.as_deref(), operations, reason);
+            abort(socket, system, operations, reason);
         }
     }
 }
 
 /// Completes `operations` as aborted; one that was canceled says so, whatever `reason` the others
-/// have.
+/// have. None completes under the pin: wakers run there, which may take the socket out of the runtime.
 fn abort(
     socket: &SocketInner,
-    system: Option<&socket2::Socket>,
-    operations: Vec<Owner>,
+    system: Option<Pinned<'_>>,
+    mut operations: Vec<Owner>,
     reason: Aborted,
 ) {
-    for mut operation in operations {
-        let reason = operation.wish().map_or(reason, Aborted::from);
-        let ends_the_socket = matches!(reason, Aborted::Closed | Aborted::ShutDown);
-        let is_unfinished = operation.is_send() && (ends_the_socket || operation.is_partly_done());
-        if let Some(system) = system.filter(|_| is_unfinished) {
-            socket.reset_when_closed(system);
+    let reason_of = |operation: &Owner| operation.wish().map_or(reason, Aborted::from);
+    let is_unfinished = |operation: &mut Owner| {
+        let ends_the_socket = matches!(reason_of(operation), Aborted::Closed | Aborted::ShutDown);
+        operation.is_send() && (ends_the_socket || operation.is_partly_done())
+    };
+    if let Some(system) = system {
+        if operations.iter_mut().any(is_unfinished) {
+            socket.reset_when_closed(&system);
         }
+    }
+    for operation in operations {
+        let reason = reason_of(&operation);
         if reason == Aborted::ShutDown {
             socket.runtime.note_interrupted(&operation, Some(socket));
         }
         operation.fail(&socket.runtime, reason.into());
-    }
-}
-
-/// Gives each of several operations the error that all of them have.
-fn error_like(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
     }
 }

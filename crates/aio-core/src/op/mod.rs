@@ -15,6 +15,12 @@ mod look_up;
 mod receive;
 mod send;
 mod send_file;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[expect(
+    unsafe_code,
+    reason = "blocks a signal for the time of a call that nothing else keeps it from"
+)]
+mod sigpipe;
 
 pub use accept::{Accept, AcceptReceive};
 pub use connect::{Connect, Disconnect};

@@ -1,6 +1,8 @@
 //! Send a file.
 
 use super::send::{CALLS_PER_TURN, FLAGS};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::sigpipe::without_sigpipe;
 use super::{Attempt, Call, Direction, Kind, Perform, Purpose, retry, sealed};
 use crate::error::attempted;
 use std::fs::File;
@@ -57,7 +59,8 @@ impl SendFile {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if !self.copy.is_under_way {
             let mut position = self.position;
-            match rustix::fs::sendfile(system, &self.file, Some(&mut position), most) {
+            let send = || rustix::fs::sendfile(system, &self.file, Some(&mut position), most);
+            match without_sigpipe(send) {
                 // Not every file can be sent so: those of /proc, say.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
                 result => return Ok(result?),
@@ -87,7 +90,7 @@ impl Copy {
         if self.bytes.is_empty() {
             let mut bytes = vec![0; most.min(64 * 1024)];
             let read = read_at(file, &mut bytes, position)
-                .map_err(|error| attempted("read the file", error))?;
+                .map_err(|error| attempted("read the file", readable(error)))?;
             bytes.truncate(read);
             self.bytes = bytes;
         }
@@ -98,6 +101,15 @@ impl Copy {
         self.bytes.drain(..sent);
         Ok(sent)
     }
+}
+
+/// Nobody waits for a file: its error must not be taken for one of the socket.
+fn readable(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        return error;
+    }
+    let message = "it has nothing to read at this moment, and a send does not wait for a file";
+    io::Error::new(io::ErrorKind::Unsupported, message)
 }
 
 #[cfg(unix)]

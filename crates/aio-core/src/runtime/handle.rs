@@ -1,6 +1,7 @@
 //! A runtime, as others than its owner may use it.
 
 use super::{Call, Runtime, RuntimeInner, Work};
+use crate::error::Aborted;
 use crate::in_flight;
 use crate::op::{self, kind_index};
 use crate::operation::Operation;
@@ -87,11 +88,15 @@ impl RuntimeHandle {
     pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
         let (operation, pending) = in_flight::start(None, None, op::LookUp::new());
         if let Some(mut operation) = self.inner.admit(operation) {
-            if let Ok(address) = host.parse::<IpAddr>() {
-                operation.found(Ok(vec![SocketAddr::new(address, port)]));
-                operation.complete(&self.inner);
-            } else {
-                resolver::look_up(&self.inner, host, port, operation);
+            match host.parse::<IpAddr>() {
+                _ if self.inner.is_stopping() => {
+                    operation.fail(&self.inner, Aborted::ShutDown.into());
+                }
+                Ok(address) => {
+                    operation.found(Ok(vec![SocketAddr::new(address, port)]));
+                    operation.complete(&self.inner);
+                }
+                Err(_) => resolver::look_up(&self.inner, host, port, operation),
             }
         }
         Operation::new(pending)
