@@ -127,10 +127,26 @@ pub(crate) enum Next {
     WaitFor(Ticket),
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
-    /// Complete these as aborted, in this order; those that were canceled say so themselves.
-    Abort(Vec<Owner>, Aborted),
+    /// Complete these as aborted.
+    Abort(Box<Abort>),
     /// Nothing; somebody else will, or there is nothing to do.
     Nothing,
+}
+
+/// Operations to be completed as aborted, in this order; those that were canceled say so themselves.
+///
+/// Boxed in a [`Next`], so that the others, which every operation comes by, are two words.
+#[derive(Debug)]
+pub(crate) struct Abort {
+    pub(crate) operations: Vec<Owner>,
+    pub(crate) reason: Aborted,
+}
+
+impl Next {
+    #[cold]
+    fn abort(operations: Vec<Owner>, reason: Aborted) -> Self {
+        Self::Abort(Box::new(Abort { operations, reason }))
+    }
 }
 
 impl OperationQueue {
@@ -161,7 +177,7 @@ impl OperationQueue {
     pub(crate) fn begin(&self, operation: Owner, go_on: bool) -> Next {
         let mut state = self.lock();
         match state.phase {
-            Phase::Stopped(reason) => Next::Abort(vec![operation], reason),
+            Phase::Stopped(reason) => Next::abort(vec![operation], reason),
             // Its deadline has passed before it got here.
             _ if operation.wish().is_some() => self.abort(&mut state, operation),
             Phase::Idle => {
@@ -253,7 +269,7 @@ impl OperationQueue {
         if state.line.first.is_none() && state.phase != Phase::Attempting {
             self.enter(&mut state, Phase::Idle);
         }
-        Next::Abort(out, reason)
+        Next::abort(out, reason)
     }
 
     /// Takes everything out for good. The thread that is attempting an operation, if there is one,
@@ -263,7 +279,7 @@ impl OperationQueue {
         if !matches!(state.phase, Phase::Stopped(_)) {
             self.enter(&mut state, Phase::Stopped(reason));
         }
-        Next::Abort(state.line.drain(), reason)
+        Next::abort(state.line.drain(), reason)
     }
 
     /// Takes everybody out that waits: the engine cannot wait for them. If the first has done its work by
@@ -295,7 +311,7 @@ impl OperationQueue {
 
     fn put_back(&self, state: &mut State, operation: Owner) -> Option<Next> {
         match state.phase {
-            Phase::Stopped(reason) => Some(Next::Abort(vec![operation], reason)),
+            Phase::Stopped(reason) => Some(Next::abort(vec![operation], reason)),
             _ if operation.wish().is_some() => Some(self.abort(state, operation)),
             _ => {
                 state.line.push_front(operation);
@@ -310,9 +326,9 @@ impl OperationQueue {
             self.enter(state, Phase::Stopped(Aborted::Broken));
             let mut all = vec![operation];
             all.append(&mut state.line.drain());
-            return Next::Abort(all, Aborted::Broken);
+            return Next::abort(all, Aborted::Broken);
         }
-        Next::Abort(vec![operation], Aborted::Canceled)
+        Next::abort(vec![operation], Aborted::Canceled)
     }
 
     /// Decides what becomes of the first in line. Entered in every phase but *Stopped*.
@@ -375,7 +391,11 @@ mod tests {
             assert!(matches!(queue.begin(operation(&socket).0, true), Next::Nothing));
             handle.cancel(Wish::Cancel);
             let next = if yielded { queue.yielded(owner) } else { queue.blocked(owner) };
-            assert!(matches!(next, Next::Abort(aborted, Aborted::Canceled) if aborted.len() == 1));
+            assert!(matches!(
+                next,
+                Next::Abort(abort)
+                    if abort.operations.len() == 1 && abort.reason == Aborted::Canceled
+            ));
             // The one behind it has its turn, or waits, as if the first had never been.
             let next = queue.done(true, true);
             assert!(matches!(
