@@ -8,7 +8,6 @@
 //!    back has released.
 
 use crate::sync::{AtomicBool, Ordering};
-#[cfg(not(loom))]
 use crossbeam::utils::Backoff;
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -29,22 +28,26 @@ impl<T> Lock<T> {
 
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, T> {
-        if self.taken.swap(true, Ordering::Acquire) {
-            self.wait();
-        }
-        Locked { lock: self }
+        self.try_lock().unwrap_or_else(|| self.wait())
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Option<Locked<'_, T>> {
+        let free =
+            self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        // Not made if it is not free: dropping it would give the lock back.
+        if free { Some(Locked { lock: self }) } else { None }
     }
 
     /// Takes the lock when it has been given back.
     #[cold]
-    fn wait(&self) {
-        #[cfg(not(loom))]
+    fn wait(&self) -> Locked<'_, T> {
         let backoff = Backoff::new();
-        while self.taken.load(Ordering::Relaxed) || self.taken.swap(true, Ordering::Acquire) {
-            #[cfg(not(loom))]
+        loop {
             backoff.snooze();
-            #[cfg(loom)]
-            loom::thread::yield_now();
+            if let Some(locked) = self.try_lock() {
+                return locked;
+            }
         }
     }
 }
