@@ -32,6 +32,7 @@
 //! where its header is, which depends on the body's alignment, is computed at each access, and the last
 //! reference pays a locked instruction for weak ones that only an accept can have.
 
+mod memory;
 mod references;
 
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
@@ -189,10 +190,10 @@ impl Shared {
     /// Allocates an operation, and returns the two references to it.
     #[inline]
     fn new<B: Body>(header: Header, body: B) -> (Self, Self) {
-        // Written where it is to be, and not moved there.
-        let mut operation = Box::new_uninit();
-        operation.write(InFlight { header, body: UnsafeCell::new(body) });
-        let header = NonNull::from(Box::leak(operation)).cast();
+        let operation = memory::allocate::<InFlight<B>>();
+        // SAFETY: this is memory for it.
+        unsafe { operation.write(InFlight { header, body: UnsafeCell::new(body) }) };
+        let header = operation.cast();
         (Self(header), Self(header))
     }
 
@@ -282,9 +283,10 @@ unsafe fn drop_body<B>(operation: NonNull<Header>) {
 ///
 /// As [`KindOf::free`] has it.
 unsafe fn free<B>(operation: NonNull<Header>) {
-    let operation = operation.cast::<InFlight<ManuallyDrop<B>>>().as_ptr();
-    // SAFETY: it was made as a box, of an allocation of this layout, and nobody will touch it again.
-    drop(unsafe { Box::from_raw(operation) });
+    // SAFETY: the header is there, and nobody will touch it again.
+    unsafe { operation.drop_in_place() };
+    // SAFETY: it was allocated for this type in `Shared::new`, and nothing is left in it.
+    unsafe { memory::release(operation.cast::<InFlight<B>>()) };
 }
 
 /// What an attempt came to: as [`Attempt`], but what it yields stays with the operation.

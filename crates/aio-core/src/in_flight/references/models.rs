@@ -42,7 +42,9 @@ impl Operation {
 /// Two references, of which one is doubled, and two weak ones, of which one is upgraded.
 #[test]
 fn the_body_is_dropped_once_and_then_the_memory_freed_once() {
-    loom::model(|| {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
         let operation = Arc::new(Operation {
             references: References::two(),
             has_body: UnsafeCell::new(true),

@@ -1,0 +1,144 @@
+//! The memory of operations. A thread keeps some of what it frees for what it makes next: the callback of one
+//! operation begins another, so that in a steady exchange nothing is allocated.
+//!
+//! 1. A block's size is a multiple of [`STEP`], so that operations of several kinds can have it one after the
+//!    other. A thread keeps one of each size, up to [`LARGEST`]: two kilobytes and a quarter at most.
+//! 2. Blocks of these sizes come from the allocator with the layout of their size, and go back with it. So it
+//!    does not matter which thread frees what which other has made.
+
+use std::alloc::{self, Layout};
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+const STEP: usize = 64;
+const SIZES: usize = 8;
+const LARGEST: usize = SIZES * STEP;
+const ALIGNMENT: usize = 16;
+
+/// The blocks that this thread keeps, by size.
+struct Kept([Cell<Option<NonNull<u8>>>; SIZES]);
+
+thread_local! {
+    static KEPT: Kept = const { Kept([const { Cell::new(None) }; SIZES]) };
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for (index, block) in self.0.iter().enumerate() {
+            if let Some(block) = block.take() {
+                // SAFETY: it was allocated with this layout (invariant 2), and nobody else has it.
+                unsafe { alloc::dealloc(block.as_ptr(), layout_of(index)) };
+            }
+        }
+    }
+}
+
+/// The layout of the blocks of a size.
+const fn layout_of(index: usize) -> Layout {
+    match Layout::from_size_align((index + 1) * STEP, ALIGNMENT) {
+        Ok(layout) => layout,
+        Err(_) => unreachable!(),
+    }
+}
+
+/// The size of the block that a `T` is in, if it is one of those that are kept, and its layout.
+const fn block_of<T>() -> (Option<usize>, Layout) {
+    let layout = Layout::new::<T>();
+    assert!(layout.size() > 0);
+    if layout.size() > LARGEST || layout.align() > ALIGNMENT {
+        return (None, layout);
+    }
+    let index = (layout.size() - 1) / STEP;
+    (Some(index), layout_of(index))
+}
+
+/// Returns memory for a `T`.
+#[inline]
+pub(super) fn allocate<T>() -> NonNull<T> {
+    let (size, layout) = const { block_of::<T>() };
+    if let Some(size) = size {
+        // A thread that ends keeps nothing.
+        if let Ok(Some(block)) = KEPT.try_with(|kept| kept.0[size].take()) {
+            return block.cast();
+        }
+    }
+    // SAFETY: the size is not 0.
+    let block = unsafe { alloc::alloc(layout) };
+    NonNull::new(block.cast()).unwrap_or_else(|| alloc::handle_alloc_error(layout))
+}
+
+/// Takes back what [`allocate`] has returned.
+///
+/// # Safety
+///
+/// It is from `allocate::<T>`, nobody uses it any more, and what was in it has been dropped.
+#[inline]
+pub(super) unsafe fn release<T>(memory: NonNull<T>) {
+    let (size, layout) = const { block_of::<T>() };
+    let block = memory.cast();
+    if let Some(size) = size {
+        let keep = |kept: &Kept| {
+            let is_free = kept.0[size].get().is_none();
+            if is_free {
+                kept.0[size].set(Some(block));
+            }
+            is_free
+        };
+        if KEPT.try_with(keep).unwrap_or(false) {
+            return;
+        }
+    }
+    // SAFETY: it was allocated with this layout (invariant 2), and the caller gives it away.
+    unsafe { alloc::dealloc(block.as_ptr(), layout) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    /// Returns how many blocks this thread keeps.
+    fn kept() -> usize {
+        KEPT.with(|kept| kept.0.iter().filter(|block| block.get().is_some()).count())
+    }
+
+    /// On a thread that has kept nothing yet.
+    fn on_a_fresh_thread(test: fn()) {
+        thread::spawn(test).join().unwrap();
+    }
+
+    #[test]
+    fn a_block_is_used_again_by_what_fits_and_never_by_two() {
+        on_a_fresh_thread(|| {
+            let (first, second) = (allocate::<[u64; 9]>(), allocate::<[u64; 16]>());
+            assert_ne!(first.cast::<u8>(), second.cast());
+            // SAFETY: it is from there, and unused.
+            unsafe { release(first) };
+            assert_eq!(kept(), 1);
+            // SAFETY: as above.
+            unsafe { release(second) };
+            assert_eq!(kept(), 1, "one of a size");
+            let third = allocate::<[u8; 128]>();
+            assert_eq!((third.cast(), kept()), (first, 0));
+            // SAFETY: as above.
+            unsafe { release(third) };
+        });
+    }
+
+    #[test]
+    fn what_is_too_large_or_too_much_aligned_is_not_kept() {
+        #[repr(align(32))]
+        struct Aligned {
+            _bytes: [u8; 32],
+        }
+        on_a_fresh_thread(|| {
+            let (large, aligned) = (allocate::<[u8; LARGEST + 1]>(), allocate::<Aligned>());
+            assert_eq!(aligned.as_ptr().addr() % 32, 0);
+            // SAFETY: it is from there, and unused.
+            unsafe { release(large) };
+            // SAFETY: as above.
+            unsafe { release(aligned) };
+            assert_eq!(kept(), 0);
+        });
+    }
+}
