@@ -208,7 +208,7 @@ impl Runtime {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, callback)
+        registered_wait::register(&self.inner, handle, timeout, once, false, callback)
     }
 
     /// Returns the number of workers.
@@ -480,6 +480,8 @@ pub(crate) enum Work {
     Wait(Arc<dyn Registered>),
     /// Somebody wants this to be run.
     Call(Call),
+    /// The same, and inside a callback that waits, too.
+    Step(Call),
 }
 
 pub(crate) struct Call(Box<dyn FnOnce() + Send>);
@@ -596,7 +598,7 @@ impl RuntimeInner {
             Work::Wait(wait) => {
                 self.run_callback(const { kind_index("register_wait") }, || wait.run());
             }
-            Work::Call(Call(callback)) => {
+            Work::Call(Call(callback)) | Work::Step(Call(callback)) => {
                 self.run_callback(const { kind_index("post") }, || self.contain(callback));
             }
             #[cfg(feature = "testing")]
@@ -642,7 +644,7 @@ impl RuntimeInner {
             }
             #[cfg(feature = "testing")]
             Work::Done(_) => unreachable!("this is no turn"),
-            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => {
+            Work::Completed(_) | Work::Wait(_) | Work::Call(_) | Work::Step(_) => {
                 unreachable!("these are no turns")
             }
         }
@@ -865,7 +867,17 @@ impl Host for RuntimeInner {
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
+            Work::Wait(wait) if wait.is_step() => {
+                wait.run();
+                self.is_over(self.worker(), const { kind_index("register_wait") }, false);
+                None
+            }
             Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
+            Work::Step(Call(step)) => {
+                self.contain(step);
+                self.is_over(self.worker(), const { kind_index("post") }, false);
+                None
+            }
             #[cfg(feature = "testing")]
             Work::Done(operation) => {
                 operation.complete(self);
