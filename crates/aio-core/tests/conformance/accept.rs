@@ -1,7 +1,7 @@
 //! Accept.
 
 use crate::face::{Begun, Case, conforms};
-use crate::support::{LIMIT, connected, listener, skipped};
+use crate::support::{LIMIT, connected, hold, listener, skipped};
 use aio_core::socket2::{Domain, Type};
 use aio_core::{is_aborted, op};
 use std::io::{ErrorKind, Read, Write};
@@ -290,6 +290,7 @@ fn close_racing_with_a_silent_connection_ends_the_accept() {
             let thread = thread::spawn(move || TcpStream::connect(address));
             thread::yield_now();
             listener.close();
+            let _holder = hold(address);
             let accepted = accept.end().result;
             let client = thread.join().unwrap();
             match accepted {

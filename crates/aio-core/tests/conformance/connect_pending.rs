@@ -1,8 +1,8 @@
 //! Connects that are pending, for which it takes a listener whose backlog is full: Linux leaves them so.
 
 use crate::face::{Case, conforms};
+use crate::support::hold;
 use aio_core::op::Destination;
-use aio_core::socket2::{self, Domain, Type};
 use aio_core::{Socket, is_aborted};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -79,9 +79,7 @@ fn a_receive_leaves_the_pending_connect_alone() {
         assert!(!connect.is_completed());
         // When the system asks again, after a second, it is refused; nobody else has the port by then.
         listener.close();
-        let holder = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        holder.set_reuse_address(true).unwrap();
-        holder.bind(&address.into()).unwrap();
+        let _holder = hold(address).unwrap();
         assert_eq!(connect.error().kind(), ErrorKind::ConnectionRefused);
         assert_eq!(case.receive(&client, [0; 1]).error().kind(), ErrorKind::NotConnected);
     });
