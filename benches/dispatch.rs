@@ -5,6 +5,7 @@
 //! batch of every submitter; throughput counts jobs. Twice as many consumers as there are processors
 //! take the jobs, from
 //!
+//! * a runtime's workers, by `RuntimeHandle::post`, with as many of them;
 //! * a port with the default concurrency, one packet at a time or, *many*, what is there;
 //! * a port without limit;
 //! * the textbook's queue: std's channel, its receiver under a lock;
@@ -15,7 +16,7 @@
 //! Wall time, on few processors: it shows the cost of wake-ups and of crowding, and says nothing about
 //! how a queue scales to many processors.
 
-use aio_core::CompletionPort;
+use aio_core::{CompletionPort, Runtime};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -35,6 +36,7 @@ fn dispatch(criterion: &mut Criterion) {
                 bencher.iter_custom(|count| rounds(submitters, count));
             });
         };
+        bench("runtime", runtime_rounds);
         bench("port", |submitters, rounds| {
             port_rounds(&CompletionPort::new(0), take_one, submitters, rounds)
         });
@@ -107,6 +109,12 @@ fn submit(submitters: usize, rounds: u64, hand_over: &(impl Fn(Job) + Sync)) -> 
 
 fn consumers() -> usize {
     2 * thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn runtime_rounds(submitters: usize, rounds: u64) -> Duration {
+    let runtime = Runtime::builder().workers(consumers()).build().expect("threads");
+    let handle = runtime.handle();
+    submit(submitters, rounds, &|job| handle.post(job))
 }
 
 fn port_rounds(

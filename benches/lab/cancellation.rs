@@ -1,15 +1,19 @@
-//! Cancel and deadline (P13), in a child process: the time from the request to the callback, and whether
-//! a byte is ever lost that arrives at the instant of a cancel.
+//! Cancel and deadline (P13), in a child process: the time from the request, or from the deadline, to the
+//! callback, in a runtime that has nothing else to do and beside many pending receives; and whether a byte is
+//! ever lost that arrives at the instant of a cancel.
 
 use crate::cell::{Measurement, Quantiles, Races};
 use crate::control::print;
 use crate::generator::histogram;
-use crate::works::Variant;
-use aio_core::{AsyncResult, Completion, Engine, Runtime, Socket, is_aborted, op};
+use crate::works::{Case, Variant};
+use aio_core::socket2::{Domain, Type};
+use aio_core::{AsyncResult, Completion, Engine, Operation, Runtime, Socket, is_aborted, op};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -23,8 +27,12 @@ pub(crate) enum What {
     Race,
 }
 
-/// A receive is pending for so long before its deadline.
-const TIMEOUT: Duration = Duration::from_millis(2);
+/// A receive is pending for so many microseconds before its deadline: any number, since a wait for whole
+/// milliseconds would end in time for those that are whole.
+const TIMEOUT: Range<u64> = 1_000..3_000;
+/// What a thread is given that does not ask for less, in nanoseconds. The lab asks for less, and what it
+/// starts would inherit that.
+const TIMER_SLACK: u64 = 50_000;
 /// A million in the five rounds of a full run.
 const RACES_PER_REPETITION: u64 = 20;
 
@@ -38,17 +46,18 @@ enum Measured {
 pub(crate) fn measure(
     engine: Engine,
     workers: usize,
-    variant: Variant,
+    case: Case,
     repetitions: u64,
 ) -> io::Result<Measurement> {
-    let (what, count) = match variant {
-        Variant::Deadline => ("deadline", repetitions / 10),
+    let (what, count) = match case.variant {
+        Variant::Deadline => ("deadline", repetitions / 4),
         Variant::Race => ("race", repetitions * RACES_PER_REPETITION),
         _ => ("cancel", repetitions),
     };
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["cancel", what, "--engine", &engine.to_string()]);
     command.args(["--workers", &workers.to_string(), "--count", &count.max(1).to_string()]);
+    command.args(["--pending", &case.connections.to_string()]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(io::Error::other(format!("it ended with {}", output.status)));
@@ -64,14 +73,32 @@ pub(crate) fn measure(
 }
 
 /// The child.
-pub(crate) fn run(what: What, engine: Engine, workers: usize, count: u64) -> io::Result<()> {
+pub(crate) fn run(
+    what: What,
+    engine: Engine,
+    workers: usize,
+    pending: usize,
+    count: u64,
+) -> io::Result<()> {
+    rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK))?;
     let runtime = Runtime::builder().engine(engine).workers(workers).build()?;
+    let beside = (0..pending).map(|_| pend(&runtime)).collect::<io::Result<Vec<_>>>()?;
     let measured = match what {
         What::Cancel => cancels(&runtime, count)?,
         What::Deadline => deadlines(&runtime, count)?,
         What::Race => races(&runtime, count)?,
     };
+    if let Some(over) = beside.iter().position(Operation::is_completed) {
+        return Err(io::Error::other(format!("the receive {over} beside did not stay pending")));
+    }
     print(&measured)
+}
+
+/// A receive of what nobody sends, with a deadline that does not come.
+fn pend(runtime: &Runtime) -> io::Result<Operation<op::Receive<[u8; 64]>>> {
+    let socket = runtime.socket(Domain::IPV4, Type::DGRAM, None)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    Ok(socket.with_timeout(Duration::from_secs(3600)).receive_async([0; 64]))
 }
 
 fn cancels(runtime: &Runtime, count: u64) -> io::Result<Measured> {
@@ -98,7 +125,7 @@ fn deadlines(runtime: &Runtime, count: u64) -> io::Result<Measured> {
             let is_over = ar.error().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
             let _ = ended.send((Instant::now(), is_over));
         };
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + Duration::from_micros(fastrand::u64(TIMEOUT));
         socket.with_deadline(deadline).begin_receive(vec![0; 64], callback, ());
         over(&end, deadline)
     })

@@ -4,9 +4,8 @@
 //! ends with its standard input: no server outlives the lab, however that ends.
 
 use crate::cost::Cost;
-use crate::servers;
-use crate::{contender::Server, servers::Service};
 use serde::{Deserialize, Serialize};
+use servers::{Server, Service};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 

@@ -2,7 +2,7 @@
 //!
 //! This process generates the load and measures; each server under test is a process of its own, the
 //! same program run as `lab serve`. What is measured is in `works.rs`, who takes part in `contender.rs`
-//! and `servers/`, how a cell is measured in `measure.rs`, and what is made of the cells in `report/`.
+//! and in the library `servers`, how a cell is measured in `measure.rs`, and what is made of the cells in `report/`.
 //!
 //! It needs Linux: epoll, `/proc`, and contenders that run nowhere else.
 
@@ -20,7 +20,6 @@ mod payload;
 mod pinning;
 mod report;
 mod server_process;
-mod servers;
 mod statistics;
 mod targets;
 mod weight;
@@ -49,8 +48,9 @@ fn main() -> ExitCode {
             raise_descriptor_limit();
             pinned.and_then(|()| control::run(server, Service { port, workers, buffer, slow }))
         }
-        Some(Command::Cancel { engine, workers, count, what }) => {
-            cancellation::run(what, engine, workers, count)
+        Some(Command::Cancel { engine, workers, count, pending, what }) => {
+            raise_descriptor_limit();
+            cancellation::run(what, engine, workers, pending, count)
         }
     };
     match done {

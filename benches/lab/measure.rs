@@ -1,18 +1,18 @@
 //! Measuring one cell.
 
 use crate::cell::{GeneratorUse, IdleUse, Measurement, Outcome, Quantiles, ServerUse};
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::generator::flows::Flows;
 use crate::generator::{Generator, Load, Observed, Pacing, probe};
 use crate::options::Settings;
 use crate::server_process::{ServerProcess, StartError};
-use crate::servers::Service;
 use crate::statistics::Spread;
 use crate::works::{
     BUFFER, CHUNK, CHUNKS, Case, IDLE_PER_ACTIVE, MESSAGE, OPEN_LOOP_CONNECTIONS, SLOW, SLOW_EVERY,
     Variant, Work,
 };
 use crate::{cancellation, interrupt};
+use servers::{Server, Service};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -54,7 +54,7 @@ impl<'s> Laboratory<'s> {
     pub(crate) fn measure(&self, case: Case, contender: Contender) -> io::Result<Outcome> {
         if let (Work::P13, Server::Aio(engine)) = (case.work, contender.server) {
             let count = self.settings.repetitions;
-            let measured = cancellation::measure(engine, contender.workers, case.variant, count);
+            let measured = cancellation::measure(engine, contender.workers, case, count);
             return Ok(outcome(measured));
         }
         let buffer = if case.work == Work::P10 { CHUNK } else { BUFFER };

@@ -1,11 +1,11 @@
 //! The command line.
 
-use crate::contender::Server;
 use crate::generator::Arrivals;
 use crate::pinning::Pinning;
 use crate::works::Work;
 use aio_core::Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use servers::Server;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,6 +103,9 @@ pub(crate) enum Command {
         workers: usize,
         #[arg(long)]
         count: u64,
+        /// Receives beside those that are ended
+        #[arg(long)]
+        pending: usize,
         what: crate::cancellation::What,
     },
 }

@@ -5,9 +5,7 @@
 
 use std::sync::LazyLock;
 
-/// In place of a message's first byte: the handler of the message blocks. Never part of the pattern.
-pub(crate) const SLOW: u8 = 255;
-
+/// So [`SLOW`](servers::SLOW), which takes the place of a message's first byte, is no part of it.
 const PERIOD: usize = 251;
 /// The longest run that can be had at once.
 pub(crate) const LONGEST: usize = 64 * 1024;

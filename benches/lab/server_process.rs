@@ -2,9 +2,10 @@
 
 use crate::control::Started;
 use crate::cost::Cost;
-use crate::{contender::Contender, pinning::Pinning, servers::Service};
+use crate::{contender::Contender, pinning::Pinning};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
+use servers::Service;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

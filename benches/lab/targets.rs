@@ -1,10 +1,11 @@
 //! The figures to reach, as ratios of ours to a peer's, and whether a run reached them.
 
 use crate::cell::{Cell, Metric};
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::statistics::Spread;
 use crate::works::{Case, Variant, Work};
 use aio_core::Engine;
+use servers::Server;
 
 /// What a figure of ours is compared with.
 #[derive(Clone, Copy)]

@@ -1,9 +1,10 @@
 //! The works: what is asked of the contenders, and who takes part.
 
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::options::Settings;
 use clap::ValueEnum;
 use serde::Serialize;
+use servers::Server;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -85,7 +86,7 @@ impl Work {
                 "From before connect until the echo is complete, one fresh connection after another, while every other connection has a pending receive."
             }
             Self::P13 => {
-                "From the request, or from the deadline, to the callback; in races, a byte arrives while its receive is canceled, and must be found by that receive or by the next."
+                "From the request, or from the deadline, to the callback, with nothing else to do and beside 1,000 pending receives; in races, a byte arrives while its receive is canceled, and must be found by that receive or by the next."
             }
         }
     }
@@ -135,8 +136,10 @@ impl Case {
         match (self.work, self.variant, self.percent) {
             (_, Variant::NoneBlocks, _) => "no handler blocks".to_owned(),
             (_, Variant::SomeBlock, _) => "one handler in 1,000 blocks 10 ms".to_owned(),
-            (_, Variant::Cancel, _) => "from cancel to callback".to_owned(),
-            (_, Variant::Deadline, _) => "from deadline to callback".to_owned(),
+            (_, Variant::Cancel, _) => format!("from cancel to callback, {count} others pending"),
+            (_, Variant::Deadline, _) => {
+                format!("from deadline to callback, {count} others pending")
+            }
             (_, Variant::Race, _) => "cancel against arrival".to_owned(),
             (Work::P12, ..) => format!("{count} pending receives"),
             (_, _, Some(percent)) => format!("{percent} %, {connections}"),
@@ -163,6 +166,8 @@ pub(crate) const SLOW: Duration = Duration::from_millis(10);
 const SLOW_WORKERS: usize = 4;
 const SLOW_PERCENT: u32 = 20;
 const PENDING_PER_WORKER: usize = 1000;
+/// Receives that are pending beside those that are canceled.
+const PENDING_BESIDE: usize = 1000;
 /// tokio's default.
 const BLOCKING_THREADS: usize = 512;
 
@@ -209,9 +214,15 @@ fn cases(work: Work, settings: &Settings) -> Vec<Case> {
             let most = settings.workers.iter().max().expect("at least one");
             vec![plain(0), plain(PENDING_PER_WORKER * most)]
         }
-        Work::P13 => [Variant::Cancel, Variant::Deadline, Variant::Race]
-            .map(|variant| Case { variant, ..plain(1) })
-            .to_vec(),
+        Work::P13 => [
+            (Variant::Cancel, 0),
+            (Variant::Cancel, PENDING_BESIDE),
+            (Variant::Deadline, 0),
+            (Variant::Deadline, PENDING_BESIDE),
+            (Variant::Race, 0),
+        ]
+        .map(|(variant, pending)| Case { variant, ..plain(pending) })
+        .to_vec(),
     }
 }
 
@@ -266,7 +277,7 @@ fn takes_part(server: Server, work: Work) -> bool {
                 | Server::ThreadPerConnection
         ),
         Work::P13 => false,
-        _ => !matches!(server, Server::RayonJobs | Server::RayonAndAQueue),
+        _ => !server.starves(),
     }
 }
 

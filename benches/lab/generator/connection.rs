@@ -53,7 +53,7 @@ impl Connection {
         self.queued = end;
         let bytes = payload::bytes(self.index, begin, length);
         if is_slow {
-            self.unsent.push_back(payload::SLOW);
+            self.unsent.push_back(servers::SLOW);
             self.unsent.extend(&bytes[1..]);
             return self.flush();
         }
@@ -112,7 +112,7 @@ impl Connection {
         for message in self.outstanding.iter().filter(|message| message.is_slow) {
             let mark = message.begin.checked_sub(self.received).map(|offset| offset as usize);
             if let Some(mark) = mark.filter(|mark| *mark < bytes.len()) {
-                if bytes[mark] != payload::SLOW {
+                if bytes[mark] != servers::SLOW {
                     return Err(io::Error::other("a mark did not come back"));
                 }
                 bytes[mark] = expected[mark];

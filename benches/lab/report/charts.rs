@@ -3,13 +3,14 @@
 use super::table::{cases, figure};
 use super::thousands;
 use crate::cell::{Cell, Metric};
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::statistics::Spread;
 use crate::works::{Case, Work};
 use aio_core::Engine;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use servers::Server;
 use std::io;
 use std::ops::Range;
 

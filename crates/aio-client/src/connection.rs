@@ -26,6 +26,7 @@ use crate::inbound::{End, Inbound};
 use crate::task::{Call, yield_once};
 use aio_core::{Completion, Socket, is_aborted};
 use aio_sync::{AutoResetEvent, WaitHandle};
+use std::any::Any;
 use std::fmt;
 use std::future::{self, Future};
 use std::io;
@@ -83,11 +84,20 @@ impl Drop for Contained {
 /// Runs code of the user's, whose panic ends here. Returns false if it panicked.
 fn contain(theirs: impl FnOnce()) -> bool {
     let Err(payload) = panic::catch_unwind(AssertUnwindSafe(theirs)) else { return true };
-    // A payload may panic when it is dropped; whatever comes of that is not dropped.
-    if let Err(worse) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        mem::forget(worse);
-    }
+    drop_payload(payload);
     false
+}
+
+/// Drops what a panic has left. That may panic, too, and leave something: it is dropped in its turn, but what
+/// is left after a few is never dropped.
+fn drop_payload(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..4 {
+        match panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(worse) => payload = worse,
+        }
+    }
+    mem::forget(payload);
 }
 
 impl fmt::Debug for Progress {

@@ -65,7 +65,7 @@ fn the_last_handle_closes_even_if_a_receive_is_pending() {
 #[test]
 fn the_end_of_the_runtime_wakes_a_receive() {
     with_every_runtime(|runtime| {
-        let other = aio_core::Runtime::builder().workers(1).build().unwrap();
+        let other = support::builder().workers(1).build().unwrap();
         let (client, _peer) = connected(&other);
         let receiver = client.clone();
         let receiver = thread::spawn(move || receiver.receive());

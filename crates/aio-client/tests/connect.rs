@@ -3,7 +3,7 @@
 mod support;
 
 use aio_client::{Client, EndPoint, ErrorKind};
-use aio_core::{Engine, Runtime};
+use aio_core::Engine;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -116,7 +116,7 @@ fn a_connect_is_canceled_or_ends_with_its_deadline_though_nobody_waits_for_it() 
 fn a_callback_may_connect_even_if_it_holds_the_only_worker() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Arc::new(Runtime::builder().engine(engine).workers(1).build().unwrap());
+            let runtime = Arc::new(support::builder().engine(engine).workers(1).build().unwrap());
             let (client, _peer) = connected(&runtime);
             let (_listener, address) = listener();
             let addresses = vec![refusing_address(), address];

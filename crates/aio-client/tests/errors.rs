@@ -3,7 +3,7 @@
 mod support;
 
 use aio_client::{Client, Error, ErrorKind, Framing};
-use aio_core::{Engine, Runtime};
+use aio_core::Engine;
 use std::error::Error as _;
 use std::io::{self, Read, Write};
 use support::{SHORT, connected, error_of, refusing_address, with_every_runtime};
@@ -58,7 +58,7 @@ fn errors_travel_between_threads_and_are_cloned() {
 #[test]
 fn a_call_that_the_runtime_does_not_take_can_be_tried_again() {
     for engine in [Engine::Blocking, Engine::Readiness] {
-        let runtime = Runtime::builder().engine(engine).max_pending(1).build().unwrap();
+        let runtime = support::builder().engine(engine).max_pending(1).build().unwrap();
         let (client, mut peer) = connected(&runtime);
         let (other, _its_peer) = connected(&runtime);
         let client = client.with_framing(Framing::delimiter("\n"));

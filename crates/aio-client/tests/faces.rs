@@ -154,8 +154,7 @@ fn with_every_runtime_and<T: Copy + Send + 'static>(what: T, test: fn(&aio_core:
     for engine in [aio_core::Engine::Blocking, aio_core::Engine::Readiness] {
         for workers in [1, 3] {
             support::within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                let runtime =
-                    aio_core::Runtime::builder().engine(engine).workers(workers).build().unwrap();
+                let runtime = support::builder().engine(engine).workers(workers).build().unwrap();
                 test(&runtime, what);
             });
         }
@@ -494,7 +493,7 @@ fn close_ends_what_is_pending_in_every_face() {
 fn the_end_of_the_runtime_ends_what_is_pending_and_runs_its_callbacks() {
     for engine in [aio_core::Engine::Blocking, aio_core::Engine::Readiness] {
         support::within(LIMIT, &engine.to_string(), move || {
-            let runtime = aio_core::Runtime::builder().engine(engine).workers(1).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
             let (client, _peer) = connected(&runtime);
             let (sender, receiver) = mpsc::channel();
             for _ in 0..10 {

@@ -3,7 +3,7 @@
 //! An operation is one allocation, shared by its *owner* and any number of *handles*:
 //!
 //! ```text
-//! header   what handles may read at any time: completed?, to be canceled?, which socket
+//! header   what handles may read at any time: completed?, to be canceled?, which socket's number
 //! body     buffer, result, callback and state: the owner's alone
 //! ```
 //!
@@ -18,9 +18,9 @@
 //! 4. The result stands in the body before the event is set, and the event is set before the
 //!    completion is posted: in the callback `is_completed` is true and the wait handle is set.
 //! 5. An operation may go on elsewhere: an accept at the socket it has accepted, to receive there. Its
-//!    owner says so in its place before it goes there, and there its wish is looked at, under the
-//!    lock of that queue. A cancel states the wish, then looks for the place. Both take the place's
-//!    lock, so that of a move and a cancel at the same time one sees what the other did.
+//!    owner says so in the header before it goes there, and there its wish is looked at, under the
+//!    lock of that queue. A cancel states the wish, then looks for the place. Both put a sequentially
+//!    consistent fence in between, so that of a move and a cancel at the same time one sees what the other did.
 //! 6. The owner of an operation without a callback ends by setting the event; it touches the body no
 //!    more. From then on the body belongs to the one [`Pending`] that [`start`] returned, which does
 //!    not touch it before it has seen the event set.
@@ -32,6 +32,7 @@ use crate::op::{Attempt, Call, Direction, KIND_NAMES, Kind, Perform, Route, kind
 use crate::resolver::Lookup;
 use crate::runtime::{Clock, Moment, Point, RuntimeInner, Stretch, Work};
 use crate::socket::SocketInner;
+use crate::socket_table::{self, SocketNumber};
 use crate::span::Span;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
@@ -39,9 +40,9 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 
 pub(crate) struct InFlight<B: ?Sized> {
     header: Header,
@@ -60,7 +61,13 @@ struct Header {
     /// True if an operation that nobody waits for any more is to go on all the same.
     is_send: bool,
     may_block: bool,
-    place: Mutex<Place>,
+    /// The number of the socket where it is pending or, once it has completed, was pending last; 0 if there
+    /// has been none. It takes precedence over `lookup`.
+    socket: AtomicUsize,
+    /// The lookup that it begins with, if it does.
+    lookup: OnceLock<Weak<Lookup>>,
+    /// Runs the callback, if there is one: see [`deliver`].
+    deliver: Option<Deliver>,
     /// When it is to be canceled, if it has not completed.
     deadline: Option<Instant>,
     /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
@@ -75,15 +82,8 @@ struct Header {
     completed: ManualResetEvent,
 }
 
-/// Where a pending operation is. Weak, since a handle that outlives the operation must not keep the
-/// socket open.
-#[derive(Clone, Debug)]
-enum Place {
-    /// It is about to be somewhere, or to complete.
-    Nowhere,
-    Socket(Weak<SocketInner>),
-    Lookup(Weak<Lookup>),
-}
+/// Runs the callback of an operation of some kind.
+type Deliver = unsafe fn(Arc<InFlight<dyn Body>>);
 
 /// Why a pending operation shall not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,16 +106,19 @@ impl From<Wish> for Aborted {
 }
 
 impl Header {
-    fn new<K: Perform>(socket: Option<&Arc<SocketInner>>, deadline: Option<Instant>) -> Self {
+    fn new<K: Perform>(
+        socket: Option<&Arc<SocketInner>>,
+        deadline: Option<Instant>,
+        deliver: Option<Deliver>,
+    ) -> Self {
         Self {
             kind: const { kind_index(K::NAME) },
             direction: K::DIRECTION,
             is_send: K::IS_SEND,
             may_block: K::MAY_BLOCK,
-            place: Mutex::new(match socket {
-                Some(socket) => Place::Socket(Arc::downgrade(socket)),
-                None => Place::Nowhere,
-            }),
+            socket: AtomicUsize::new(socket.map_or(0, |socket| socket.number.get())),
+            lookup: OnceLock::new(),
+            deliver,
             deadline,
             wish: AtomicU8::new(0),
             begun: AtomicU64::new(0),
@@ -125,9 +128,9 @@ impl Header {
         }
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
-        // Nothing that can panic runs under the lock.
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The number of the socket where the operation is, or was last.
+    fn socket(&self) -> Option<SocketNumber> {
+        SocketNumber::from(self.socket.load(Ordering::Relaxed))
     }
 }
 
@@ -135,11 +138,8 @@ impl Header {
 trait Body: Send {
     fn progress(&mut self) -> &mut dyn Progress;
 
-    /// The result stands. Returns true if a worker is to deliver it.
-    fn finish(&mut self) -> bool;
-
-    /// Runs the callback.
-    fn deliver(&mut self, handle: OperationHandle);
+    /// The result of an operation without a callback stands.
+    fn finish(&mut self);
 }
 
 /// An operation's work and how far it has come, of whatever kind.
@@ -235,15 +235,31 @@ where
         &mut self.progress
     }
 
-    fn finish(&mut self) -> bool {
-        true
+    fn finish(&mut self) {
+        unreachable!("its callback takes the result");
     }
+}
 
-    fn deliver(&mut self, handle: OperationHandle) {
-        let (callback, state) = self.then.take().expect("an operation is delivered once");
-        let span = mem::take(&mut self.progress.span);
-        span.run(|| callback(AsyncResult::new(self.progress.complete(state), handle)));
-    }
+/// Runs the callback of an operation that has completed. What was its owner's becomes the callback's handle.
+///
+/// # Safety
+///
+/// The operation's body is of this kind, and the caller was its owner.
+unsafe fn deliver<K, S, F>(operation: Arc<InFlight<dyn Body>>)
+where
+    K: Perform,
+    F: FnOnce(AsyncResult<K, S>),
+{
+    let (callback, completion, span) = {
+        let body = operation.body.get().cast::<WithCallback<K, S, F>>();
+        // SAFETY: the body is of this type, and nobody but its owner, which the caller was, touches it
+        // (invariants 1 and 2).
+        let body = unsafe { &mut *body };
+        let (callback, state) = body.then.take().expect("an operation is delivered once");
+        (callback, body.progress.complete(state), mem::take(&mut body.progress.span))
+    };
+    let handle = OperationHandle::new(Handle(operation));
+    span.run(|| callback(AsyncResult::new(completion, handle)));
 }
 
 /// The body of an operation whose completion is waited for.
@@ -257,14 +273,9 @@ impl<K: Perform> Body for Kept<K> {
         &mut self.progress
     }
 
-    fn finish(&mut self) -> bool {
+    fn finish(&mut self) {
         self.completion = Some(self.progress.complete(()));
         let _ = mem::take(&mut self.progress.span);
-        false
-    }
-
-    fn deliver(&mut self, _handle: OperationHandle) {
-        unreachable!("an operation without a callback is not posted");
     }
 }
 
@@ -282,7 +293,7 @@ where
     F: FnOnce(AsyncResult<K, S>) + Send + 'static,
 {
     let operation: Arc<InFlight<dyn Body>> = Arc::new(InFlight {
-        header: Header::new::<K>(socket, deadline),
+        header: Header::new::<K>(socket, deadline, Some(deliver::<K, S, F>)),
         body: UnsafeCell::new(WithCallback {
             progress: InProgress::new(socket, work),
             then: Some((callback, state)),
@@ -298,7 +309,7 @@ pub(crate) fn start<K: Perform>(
     work: K,
 ) -> (Owner, Pending<K>) {
     let operation = Arc::new(InFlight {
-        header: Header::new::<K>(socket, deadline),
+        header: Header::new::<K>(socket, deadline, None),
         body: UnsafeCell::new(Kept { progress: InProgress::new(socket, work), completion: None }),
     });
     (Owner(operation.clone()), Pending { handle: Handle(operation.clone()), operation })
@@ -430,13 +441,18 @@ impl Owner {
 
     /// The operation goes on at `socket`: it is to be begun there next.
     pub(crate) fn go_to(&mut self, socket: &Arc<SocketInner>) {
-        *self.0.header.place() = Place::Socket(Arc::downgrade(socket));
+        self.0.header.socket.store(socket.number.get(), Ordering::Relaxed);
+        // Before a look at the wish: invariant 5.
+        fence(Ordering::SeqCst);
         self.body().progress().go_to(socket.clone());
     }
 
     /// The operation goes on when a name has been looked up: `lookup` is to get it next.
     pub(crate) fn go_to_lookup(&self, lookup: &Arc<Lookup>) {
-        *self.0.header.place() = Place::Lookup(Arc::downgrade(lookup));
+        let first = self.0.header.lookup.set(Arc::downgrade(lookup)).is_ok();
+        debug_assert!(first, "an operation begins with one lookup at most");
+        // Before a look at the wish: invariant 5.
+        fence(Ordering::SeqCst);
     }
 
     /// Completes the operation with `error` as its result.
@@ -468,7 +484,10 @@ impl Owner {
         if cfg!(feature = "tracing") {
             runtime.contain(|| self.body().progress().trace_result());
         }
-        let is_to_be_delivered = self.body().finish();
+        let is_to_be_delivered = self.0.header.deliver.is_some();
+        if !is_to_be_delivered {
+            self.body().finish();
+        }
         let (worker, kind, header) = (runtime.worker(), self.kind(), &self.0.header);
         runtime.counters.count(worker, kind, point);
         if let Some(latencies) = &runtime.latencies {
@@ -492,9 +511,23 @@ impl Owner {
     }
 
     /// Runs the callback.
-    pub(crate) fn deliver(mut self) {
-        let handle = OperationHandle::new(Handle(self.0.clone()));
-        self.body().deliver(handle);
+    pub(crate) fn deliver(self) {
+        let deliver = self.0.header.deliver.expect("what is posted has a callback");
+        // SAFETY: it was made for this operation's body, in `begin`, and this was the owner.
+        unsafe { deliver(self.0) };
+    }
+
+    pub(crate) fn has_place(&self) -> bool {
+        self.0.header.has_place.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn completed_at(&self) -> Moment {
+        self.0.header.completed_at.load(Ordering::Relaxed)
+    }
+
+    /// The number of the socket where it is, or was last.
+    pub(crate) fn socket(&self) -> Option<SocketNumber> {
+        self.0.header.socket()
     }
 }
 
@@ -511,30 +544,6 @@ pub(crate) struct Handle(Arc<InFlight<dyn Body>>);
 impl Handle {
     pub(crate) fn completed(&self) -> &ManualResetEvent {
         &self.0.header.completed
-    }
-
-    /// The index of its name among [`KIND_NAMES`].
-    pub(crate) fn kind(&self) -> usize {
-        self.0.header.kind
-    }
-
-    pub(crate) fn has_place(&self) -> bool {
-        self.0.header.has_place.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn completed_at(&self) -> Moment {
-        self.0.header.completed_at.load(Ordering::Relaxed)
-    }
-
-    /// What is to be told of it, or its callback, which is so old.
-    pub(crate) fn report(&self, age: Duration) -> OperationReport {
-        let place = self.0.header.place().clone();
-        let socket = match &place {
-            Place::Socket(socket) => socket.upgrade(),
-            Place::Nowhere | Place::Lookup(_) => None,
-        };
-        let system = socket.as_ref().and_then(|socket| socket.descriptor.pin());
-        OperationReport::new(self.kind(), system.as_deref(), age)
     }
 
     /// True for a send: it is to go on even if nobody waits for it any more.
@@ -555,14 +564,15 @@ impl Handle {
 
     /// The runtime of an operation that is pending.
     fn runtime(&self) -> Option<Arc<RuntimeInner>> {
-        // What an operation is pending at is alive. Not under the lock, since an operation that completes
-        // meanwhile may leave this the last to hold its socket (I8).
-        let place = self.0.header.place().clone();
-        match place {
-            Place::Nowhere => None,
-            Place::Socket(socket) => socket.upgrade().map(|socket| socket.runtime.clone()),
-            Place::Lookup(lookup) => lookup.upgrade().map(|lookup| lookup.runtime().clone()),
+        // What an operation is pending at is alive.
+        match self.0.header.socket() {
+            Some(socket) => socket_table::find(socket).map(|socket| socket.runtime.clone()),
+            None => self.lookup().map(|lookup| lookup.runtime().clone()),
         }
+    }
+
+    fn lookup(&self) -> Option<Arc<Lookup>> {
+        self.0.header.lookup.get().and_then(Weak::upgrade)
     }
 
     /// Tells the operation apart from every other that has not completed.
@@ -585,19 +595,14 @@ impl Handle {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-        let place = self.0.header.place().clone();
-        match place {
-            Place::Nowhere => {}
-            Place::Socket(socket) => {
-                if let Some(socket) = socket.upgrade() {
-                    socket.runtime.driver.cancel(&socket, self.0.header.direction, self);
-                }
+        // Before a look at the place: invariant 5.
+        fence(Ordering::SeqCst);
+        if let Some(socket) = self.0.header.socket() {
+            if let Some(socket) = socket_table::find(socket) {
+                socket.runtime.driver.cancel(&socket, self.0.header.direction, self);
             }
-            Place::Lookup(lookup) => {
-                if let Some(lookup) = lookup.upgrade() {
-                    lookup.cancel(wish);
-                }
-            }
+        } else if let Some(lookup) = self.lookup() {
+            lookup.cancel(wish);
         }
     }
 }

@@ -117,6 +117,7 @@ mod registered_wait;
 mod resolver;
 mod runtime;
 mod socket;
+mod socket_table;
 mod span;
 mod sync;
 #[cfg(feature = "testing")]

@@ -1,9 +1,9 @@
 //! What a runtime tells of itself.
 
 use crate::histogram::Histogram;
-use crate::in_flight::Handle;
 use crate::op::{KIND_NAMES, display_address};
 use crate::runtime::{Callback, Runtime, Stretch};
+use crate::socket_table;
 use socket2::SockAddr;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -116,11 +116,10 @@ impl OperationReport {
         }
     }
 
-    pub(crate) fn of(callback: &Callback, age: Duration) -> Self {
-        match callback {
-            Callback::Operation(operation) => Handle::report(operation, age),
-            Callback::Other(kind) => Self::new(*kind, None, age),
-        }
+    pub(crate) fn of(callback: Callback, age: Duration) -> Self {
+        let socket = callback.socket.and_then(socket_table::find);
+        let system = socket.as_ref().and_then(|socket| socket.descriptor.pin());
+        Self::new(callback.kind, system.as_deref(), age)
     }
 }
 
@@ -200,6 +199,6 @@ impl Runtime {
             .filter(|(age, _)| *age >= threshold)
             .collect();
         held.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
-        held.iter().map(|(age, callback)| OperationReport::of(callback, *age)).collect()
+        held.iter().map(|(age, callback)| OperationReport::of(*callback, *age)).collect()
     }
 }

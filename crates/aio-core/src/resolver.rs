@@ -95,16 +95,27 @@ impl Lookup {
 
     /// The name has been looked up, or cannot be: has a worker tell its operation.
     fn found(self: &Arc<Self>, addresses: io::Result<Vec<SocketAddr>>) {
-        self.runtime.post(Work::Found { lookup: self.clone(), addresses });
+        let answer = Answer { lookup: self.clone(), addresses };
+        self.runtime.post(Work::Found(Box::new(answer)));
     }
+}
 
+/// What a lookup has come to.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    lookup: Arc<Lookup>,
+    addresses: io::Result<Vec<SocketAddr>>,
+}
+
+impl Answer {
     /// A worker is here to tell the operation.
-    pub(crate) fn answer(&self, addresses: io::Result<Vec<SocketAddr>>) {
-        let Some(mut operation) = self.take() else { return };
-        if operation.found(addresses) {
-            operation.complete(&self.runtime);
+    pub(crate) fn tell(self) {
+        let Some(mut operation) = self.lookup.take() else { return };
+        let runtime = &self.lookup.runtime;
+        if operation.found(self.addresses) {
+            operation.complete(runtime);
         } else {
-            op::set_out(&self.runtime, operation);
+            op::set_out(runtime, operation);
         }
     }
 }

@@ -27,8 +27,9 @@ use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Direction, kind_index};
 use crate::operation_queue::Ticket;
 use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
-use crate::resolver::{self, Lookup};
+use crate::resolver::{self, Answer};
 use crate::socket::{Socket, SocketInner};
+use crate::socket_table;
 #[cfg(feature = "testing")]
 use crate::testing::{Faults, Injector};
 use crate::timer::Timer;
@@ -49,7 +50,6 @@ use std::env;
 use std::fmt;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
@@ -327,7 +327,10 @@ impl Builder {
     ///
     /// One that is begun when there are so many completes at once with
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): its buffer comes back, and its callback runs as
-    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read. A callback's
+    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read: by this, and by
+    /// what is refused until its callback has run. Who begins faster than the workers run callbacks learns at
+    /// once of a refusal, from [`is_completed`](crate::OperationHandle::is_completed), and bounds the second,
+    /// too, by not going on. A callback's
     /// own operation still counts while it runs, so there must be room for one more if it is to begin
     /// the next; and who begins again at once what was refused does so over and over, until there is room.
     ///
@@ -474,7 +477,7 @@ pub(crate) enum Work {
     /// Another thread has left this turn to a worker.
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This name has been looked up: its operation goes on.
-    Found { lookup: Arc<Lookup>, addresses: io::Result<Vec<SocketAddr>> },
+    Found(Box<Answer>),
     /// This wait's event is set, or its time is over: run its callback.
     Wait(Arc<dyn Registered>),
     /// Somebody wants this to be run.
@@ -593,18 +596,14 @@ impl RuntimeInner {
         match work {
             Work::Completed(operation) => self.deliver(operation),
             Work::Wait(wait) => {
-                self.run_callback(Callback::Other(const { kind_index("register_wait") }), || {
-                    wait.run();
-                });
+                self.run_callback(const { kind_index("register_wait") }, || wait.run());
             }
             Work::Call(Call(callback)) => {
-                self.run_callback(Callback::Other(const { kind_index("post") }), || {
-                    self.contain(callback);
-                });
+                self.run_callback(const { kind_index("post") }, || self.contain(callback));
             }
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
-            Work::Ready { .. } | Work::Turn { .. } | Work::Found { .. } => {
+            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
                 if let Some(operation) = self.take_turns(work) {
@@ -643,7 +642,7 @@ impl RuntimeInner {
             Work::Turn { socket, direction } => {
                 engine::take_turn(&socket, direction, &mut first);
             }
-            Work::Found { lookup, addresses } => lookup.answer(addresses),
+            Work::Found(answer) => answer.tell(),
             #[cfg(feature = "testing")]
             Work::Done(_) => unreachable!("this is no turn"),
             Work::Completed(_) | Work::Wait(_) | Work::Call(_) => {
@@ -655,26 +654,32 @@ impl RuntimeInner {
 
     /// Runs the callback of an operation that has completed.
     fn deliver(&self, operation: Owner) {
-        self.run_callback(Callback::Operation(operation.handle()), || {
-            self.contain(|| operation.deliver());
-        });
+        let (worker, now) = (self.worker(), self.clock.now());
+        let callback = Callback { kind: operation.kind(), socket: operation.socket() };
+        let has_place = operation.has_place();
+        if let Some(latencies) = &self.latencies {
+            let took = now.saturating_sub(operation.completed_at());
+            latencies.record(worker, callback.kind, Stretch::UntilCallback, took);
+        }
+        self.run_where_seen(worker, callback, now, || self.contain(|| operation.deliver()));
+        self.is_over(worker, callback.kind, has_place);
+    }
+
+    /// Runs a callback that is not that of an operation.
+    fn run_callback(&self, kind: usize, run: impl FnOnce()) {
+        let (worker, now) = (self.worker(), self.clock.now());
+        self.run_where_seen(worker, Callback { kind, socket: None }, now, run);
+        self.is_over(worker, kind, false);
     }
 
     /// Runs a callback where everybody can see it.
-    fn run_callback(&self, callback: Callback, run: impl FnOnce()) {
-        let (worker, kind) = (self.worker(), callback.kind());
-        let takes_place = callback.takes_place();
-        let now = self.clock.now();
-        if let Some(latencies) = &self.latencies {
-            if let Some(completed) = callback.completed_at() {
-                latencies.record(
-                    worker,
-                    kind,
-                    Stretch::UntilCallback,
-                    now.saturating_sub(completed),
-                );
-            }
-        }
+    fn run_where_seen(
+        &self,
+        worker: Option<usize>,
+        callback: Callback,
+        now: Moment,
+        run: impl FnOnce(),
+    ) {
         if let Some(worker) = worker {
             self.running.begin(worker, callback, now);
         }
@@ -682,7 +687,6 @@ impl RuntimeInner {
         if let Some(worker) = worker {
             self.running.end(worker);
         }
-        self.is_over(worker, kind, takes_place);
     }
 
     /// An operation, or a callback of another kind, is over.
@@ -803,11 +807,20 @@ impl RuntimeInner {
             process::abort();
         }
         self.callback_panics.fetch_add(1, Ordering::Relaxed);
-        // A payload may panic when it is dropped; whatever comes of that is not dropped.
-        if let Err(worse) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            mem::forget(worse);
+        drop_payload(payload);
+    }
+}
+
+/// Drops what a panic has left. That may panic, too, and leave something: it is dropped in its turn, but what
+/// is left after a few is never dropped.
+fn drop_payload(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..4 {
+        match panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(worse) => payload = worse,
         }
     }
+    mem::forget(payload);
 }
 
 /// Ends the wait of a worker for an event.
@@ -861,7 +874,7 @@ impl Host for RuntimeInner {
                 operation.complete(self);
                 None
             }
-            Work::Ready { .. } | Work::Turn { .. } | Work::Found { .. } => {
+            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // As a part of what runs now: what is kept for later waits until that is over, and so
                 // does what this completes, for which another worker may be free.
                 self.take_turns(work).map(Work::Completed)
@@ -905,7 +918,7 @@ impl Host for RuntimeInner {
         registered_wait::abort(self);
         #[cfg(feature = "testing")]
         self.post_what_was_kept_back();
-        for socket in self.driver.sockets() {
+        for socket in socket_table::sockets_of(self) {
             engine::stop(&socket, Aborted::ShutDown);
         }
     }

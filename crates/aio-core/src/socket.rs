@@ -15,6 +15,7 @@ use crate::op::{Direction, Perform, display_address};
 use crate::operation::Operation;
 use crate::operation_queue::OperationQueue;
 use crate::runtime::{Runtime, RuntimeInner};
+use crate::socket_table::{self, SocketNumber};
 #[cfg(feature = "testing")]
 use crate::testing::{Injections, Injector};
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -22,8 +23,6 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
-#[cfg(unix)]
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -134,12 +133,13 @@ impl Socket {
         socket.set_nonblocking(true)?;
         let is_stream = socket.r#type()? == Type::STREAM;
         Ok(Self {
-            inner: Arc::new(SocketInner {
+            inner: Arc::new_cyclic(|me| SocketInner {
+                number: socket_table::enter(me.clone()),
                 runtime: runtime.clone(),
                 receive: OperationQueue::new(),
                 send: OperationQueue::new(),
                 #[cfg(unix)]
-                registration: AtomicUsize::new(0),
+                registration: AtomicU8::new(0),
                 connection: AtomicU8::new(connection::NOT_ASKED),
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
@@ -404,13 +404,14 @@ mod connection {
 /// What the handles and the operations of a socket share.
 #[derive(Debug)]
 pub(crate) struct SocketInner {
+    pub(crate) number: SocketNumber,
     pub(crate) runtime: Arc<RuntimeInner>,
     pub(crate) descriptor: Descriptor,
     pub(crate) receive: OperationQueue,
     pub(crate) send: OperationQueue,
     /// For the engine that waits for readiness; 0 until it knows the socket.
     #[cfg(unix)]
-    pub(crate) registration: AtomicUsize,
+    pub(crate) registration: AtomicU8,
     /// How far a stream socket has come with its one chance to connect.
     connection: AtomicU8,
     /// True once a user has ended the stream in so many words: what was sent is to be read then, even
@@ -554,6 +555,6 @@ impl SocketInner {
 
 impl Drop for SocketInner {
     fn drop(&mut self) {
-        self.runtime.driver.forget(self);
+        socket_table::remove(self.number);
     }
 }

@@ -18,7 +18,7 @@ fn with_every_engine(test: fn(Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
             within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                test(Runtime::builder().engine(engine).workers(workers).build().unwrap());
+                test(support::builder().engine(engine).workers(workers).build().unwrap());
             });
         }
     }
@@ -177,7 +177,7 @@ fn no_accept_slips_past_a_drain() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
             for _ in 0..support::rounds(200) {
-                let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+                let runtime = support::builder().engine(engine).workers(2).build().unwrap();
                 let (listener, _) = listener(&runtime);
                 thread::scope(|scope| {
                     let accept = scope.spawn(|| listener.accept().unwrap_err());
@@ -277,7 +277,7 @@ fn a_callback_that_never_returns_is_reported_and_what_is_behind_it() {
 fn a_held_worker_does_not_hold_up_what_others_can_end() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Runtime::builder().engine(engine).workers(3).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(3).build().unwrap();
             let (socket, _peer) = connected(&runtime);
             let (release, held) = mpsc::channel::<()>();
             let (report_running, running) = mpsc::channel();
@@ -343,7 +343,7 @@ fn callbacks_can_drain_and_abort_their_own_runtime() {
         let (engine, workers) = (first.engine(), first.workers());
         drop(first);
         for (callers, aborts) in [(1, true), (1, false), (workers, true), (workers, false)] {
-            let builder = Runtime::builder().engine(engine).workers(workers);
+            let builder = support::builder().engine(engine).workers(workers);
             let runtime = Arc::new(builder.build().unwrap());
             let (socket, _peer) = connected(&runtime);
             let (report, reports) = mpsc::channel();
@@ -372,7 +372,7 @@ fn callbacks_can_drain_and_abort_their_own_runtime() {
 fn a_drain_in_a_callback_keeps_io_moving() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Runtime::builder().engine(engine).workers(1).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
             let runtime = Arc::new(runtime);
             let (socket, mut peer) = connected(&runtime);
             let (report_received, received) = mpsc::channel();
@@ -414,7 +414,7 @@ fn an_abort_ends_what_a_callback_waits_for() {
 #[test]
 fn a_callback_of_another_runtime_can_drain_this_one() {
     with_every_engine(|runtime| {
-        let builder = Runtime::builder().engine(runtime.engine()).workers(1);
+        let builder = support::builder().engine(runtime.engine()).workers(1);
         let other = builder.build().unwrap();
         let (socket, mut peer) = connected(&runtime);
         let (caller, _caller_peer) = connected(&other);
@@ -466,7 +466,7 @@ fn no_thread_is_left_after_a_drain_or_an_abort() {
         within(LIMIT, &engine.to_string(), move || {
             for round in 0..20 {
                 let builder =
-                    Runtime::builder().engine(engine).workers(4).thread_name("drain-leak");
+                    support::builder().engine(engine).workers(4).thread_name("drain-leak");
                 let runtime = builder.build().unwrap();
                 // A thread gives itself its name.
                 while threads() < 4 {
@@ -521,7 +521,7 @@ fn a_running_callback_can_wait_for_the_callbacks_of_what_is_aborted() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
             for _ in 0..5 {
-                let runtime = Runtime::builder().engine(engine).workers(3).build().unwrap();
+                let runtime = support::builder().engine(engine).workers(3).build().unwrap();
                 let pairs: Vec<_> = (0..4).map(|_| connected(&runtime)).collect();
                 let (count, all) = (Arc::new(AtomicUsize::new(0)), ManualResetEvent::new(false));
                 let all = Arc::new(all);

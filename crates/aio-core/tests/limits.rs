@@ -4,7 +4,7 @@
 
 mod support;
 
-use aio_core::{Engine, Runtime};
+use aio_core::Engine;
 use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
@@ -35,7 +35,7 @@ fn more_waits_than_descriptors_are_waited_for() {
     let _alone = alone();
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Runtime::builder().engine(engine).workers(1).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
             let (sockets, _peers): (Vec<_>, Vec<_>) = (0..40)
                 .map(|_| UnixStream::pair().unwrap())
                 .map(|(end, peer)| (runtime.associate(end).unwrap(), peer))
@@ -68,7 +68,7 @@ fn an_accept_without_a_descriptor_fails_and_the_next_one_does_not() {
     let _alone = alone();
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Runtime::builder().engine(engine).workers(1).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
             let (listener, address) = listener(&runtime);
             let accept = listener.accept_async();
             let behind = listener.accept_async();

@@ -3,7 +3,7 @@
 mod support;
 
 use aio_core::socket2::SockRef;
-use aio_core::{AsyncResult, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
+use aio_core::{AsyncResult, Completion, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::mpsc;
 use std::thread;
@@ -14,7 +14,7 @@ fn with_every_engine(most: usize, test: fn(&Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
         for workers in [1, 3] {
             within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                let builder = Runtime::builder().engine(engine).workers(workers);
+                let builder = support::builder().engine(engine).workers(workers);
                 test(&builder.max_pending(most).build().unwrap());
             });
         }
@@ -150,7 +150,7 @@ fn the_limit_holds_against_many_threads() {
 
 #[test]
 fn a_runtime_without_room_is_refused() {
-    let error = Runtime::builder().workers(1).max_pending(0).build().unwrap_err();
+    let error = support::builder().workers(1).max_pending(0).build().unwrap_err();
     assert!(error.to_string().contains("max_pending 0"), "{error}");
 }
 
@@ -186,4 +186,178 @@ fn peers_that_never_read_cost_no_more_than_the_limit() {
         pairs.iter().for_each(|(socket, _)| socket.close());
         until_free(runtime);
     });
+}
+
+/// A slow-reader attack in earnest: what lies in this process is bounded, whether the limit bounds it or a server
+/// that begins its next send when the last is over. `--nocapture` prints the figures.
+#[cfg(target_os = "linux")]
+mod a_thousand_peers_that_never_read {
+    use super::*;
+    use std::net::TcpStream;
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const PEERS: usize = 1_000;
+    /// Two for each peer, and a few.
+    const DESCRIPTORS: usize = 2_200;
+    const MESSAGE: usize = 32 << 10;
+    /// What an operation, a socket and all else may take, beside the messages.
+    const BESIDE: usize = 16 << 20;
+    /// What the system keeps of a connection, so that 1,000 of them take little of the machine.
+    const KERNEL_BUFFER: usize = 8 << 10;
+
+    /// True in a process that may have so many descriptors, and where nothing else is measured.
+    fn is_alone(test: &str) -> bool {
+        let most = Command::new("sh").args(["-c", "ulimit -Hn"]).output().unwrap();
+        let most = String::from_utf8_lossy(&most.stdout).trim().to_owned();
+        if most.parse().is_ok_and(|most: usize| most < DESCRIPTORS) {
+            support::skipped(&format!(
+                "it needs {DESCRIPTORS} descriptors, and the hard limit is {most}"
+            ));
+            return false;
+        }
+        let test = format!("a_thousand_peers_that_never_read::{test}");
+        support::is_alone(&format!("-n {DESCRIPTORS}"), &test)
+    }
+
+    /// The memory of this process that is resident, in bytes.
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+    }
+
+    /// Of the server, what is bounded and by what is to be watched.
+    struct Watch {
+        before: usize,
+        most: usize,
+    }
+
+    impl Watch {
+        fn begin() -> Self {
+            let before = resident();
+            Self { before, most: before }
+        }
+
+        fn look(&mut self) {
+            self.most = self.most.max(resident());
+        }
+
+        /// Fails if more than `messages` and what is beside them was there at any time.
+        #[expect(clippy::print_stdout, reason = "the figures are there to be read")]
+        fn end(mut self, what: &str, offered: usize, messages: usize) {
+            self.look();
+            let (grown, allowed) = (self.most - self.before, messages * MESSAGE + BESIDE);
+            let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
+            println!(
+                "{what}: {offered} answers of {} KiB, {:.1} MiB; grown by {:.1} MiB from {:.1}, {:.1} allowed",
+                MESSAGE >> 10,
+                mib(offered * MESSAGE),
+                mib(grown),
+                mib(self.before),
+                mib(allowed),
+            );
+            assert!(grown < allowed, "{what}: {grown} bytes");
+        }
+    }
+
+    fn name(runtime: &Runtime) -> String {
+        format!("{}, {} workers", runtime.engine(), runtime.workers())
+    }
+
+    fn connections(runtime: &Runtime) -> Vec<(Socket, TcpStream)> {
+        let pairs: Vec<_> = (0..PEERS)
+            .map(|_| {
+                let (socket, peer) = connected(runtime);
+                let set = socket.with_socket(|socket| socket.set_send_buffer_size(KERNEL_BUFFER));
+                set.unwrap().unwrap();
+                SockRef::from(&peer).set_recv_buffer_size(KERNEL_BUFFER).unwrap();
+                (socket, peer)
+            })
+            .collect();
+        until_free(runtime);
+        pairs
+    }
+
+    /// A server that goes on sending to whoever asks, whatever has become of what it has sent.
+    #[test]
+    fn cost_no_more_than_the_limit() {
+        const MOST: usize = 500;
+        if !is_alone("cost_no_more_than_the_limit") {
+            return;
+        }
+        with_every_engine(MOST, |runtime| {
+            let pairs = connections(runtime);
+            let mut watch = Watch::begin();
+            let refused = Arc::new(AtomicUsize::new(0));
+            let mut begun = 0;
+            while refused.load(Ordering::Relaxed) < 10 * PEERS {
+                for (socket, _) in &pairs {
+                    let refused = refused.clone();
+                    let callback = move |ar: AsyncResult<op::Send<Vec<u8>>>| {
+                        let is_refused =
+                            ar.error().is_some_and(|error| error.kind() == ErrorKind::ResourceBusy);
+                        refused.fetch_add(usize::from(is_refused), Ordering::Relaxed);
+                    };
+                    socket.begin_send(vec![1; MESSAGE], callback, ());
+                    begun += 1;
+                }
+                watch.look();
+                // What is refused lies in the queue of the workers until its callback has run.
+                while runtime.metrics().undelivered() > 0 {
+                    thread::yield_now();
+                }
+            }
+            assert_eq!(runtime.metrics().operation("send").unwrap().pending, MOST as u64);
+            watch.end(&format!("max_pending {MOST}, {}", name(runtime)), begun, MOST + PEERS);
+            pairs.iter().for_each(|(socket, _)| socket.close());
+            until_free(runtime);
+        });
+    }
+
+    /// Sends the message, and again when it is sent.
+    fn send_for_ever(socket: &Socket, message: Vec<u8>, sent: &Arc<AtomicUsize>) {
+        let (ender, sent) = (socket.clone(), sent.clone());
+        let callback = move |ar| {
+            let Completion { result, buffer, .. } = ender.end_send(ar);
+            if result.is_ok() {
+                sent.fetch_add(1, Ordering::Relaxed);
+                send_for_ever(&ender, buffer, &sent);
+            }
+        };
+        socket.begin_send(message, callback, ());
+    }
+
+    /// A server without a limit that has one send pending for each peer. Who reads is served meanwhile.
+    #[test]
+    fn cost_a_message_each_of_a_server_that_sends_one_at_a_time() {
+        if !is_alone("cost_a_message_each_of_a_server_that_sends_one_at_a_time") {
+            return;
+        }
+        with_every_engine(usize::MAX, |runtime| {
+            let pairs = connections(runtime);
+            let (socket, mut reader) = connected(runtime);
+            let mut watch = Watch::begin();
+            let sent = Arc::new(AtomicUsize::new(0));
+            pairs.iter().for_each(|(peer, _)| send_for_ever(peer, vec![1; MESSAGE], &sent));
+            let answers = Arc::new(AtomicUsize::new(0));
+            send_for_ever(&socket, vec![1; MESSAGE], &answers);
+            let mut bytes = vec![0; MESSAGE];
+            for _ in 0..1_000 {
+                reader.read_exact(&mut bytes).unwrap();
+                watch.look();
+            }
+            assert!(answers.load(Ordering::Relaxed) >= 900);
+            // In the end nothing can be sent but to who reads.
+            while runtime.metrics().operation("send").unwrap().pending < PEERS as u64 {
+                thread::yield_now();
+            }
+            let begun = PEERS + sent.load(Ordering::Relaxed) + answers.load(Ordering::Relaxed);
+            watch.end(&format!("one at a time, {}", name(runtime)), begun, PEERS + 1);
+            pairs.iter().for_each(|(socket, _)| socket.close());
+            socket.close();
+            until_free(runtime);
+        });
+    }
 }

@@ -4,36 +4,17 @@
 
 mod support;
 
-use aio_core::{Engine, Runtime};
-use std::env;
+use aio_core::Engine;
+use aio_core::socket2::{self, Domain, Type};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::process::Command;
+use std::net::{Ipv6Addr, TcpStream, UdpSocket};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use support::{LIMIT, connected, listener, with_every_runtime, within};
+use support::{LIMIT, connected, is_alone, listener, skipped, with_every_runtime};
 
 const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
-
-/// Runs the test of this name again, in a process of its own, under a limit that the shell sets.
-/// Returns true in that process.
-fn is_limited(limit: &str, test: &str) -> bool {
-    if env::var_os("AIO_CORE_TEST_LIMITED").is_some() {
-        return true;
-    }
-    let run = within(LIMIT, test, {
-        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(script).arg(env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
-        command.env("AIO_CORE_TEST_LIMITED", "1");
-        move || command.output().unwrap()
-    });
-    let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success() && output.contains("1 passed"), "{output}");
-    false
-}
 
 /// The system's error behind ours.
 fn system_error(error: &io::Error) -> Option<i32> {
@@ -41,6 +22,24 @@ fn system_error(error: &io::Error) -> Option<i32> {
         let source = error.get_ref().and_then(|error| error.source())?;
         source.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
     })
+}
+
+/// Has the system cut what the socket sends into packets of so many bytes.
+#[cfg(target_os = "linux")]
+fn set_mtu(socket: &socket2::Socket, bytes: libc::c_int) {
+    use std::os::fd::AsRawFd;
+    let descriptor = socket.as_raw_fd();
+    // SAFETY: the option is an integer, which is read during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            descriptor,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
 /// As many descriptors as there are left.
@@ -56,13 +55,13 @@ fn count(directory: &str) -> usize {
 /// AC-13, LS-10: EMFILE.
 #[test]
 fn without_descriptors_an_accept_fails_and_everybody_goes_on() {
-    if !is_limited("-n 100", "without_descriptors_an_accept_fails_and_everybody_goes_on") {
+    if !is_alone("-n 100", "without_descriptors_an_accept_fails_and_everybody_goes_on") {
         return;
     }
     let too_many = Some(rustix::io::Errno::MFILE.raw_os_error());
     for engine in ENGINES {
         for workers in [1, 3] {
-            let runtime = Runtime::builder().engine(engine).workers(workers).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(workers).build().unwrap();
             let (listener, address) = listener(&runtime);
             let (socket, mut peer) = connected(&runtime);
             // One that waits, and is reported ready when there are no descriptors left; then one that is
@@ -98,14 +97,14 @@ fn without_descriptors_an_accept_fails_and_everybody_goes_on() {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it() {
-    if !is_limited("-n 100", "without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it") {
+    if !is_alone("-n 100", "without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it") {
         return;
     }
     for engine in ENGINES {
         let mut taken = all_descriptors();
         for left in 1..4 {
             drop(taken.pop());
-            let builder = Runtime::builder().engine(engine).workers(5);
+            let builder = support::builder().engine(engine).workers(5);
             match builder.build() {
                 Err(error) => assert_eq!(error.raw_os_error(), Some(24), "{error}"),
                 Ok(runtime) => {
@@ -127,20 +126,20 @@ fn without_descriptors_there_is_no_runtime_and_nothing_is_left_of_it() {
 fn without_memory_for_threads_there_is_no_runtime_and_nothing_is_left_of_it() {
     const NAME: &str = "without_memory_for_threads_there_is_no_runtime_and_nothing_is_left_of_it";
     // 4 GiB of addresses: enough for some of the threads.
-    if !is_limited("-v 4194304", NAME) {
+    if !is_alone("-v 4194304", NAME) {
         return;
     }
     for engine in ENGINES {
         for stack in [512 << 20, 1 << 46] {
             let (threads, descriptors) = (count("/proc/self/task"), count("/proc/self/fd"));
-            let builder = Runtime::builder().engine(engine).workers(32).stack_size(stack);
+            let builder = support::builder().engine(engine).workers(32).stack_size(stack);
             let error = builder.build().unwrap_err();
             assert!(error.to_string().contains("cannot start the worker threads"), "{error}");
             while count("/proc/self/task") > threads {
                 thread::yield_now();
             }
             assert_eq!(count("/proc/self/fd"), descriptors);
-            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
             let (socket, mut peer) = connected(&runtime);
             socket.send(b"hello").unwrap();
             peer.read_exact(&mut [0; 5]).unwrap();
@@ -148,8 +147,47 @@ fn without_memory_for_threads_there_is_no_runtime_and_nothing_is_left_of_it() {
     }
 }
 
+/// ENOBUFS, in earnest: of a datagram of many fragments, Linux allocates all but the first within twice the
+/// socket's send buffer or not at all. (`ip6_append_data`; elsewhere it is injected, as `faults.rs` does.)
+#[cfg(target_os = "linux")]
+#[test]
+fn without_buffers_a_send_fails_and_everybody_goes_on() {
+    if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return skipped("there is no IPv6 here");
+    }
+    with_every_runtime(|runtime| {
+        const MUCH: usize = 60_000;
+        let peer = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+        peer.set_read_timeout(Some(LIMIT)).unwrap();
+        let address = peer.local_addr().unwrap();
+        let socket = runtime.socket(Domain::IPV6, Type::DGRAM, None).unwrap();
+        socket.with_socket(|socket| socket.set_send_buffer_size(1)).unwrap().unwrap();
+        socket.with_socket(|socket| set_mtu(socket, 1280)).unwrap();
+        let (report, sent) = mpsc::channel();
+        let ender = socket.clone();
+        let callback = move |ar| report.send(ender.end_send_to(ar)).unwrap();
+        socket.begin_send_to(vec![1; MUCH], address, callback, ());
+        // One behind it has room.
+        let small = socket.send_to_async([2; 3], address);
+        let failed = sent.recv().unwrap();
+        let error = failed.result.unwrap_err();
+        assert_eq!(system_error(&error), Some(libc::ENOBUFS), "{error}");
+        assert!(error.to_string().starts_with("send to "), "{error}");
+        assert_eq!((failed.bytes_transferred, failed.buffer), (0, vec![1; MUCH]));
+        assert_eq!(small.wait().result.unwrap(), 3);
+        assert_eq!(peer.recv(&mut [0; 8]).unwrap(), 3);
+        let error = socket.send_to(&vec![1; MUCH], address).unwrap_err();
+        assert_eq!(system_error(&error), Some(libc::ENOBUFS), "{error}");
+        // With more room it can be sent after all.
+        socket.with_socket(|socket| socket.set_send_buffer_size(MUCH)).unwrap().unwrap();
+        assert_eq!(socket.send_to(&vec![1; MUCH], address).unwrap(), MUCH);
+        assert_eq!(peer.recv(&mut vec![0; MUCH + 1]).unwrap(), MUCH);
+    });
+}
+
 /// ECONNABORTED, or what the system has for it: a connection that was reset before it was accepted. (Linux
-/// accepts it, and its first receive fails.)
+/// accepts it, and its first receive fails; its accept has this error for no TCP connection, so here it
+/// comes by injection alone, in `faults.rs` and `conversations.rs`.)
 #[test]
 fn a_connection_that_was_reset_before_it_was_accepted_harms_nobody() {
     with_every_runtime(|runtime| {

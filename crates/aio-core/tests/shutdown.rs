@@ -204,11 +204,11 @@ fn no_thread_and_no_descriptor_is_left() {
 
 #[test]
 fn wrong_settings_are_refused_with_a_reason() {
-    let error = Runtime::builder().workers(0).build().unwrap_err();
+    let error = support::builder().workers(0).build().unwrap_err();
     assert!(error.to_string().contains("at least one worker"), "{error}");
-    let error = Runtime::builder().workers(usize::MAX).build().unwrap_err();
+    let error = support::builder().workers(usize::MAX).build().unwrap_err();
     assert!(error.to_string().contains("are the most"), "{error}");
-    let error = Runtime::builder().thread_name("a\0b").build().unwrap_err();
+    let error = support::builder().thread_name("a\0b").build().unwrap_err();
     assert!(error.to_string().contains("NUL"), "{error}");
 }
 

@@ -63,7 +63,7 @@ fn whichever_of_many_pending_receives_becomes_ready_is_served() {
 fn blocked_callbacks_hold_up_nobody_while_a_worker_is_free() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Runtime::builder().engine(engine).workers(3).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(3).build().unwrap();
             for _ in 0..30 {
                 let release = Arc::new(Barrier::new(3));
                 let mut pairs: Vec<_> = (0..20).map(|_| connected(&runtime)).collect();
@@ -106,7 +106,7 @@ fn blocked_callbacks_hold_up_nobody_while_a_worker_is_free() {
 fn what_a_blocked_callback_began_goes_on_without_it() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
             for _ in 0..50 {
                 let (socket, mut peer) = connected(&runtime);
                 let (report, waited) = mpsc::channel();
@@ -196,7 +196,7 @@ fn sender_without_end(runtime: &Runtime, time: Duration) -> (Socket, thread::Joi
 fn a_busy_worker_does_what_a_blocked_one_cannot() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Arc::new(Runtime::builder().engine(engine).workers(2).build().unwrap());
+            let runtime = Arc::new(support::builder().engine(engine).workers(2).build().unwrap());
             let (socket, mut peer) = connected(&runtime);
             let (report, outcome) = mpsc::channel();
             let (blocked, other) = (socket.clone(), runtime.clone());
@@ -230,7 +230,7 @@ fn a_busy_worker_does_what_a_blocked_one_cannot() {
 fn many_short_callbacks_hold_up_nobody_while_a_worker_is_free() {
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
             let (busy, reader) = sender_without_end(&runtime, Duration::from_micros(400));
             let (socket, mut peer) = connected(&runtime);
             let (report, received) = mpsc::channel();
@@ -290,7 +290,7 @@ fn nobody_wakes_up_when_there_is_nothing_to_do() {
     }
     for engine in [Engine::Blocking, Engine::Readiness] {
         within(LIMIT, &engine.to_string(), move || {
-            let builder = Runtime::builder().engine(engine).workers(3).thread_name("quiet-test");
+            let builder = support::builder().engine(engine).workers(3).thread_name("quiet-test");
             let runtime = builder.build().unwrap();
             let (socket, _peer) = connected(&runtime);
             let (report, _received) = mpsc::channel();

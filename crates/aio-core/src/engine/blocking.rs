@@ -323,12 +323,4 @@ impl Driver for Blocking {
         self.workers[to].count.fetch_add(list.len(), Ordering::Relaxed);
         self.workers[to].waits().list.extend(list);
     }
-
-    fn sockets(&self) -> Vec<Arc<SocketInner>> {
-        let mut sockets = Vec::new();
-        for worker in &self.workers {
-            sockets.extend(worker.waits().list.iter().filter_map(|wait| wait.socket.upgrade()));
-        }
-        sockets
-    }
 }

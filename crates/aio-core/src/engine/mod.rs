@@ -133,13 +133,8 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// A wait of this socket has ended early. For engines that keep something for it.
     fn wait_ended(&self, _socket: &SocketInner) {}
 
-    /// The socket's descriptor is about to be closed.
-    fn forget(&self, _socket: &SocketInner) {}
-
-    /// The same, but a duplicate of the descriptor goes on without this runtime.
-    fn release(&self, socket: &SocketInner) {
-        self.forget(socket);
-    }
+    /// The socket's descriptor is about to be closed, and a duplicate of it goes on without this runtime.
+    fn release(&self, _socket: &SocketInner) {}
 
     /// Waits for work and adds it to `found`.
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>);
@@ -150,9 +145,6 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// `from` has been running the same callback for long: what it would wait for is now waited
     /// for by `to`.
     fn take_over(&self, _from: usize, _to: usize) {}
-
-    /// Every socket that may have a pending operation.
-    fn sockets(&self) -> Vec<Arc<SocketInner>>;
 }
 
 /// Makes the driver of `engine` for that many workers.

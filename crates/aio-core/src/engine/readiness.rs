@@ -10,16 +10,21 @@
 //! are impossible because a report that comes during an attempt makes it be repeated
 //! (`operation_queue.rs`, invariant 2), and registering reports what is ready at that moment.
 //!
-//! A token names a slot of the table and the slot's generation: an event that was fetched before
-//! its socket was closed finds a newer generation, or nobody, and is dropped (I6). Closing a
-//! descriptor takes it out of the poller; there is no call for that either. (If the user keeps a
-//! duplicate of it, the system goes on reporting; to nobody.)
+//! The poller counts whole milliseconds on Linux, and ends a wait late rather than early. Deadlines are kept to
+//! the microsecond: a longer wait ends early by the rest, and the worker comes back for that, which is
+//! waited for with `ppoll` on the poller.
+//!
+//! A token is the socket's number (`socket_table.rs`): an event that was fetched before its socket was
+//! closed finds a socket that wants nothing any more, or nobody, and never the one that has the descriptor
+//! now (I6). Closing a descriptor takes it out of the poller; there is no call for that either. (If the user
+//! keeps a duplicate of it, the system goes on reporting; to nobody.)
 
 use super::{Driver, Engine};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
 use crate::runtime::{Readiness as Report, Work};
 use crate::socket::SocketInner;
+use crate::socket_table::{self, SocketNumber};
 use crate::worker_pool::Wait;
 use aio_sync::AutoResetEvent;
 use mio::unix::SourceFd;
@@ -28,7 +33,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 /// How many events one wait fetches. More only fills the cache with what waits longer.
@@ -48,7 +53,6 @@ pub(super) struct Readiness {
     leading: AtomicUsize,
     /// One for each worker: set to wake it.
     woken: Box<[AutoResetEvent]>,
-    table: RwLock<Table>,
 }
 
 struct Leader {
@@ -66,7 +70,6 @@ impl Readiness {
             leader: Mutex::new(Leader { poll, events: Events::with_capacity(EVENTS_PER_WAIT) }),
             leading: AtomicUsize::new(NOBODY),
             woken: (0..workers).map(|_| AutoResetEvent::new(false)).collect(),
-            table: RwLock::new(Table::default()),
         })
     }
 
@@ -83,7 +86,7 @@ impl Readiness {
         self.leading.store(worker, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let timeout = if self.woken[worker].try_wait() { Some(Duration::ZERO) } else { timeout };
-        let polled = leader.poll.poll(&mut leader.events, timeout);
+        let polled = poll(leader, timeout);
         self.leading.store(NOBODY, Ordering::Relaxed);
         match polled {
             Ok(()) => {}
@@ -91,14 +94,15 @@ impl Readiness {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
             Err(error) => panic!("the poller is ours and open, but waiting in it failed: {error}"),
         }
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let sockets = socket_table::finder();
         for event in &leader.events {
             if event.token() == WAKER {
                 // This wait has ended; the wake-up is not to end the next one too.
                 let _ = self.woken[worker].try_wait();
                 continue;
             }
-            let Some(socket) = table.get(event.token()) else { continue };
+            let number = SocketNumber::from(event.token().0);
+            let Some(socket) = number.and_then(|number| sockets.find(number)) else { continue };
             found.push(Work::Ready {
                 socket,
                 report: Report {
@@ -142,7 +146,7 @@ impl Readiness {
             // Closed, so both queues are stopped, or about to be: nobody waits any more.
             return Ok(());
         };
-        let token = self.table().insert(Arc::downgrade(socket));
+        let token = Token(socket.number.get());
         let (descriptor, interests) = (system.as_raw_fd(), Self::interests());
         let registered = self.registry.register(&mut SourceFd(&descriptor), token, interests);
         let registered = match registered {
@@ -153,10 +157,7 @@ impl Readiness {
             }
             registered => registered,
         };
-        if registered.is_err() {
-            self.table().remove(token);
-        }
-        let outcome = if registered.is_ok() { token.0 } else { registration::FAILED };
+        let outcome = if registered.is_ok() { registration::DONE } else { registration::FAILED };
         socket.registration.store(outcome, Ordering::Release);
         fence(Ordering::SeqCst);
         registered
@@ -172,18 +173,38 @@ impl Readiness {
     fn failed() -> io::Error {
         io::Error::other("the socket could not be registered with the system's readiness queue")
     }
-
-    fn table(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The values of [`SocketInner::registration`] that are not a token.
+/// Waits for events, for less than `timeout` perhaps, but for no longer.
+fn poll(Leader { poll, events }: &mut Leader, timeout: Option<Duration>) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let timeout = match timeout {
+        Some(timeout) => Some(whole_milliseconds(poll, timeout)?),
+        None => None,
+    };
+    poll.poll(events, timeout)
+}
+
+/// Returns the whole milliseconds of `timeout`. If there are none, what it has beyond has been waited for, or
+/// an event has come.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn whole_milliseconds(poller: &Poll, timeout: Duration) -> io::Result<Duration> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let beyond = timeout.subsec_nanos() % 1_000_000;
+    let whole = timeout - Duration::from_nanos(beyond.into());
+    if whole.is_zero() && beyond > 0 {
+        let beyond = Timespec { tv_sec: 0, tv_nsec: beyond.into() };
+        poll(&mut [PollFd::new(poller.registry(), PollFlags::IN)], Some(&beyond))?;
+    }
+    Ok(whole)
+}
+
+/// The values of [`SocketInner::registration`].
 mod registration {
-    pub(super) const NONE: usize = 0;
-    pub(super) const UNDER_WAY: usize = 1;
-    pub(super) const FAILED: usize = 2;
-    pub(super) const FIRST_TOKEN: usize = 3;
+    pub(super) const NONE: u8 = 0;
+    pub(super) const UNDER_WAY: u8 = 1;
+    pub(super) const FAILED: u8 = 2;
+    pub(super) const DONE: u8 = 3;
 }
 
 impl Driver for Readiness {
@@ -200,20 +221,12 @@ impl Driver for Readiness {
         self.register(socket)
     }
 
-    fn forget(&self, socket: &SocketInner) {
-        let token = socket.registration.load(Ordering::Acquire);
-        if token >= registration::FIRST_TOKEN {
-            self.table().remove(Token(token));
-        }
-    }
-
     fn release(&self, socket: &SocketInner) {
         // While there is a duplicate, closing does not take a descriptor out of the poller.
         if let Some(system) = socket.descriptor.pin() {
             // Fails if the poller does not know it.
             let _ = self.registry.deregister(&mut SourceFd(&system.as_raw_fd()));
         }
-        self.forget(socket);
     }
 
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>) {
@@ -240,99 +253,10 @@ impl Driver for Readiness {
             let _ = self.waker.wake();
         }
     }
-
-    fn sockets(&self) -> Vec<Arc<SocketInner>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.slots.iter().filter_map(|slot| slot.socket.upgrade()).collect()
-    }
 }
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Readiness").field("workers", &self.woken.len()).finish_non_exhaustive()
-    }
-}
-
-/// The registered sockets, by token.
-#[derive(Default)]
-struct Table {
-    slots: Vec<Slot>,
-    free: Vec<usize>,
-}
-
-struct Slot {
-    /// Counts the sockets that had this slot, so that no two of them have the same token.
-    generation: usize,
-    /// Weak, since being registered must not keep a socket open.
-    socket: Weak<SocketInner>,
-}
-
-/// The lower half of a token is the slot's index, the upper half its generation.
-const INDEX_BITS: u32 = usize::BITS / 2;
-const INDEX: usize = (1 << INDEX_BITS) - 1;
-
-impl Table {
-    fn insert(&mut self, socket: Weak<SocketInner>) -> Token {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, socket: Weak::new() });
-            self.slots.len() - 1
-        });
-        let slot = &mut self.slots[index];
-        // Never 0, so that a token is never one of the `registration` values; never all ones, so
-        // that it is never `WAKER`.
-        slot.generation = slot.generation % (INDEX - 1) + 1;
-        slot.socket = socket;
-        Token(slot.generation << INDEX_BITS | index)
-    }
-
-    fn get(&self, token: Token) -> Option<Arc<SocketInner>> {
-        let slot = self.slots.get(token.0 & INDEX)?;
-        (slot.generation == token.0 >> INDEX_BITS).then(|| slot.socket.upgrade())?
-    }
-
-    fn remove(&mut self, token: Token) {
-        let index = token.0 & INDEX;
-        let slot = &mut self.slots[index];
-        if slot.generation == token.0 >> INDEX_BITS {
-            slot.socket = Weak::new();
-            slot.generation += 1;
-            self.free.push(index);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Runtime;
-
-    /// I6.
-    #[test]
-    fn a_slot_that_is_used_again_has_another_token() {
-        let runtime = Runtime::builder().workers(1).build().unwrap();
-        let [first, second] = [(); 2].map(|()| runtime.tcp_v4().unwrap());
-        let mut table = Table::default();
-        let old = table.insert(Arc::downgrade(first.inner()));
-        assert!(Arc::ptr_eq(&table.get(old).unwrap(), first.inner()));
-        table.remove(old);
-        let new = table.insert(Arc::downgrade(second.inner()));
-        assert_eq!(table.slots.len(), 1);
-        assert!(table.get(old).is_none());
-        table.remove(old);
-        assert!(Arc::ptr_eq(&table.get(new).unwrap(), second.inner()));
-    }
-
-    #[test]
-    fn a_forgotten_socket_leaves_its_slot_to_the_next() {
-        let runtime = Runtime::builder().workers(1).build().unwrap();
-        let driver = Readiness::new(1).unwrap();
-        for _ in 0..10 {
-            let socket = runtime.tcp_v4().unwrap();
-            driver.register(socket.inner()).unwrap();
-            driver.forget(socket.inner());
-            // Its own runtime's engine does not know it.
-            socket.inner().registration.store(registration::NONE, Ordering::Relaxed);
-        }
-        assert_eq!(driver.table().slots.len(), 1);
     }
 }

@@ -87,10 +87,8 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
 
 pub(super) fn close(socket: &SocketInner) {
     end(socket);
-    let driver = &socket.runtime.driver;
-    driver.forget(socket);
     socket.descriptor.close();
-    driver.wait_ended(socket);
+    socket.runtime.driver.wait_ended(socket);
 }
 
 /// Aborts everything that was begun on the socket, wherever it is pending.

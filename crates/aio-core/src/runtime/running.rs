@@ -1,50 +1,26 @@
 //! Which callback each worker runs, and since when: for those who want to know what holds the workers.
 //!
-//! A worker has a slot. Only the worker writes it: what it runs, then since when; and when the callback has
-//! returned, that there is none. What it ran stays in the slot until it runs something else, which
-//! saves a lock, and costs the memory of one operation that is over.
+//! A worker has a slot. Only the worker writes it, before it runs a callback and when that has returned; what
+//! it writes is a few numbers, so that it takes no lock and keeps nothing alive.
 //!
-//! 1. `since` is written after the callback, and cleared before the next is written. A reader reads
-//!    `since`, the callback, and `since` again: if both are the same moment, the callback is the one
-//!    that has been running since then, or one that began in the same moment, by a coarse clock.
-//! 2. The lock is held for the time of a clone or a swap, and nothing of a user's is dropped under it: an
-//!    operation whose callback runs has given everything to the callback.
+//! 1. `version` is even exactly while a callback runs, and grows with every change. It is made odd before
+//!    the numbers are written and even after; a fence follows the first, and the second is a release. A
+//!    reader reads the version, with acquire, the numbers, and after a fence the version again: if both
+//!    are the same and even, the numbers are those of one callback, which was running in between.
+//! 2. A socket is told by its number (`socket_table.rs`). Who has looked it up may find that it is gone.
 
 use super::clock::Moment;
-use crate::in_flight::Handle;
+use crate::socket_table::SocketNumber;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence};
 use crossbeam::utils::CachePadded;
-use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// A callback, by what it belongs to.
-#[derive(Clone, Debug)]
-pub(crate) enum Callback {
-    Operation(Handle),
-    /// By the index of its kind.
-    Other(usize),
-}
-
-impl Callback {
-    pub(crate) fn kind(&self) -> usize {
-        match self {
-            Self::Operation(operation) => operation.kind(),
-            Self::Other(kind) => *kind,
-        }
-    }
-
-    /// True if it takes one of the places of a limited runtime.
-    pub(crate) fn takes_place(&self) -> bool {
-        matches!(self, Self::Operation(operation) if operation.has_place())
-    }
-
-    /// When its operation completed, if that was measured.
-    pub(crate) fn completed_at(&self) -> Option<Moment> {
-        match self {
-            Self::Operation(operation) => Some(operation.completed_at()),
-            Self::Other(_) => None,
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Callback {
+    /// The index of its kind.
+    pub(crate) kind: usize,
+    /// Where its operation was last, if it is that of an operation at a socket.
+    pub(crate) socket: Option<SocketNumber>,
 }
 
 #[derive(Debug)]
@@ -54,16 +30,34 @@ pub(crate) struct Running {
 
 #[derive(Debug)]
 struct Slot {
-    callback: Mutex<Callback>,
-    /// 0 exactly when the worker runs no callback.
+    version: AtomicU64,
+    kind: AtomicUsize,
+    /// A number, or 0.
+    socket: AtomicUsize,
     since: AtomicU64,
+}
+
+impl Slot {
+    fn callback(&self) -> Option<(Callback, Moment)> {
+        let version = self.version.load(Ordering::Acquire);
+        let kind = self.kind.load(Ordering::Relaxed);
+        let socket = SocketNumber::from(self.socket.load(Ordering::Relaxed));
+        let since = self.since.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        let is_one = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
+        is_one.then_some((Callback { kind, socket }, since))
+    }
 }
 
 impl Running {
     pub(crate) fn new(workers: usize) -> Self {
         let slot = |_| {
-            let callback = Mutex::new(Callback::Other(0));
-            CachePadded::new(Slot { callback, since: AtomicU64::new(0) })
+            CachePadded::new(Slot {
+                version: AtomicU64::new(1),
+                kind: AtomicUsize::new(0),
+                socket: AtomicUsize::new(0),
+                since: AtomicU64::new(0),
+            })
         };
         Self { slots: (0..workers).map(slot).collect() }
     }
@@ -71,31 +65,33 @@ impl Running {
     /// `worker`, which calls this, begins to run `callback`.
     pub(crate) fn begin(&self, worker: usize, callback: Callback, now: Moment) {
         let slot = &self.slots[worker];
-        let before = mem::replace(
-            &mut *slot.callback.lock().unwrap_or_else(PoisonError::into_inner),
-            callback,
-        );
-        slot.since.store(now, Ordering::Release);
-        drop(before);
+        let version = slot.version.load(Ordering::Relaxed);
+        // It was made odd when the callback before returned; what follows is not to be seen before that.
+        fence(Ordering::Release);
+        slot.kind.store(callback.kind, Ordering::Relaxed);
+        slot.socket.store(callback.socket.map_or(0, SocketNumber::get), Ordering::Relaxed);
+        slot.since.store(now, Ordering::Relaxed);
+        slot.version.store(version + 1, Ordering::Release);
     }
 
     /// The callback has returned.
     pub(crate) fn end(&self, worker: usize) {
-        self.slots[worker].since.store(0, Ordering::Release);
+        let version = &self.slots[worker].version;
+        version.store(version.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     /// True if `worker` runs a callback.
     pub(crate) fn is_running(&self, worker: usize) -> bool {
-        self.slots[worker].since.load(Ordering::Acquire) != 0
+        self.slots[worker].version.load(Ordering::Acquire) % 2 == 0
     }
 
     /// The callbacks that are running, by worker, each with the moment since which it is.
     pub(crate) fn all(&self) -> impl Iterator<Item = (usize, Callback, Moment)> {
         self.slots.iter().enumerate().filter_map(|(worker, slot)| {
-            let since = slot.since.load(Ordering::Acquire);
-            let callback = slot.callback.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let is_the_same = since != 0 && slot.since.load(Ordering::Acquire) == since;
-            is_the_same.then_some((worker, callback, since))
+            slot.callback().map(|(callback, since)| (worker, callback, since))
         })
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;

@@ -327,7 +327,7 @@ impl RuntimeInner {
             running = callbacks
                 .into_iter()
                 .filter(|(worker, ..)| !calling.contains(worker))
-                .map(|(_, callback, begun)| OperationReport::of(&callback, self.clock.since(begun)))
+                .map(|(_, callback, begun)| OperationReport::of(callback, self.clock.since(begun)))
                 .collect();
         }
         ShutdownReport {

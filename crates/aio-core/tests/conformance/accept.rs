@@ -1,7 +1,7 @@
 //! Accept.
 
-use crate::face::{Begun, Case, conforms, skipped};
-use crate::support::{LIMIT, connected, listener};
+use crate::face::{Begun, Case, conforms};
+use crate::support::{LIMIT, connected, listener, skipped};
 use aio_core::socket2::{Domain, Type};
 use aio_core::{is_aborted, op};
 use std::io::{ErrorKind, Read, Write};

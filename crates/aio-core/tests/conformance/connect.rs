@@ -1,7 +1,7 @@
 //! Connect.
 
-use crate::face::{Case, conforms, skipped};
-use crate::support::{connected, listener};
+use crate::face::{Case, conforms};
+use crate::support::{connected, listener, skipped};
 use aio_core::socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -1,7 +1,7 @@
 //! Datagrams and whom they are from: send to, receive from, receive a message from.
 
-use crate::face::{Case, conforms, skipped};
-use crate::support::{connected, sends_are_cut_short};
+use crate::face::{Case, conforms};
+use crate::support::{connected, sends_are_cut_short, skipped};
 use aio_core::socket2::{Domain, Type};
 use aio_core::{Socket, is_aborted};
 use std::io::{ErrorKind, Write};

@@ -70,12 +70,6 @@ pub(crate) fn conforms_with(face: Face, case: fn(&Case)) {
     }
 }
 
-/// Says why a case has nothing to show on this system.
-#[expect(clippy::print_stdout, reason = "who reads the output is to know")]
-pub(crate) fn skipped(why: &str) {
-    println!("skipped: {why}");
-}
-
 /// An operation that was begun, whatever its face.
 pub(crate) struct Begun<K: op::Kind> {
     handle: OperationHandle,

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
-use aio_core::{AsyncResult, Builder, Completion, Engine, OperationHandle, Runtime, Socket, op};
+use aio_core::{Builder, Completion, Engine, OperationHandle, Runtime, Socket, op};
 use std::env;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -43,6 +45,32 @@ pub(crate) fn within<T: Send + 'static>(
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: not over after {limit:?}"),
         _ => thread.join().unwrap_or_else(|_| panic!("{what}: failed, see above")),
     }
+}
+
+/// Says why a test has nothing to show on this system.
+#[expect(clippy::print_stdout, reason = "who reads the output is to know")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// Runs the test of this name again, in a process of its own, under a limit that the shell's `ulimit` sets.
+/// Returns true in that process.
+#[cfg(unix)]
+#[expect(clippy::print_stdout, reason = "what the test prints is there to be read")]
+pub(crate) fn is_alone(limit: &str, test: &str) -> bool {
+    const ALONE: &str = "AIO_CORE_TEST_ALONE";
+    if env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ALONE, "1");
+    let run = within(LIMIT, test, move || command.output().unwrap());
+    let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}");
+    println!("{output}");
+    false
 }
 
 /// What the tests build their runtimes with.
@@ -95,16 +123,9 @@ pub(crate) fn connected(runtime: &Runtime) -> (Socket, TcpStream) {
     let listener = LISTENER.get_or_init(|| Mutex::new(TcpListener::bind("127.0.0.1:0").unwrap()));
     let listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
     let socket = runtime.tcp_v4().unwrap();
-    let connect = socket.begin_connect(
-        listener.local_addr().unwrap(),
-        |ar: AsyncResult<op::Connect, Socket>| {
-            let socket = ar.async_state().clone();
-            socket.end_connect(ar).result.unwrap();
-        },
-        socket.clone(),
-    );
+    // Without a callback, which might still have to run.
+    socket.connect(listener.local_addr().unwrap()).unwrap();
     let (peer, _) = listener.accept().unwrap();
-    connect.wait_one();
     peer.set_read_timeout(Some(LIMIT)).unwrap();
     peer.set_nodelay(true).unwrap();
     (socket, peer)
