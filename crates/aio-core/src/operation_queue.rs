@@ -273,6 +273,11 @@ impl OperationQueue {
         waiting
     }
 
+    /// True while a thread attempts an operation. What it has done before is visible once this is false.
+    pub(crate) fn is_attempting(&self) -> bool {
+        self.lock().phase == Phase::Attempting
+    }
+
     /// True if an operation ended halfway here, so that nothing can follow it.
     pub(crate) fn is_broken(&self) -> bool {
         self.lock().phase == Phase::Stopped(Aborted::Broken)

@@ -27,7 +27,7 @@ use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Direction, kind_index};
 use crate::operation_queue::Ticket;
 use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
-use crate::resolver;
+use crate::resolver::{self, Answer};
 use crate::socket::{Socket, SocketInner};
 use crate::socket_table;
 #[cfg(feature = "testing")]
@@ -476,6 +476,8 @@ pub(crate) enum Work {
     Ready { socket: Arc<SocketInner>, report: Readiness },
     /// Another thread has left this turn to a worker.
     Turn { socket: Arc<SocketInner>, direction: Direction },
+    /// This name has been looked up: its operation goes on.
+    Found(Box<Answer>),
     /// This wait's event is set, or its time is over: run its callback.
     Wait(Arc<dyn Registered>),
     /// Somebody wants this to be run.
@@ -603,7 +605,7 @@ impl RuntimeInner {
             }
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
-            Work::Ready { .. } | Work::Turn { .. } => {
+            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
                 if let Some(operation) = self.take_turns(work) {
@@ -642,6 +644,7 @@ impl RuntimeInner {
             Work::Turn { socket, direction } => {
                 engine::take_turn(&socket, direction, &mut first);
             }
+            Work::Found(answer) => answer.tell(),
             #[cfg(feature = "testing")]
             Work::Done(_) => unreachable!("this is no turn"),
             Work::Completed(_) | Work::Wait(_) | Work::Call(_) | Work::Step(_) => {
@@ -883,7 +886,7 @@ impl Host for RuntimeInner {
                 operation.complete(self);
                 None
             }
-            Work::Ready { .. } | Work::Turn { .. } => {
+            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // As a part of what runs now: what is kept for later waits until that is over, and so
                 // does what this completes, for which another worker may be free.
                 self.take_turns(work).map(Work::Completed)
