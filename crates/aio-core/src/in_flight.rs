@@ -24,6 +24,15 @@
 //! 6. The owner of an operation without a callback ends by setting the event; it touches the body no
 //!    more. From then on the body belongs to the one [`Pending`] that [`start`] returned, which does
 //!    not touch it before it has seen the event set.
+//! 7. Owner, handles and pending each have one of the operation's [`References`], as long as they live; weak
+//!    handles have weak ones. Who takes the last of the former away drops the body; who takes the last of
+//!    all away frees the memory.
+//!
+//! The references are counted here, and not by an `Arc` of a trait object, for what that costs an operation:
+//! where its header is, which depends on the body's alignment, is computed at each access, and the last
+//! reference pays a locked instruction for weak ones that only an accept can have.
+
+mod references;
 
 use crate::async_result::{AsyncResult, Completion, OperationHandle};
 use crate::error::{Aborted, is_aborted};
@@ -35,55 +44,89 @@ use crate::socket::SocketInner;
 use crate::socket_table::{self, SocketNumber};
 use crate::span::Span;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
+use references::References;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
-use std::mem;
+use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop};
 use std::net::SocketAddr;
+use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
-pub(crate) struct InFlight<B: ?Sized> {
+/// The allocation. The header comes first, so that a pointer to it is one to the whole.
+#[repr(C)]
+struct InFlight<B> {
     header: Header,
     body: UnsafeCell<B>,
 }
 
-// SAFETY: handles, which share the operation, read only the header, which is `Sync`; the body is
-// reached through the one owner, then through the one `Pending`, which is like sending it
-// (invariants 1, 2 and 6).
-unsafe impl<B: ?Sized + Send> Sync for InFlight<B> {}
-
 struct Header {
-    /// Its name's index: see [`KIND_NAMES`].
-    kind: usize,
-    direction: Direction,
-    /// True if an operation that nobody waits for any more is to go on all the same.
-    is_send: bool,
-    may_block: bool,
+    references: References,
+    kind: &'static KindOf,
     /// The number of the socket where it is pending or, once it has completed, was pending last; 0 if there
     /// has been none. It takes precedence over `lookup`.
     socket: AtomicUsize,
     /// The lookup that it begins with, if it does.
     lookup: OnceLock<Weak<Lookup>>,
-    /// Runs the callback, if there is one: see [`deliver`].
-    deliver: Option<Deliver>,
     /// When it is to be canceled, if it has not completed.
     deadline: Option<Instant>,
     /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
     wish: AtomicU8,
+    /// True if it takes one of the places of a limited runtime.
+    has_place: AtomicBool,
     /// When it was begun, by its runtime's clock.
     begun: AtomicU64,
     /// When it completed, if that is measured.
     completed_at: AtomicU64,
-    /// True if it takes one of the places of a limited runtime.
-    has_place: AtomicBool,
     /// Set when the result stands in the body.
     completed: ManualResetEvent,
 }
 
-/// Runs the callback of an operation of some kind.
-type Deliver = unsafe fn(Arc<InFlight<dyn Body>>);
+/// What operations with bodies of one type have in common.
+struct KindOf {
+    /// Its name's index: see [`KIND_NAMES`].
+    index: usize,
+    direction: Direction,
+    /// True if an operation that nobody waits for any more is to go on all the same.
+    is_send: bool,
+    may_block: bool,
+    /// Makes the operation's call: see [`Owner::attempt`].
+    ///
+    /// # Safety
+    ///
+    /// The operation is one of this kind, and the caller is its owner.
+    attempt: unsafe fn(&Shared, Call<'_>) -> Attempted,
+    /// Finds the part of the body that all kinds have.
+    ///
+    /// # Safety
+    ///
+    /// The operation is one of this kind. The caller does with the pointer what an owner may.
+    progress: unsafe fn(&Shared) -> *mut dyn Progress,
+    /// Completes an operation without a callback, whose result stands.
+    ///
+    /// # Safety
+    ///
+    /// The operation is one of this kind, and the caller is its owner.
+    finish: Option<unsafe fn(&Shared)>,
+    /// Runs the callback, if there is one: see [`deliver`].
+    deliver: Option<unsafe fn(Shared)>,
+    /// Drops the body; see [`References`].
+    ///
+    /// # Safety
+    ///
+    /// The operation is one of this kind, and nobody will touch its body again.
+    drop_body: unsafe fn(NonNull<Header>),
+    /// Frees the memory.
+    ///
+    /// # Safety
+    ///
+    /// The operation is one of this kind, its body has been dropped, and nobody will touch it again.
+    free: unsafe fn(NonNull<Header>),
+}
 
 /// Why a pending operation shall not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,24 +149,21 @@ impl From<Wish> for Aborted {
 }
 
 impl Header {
-    fn new<K: Perform>(
+    fn new(
+        kind: &'static KindOf,
         socket: Option<&Arc<SocketInner>>,
         deadline: Option<Instant>,
-        deliver: Option<Deliver>,
     ) -> Self {
         Self {
-            kind: const { kind_index(K::NAME) },
-            direction: K::DIRECTION,
-            is_send: K::IS_SEND,
-            may_block: K::MAY_BLOCK,
+            references: References::two(),
+            kind,
             socket: AtomicUsize::new(socket.map_or(0, |socket| socket.number.get())),
             lookup: OnceLock::new(),
-            deliver,
             deadline,
             wish: AtomicU8::new(0),
+            has_place: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             completed_at: AtomicU64::new(0),
-            has_place: AtomicBool::new(false),
             completed: ManualResetEvent::new(false),
         }
     }
@@ -134,17 +174,136 @@ impl Header {
     }
 }
 
-/// What the owner can do with a body of whatever kind.
-trait Body: Send {
-    fn progress(&mut self) -> &mut dyn Progress;
+/// A counted reference to an operation of whatever kind; one word.
+struct Shared(NonNull<Header>);
 
-    /// The result of an operation without a callback stands.
-    fn finish(&mut self);
+// SAFETY: whoever has only this reads the header, which is `Send` and `Sync`; the body, which is `Send`, is
+// reached through the one owner, then through the one `Pending`, or by who drops it last, which is like
+// sending it (invariants 1, 2, 6 and 7).
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Allocates an operation, and returns the two references to it.
+    fn new<B: Body>(header: Header, body: B) -> (Self, Self) {
+        let operation = Box::new(InFlight { header, body: UnsafeCell::new(body) });
+        let header = NonNull::from(Box::leak(operation)).cast();
+        (Self(header), Self(header))
+    }
+
+    /// The body, whose type has to be known.
+    fn body<B>(&self) -> *mut B {
+        let operation = self.0.cast::<InFlight<B>>().as_ptr();
+        // SAFETY: the pointer is one to the whole allocation, and no reference is made of it.
+        UnsafeCell::raw_get(unsafe { &raw const (*operation).body })
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Deref for Shared {
+    type Target = Header;
+
+    fn deref(&self) -> &Header {
+        // SAFETY: the reference that this stands for keeps the operation (invariant 7).
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for Shared {
+    fn clone(&self) -> Self {
+        self.references.add();
+        Self(self.0)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.references.take() {
+            // Even if what follows panics.
+            let _memory = WeakShared(self.0);
+            // SAFETY: this was the last reference (invariant 7).
+            unsafe { (self.kind.drop_body)(self.0) };
+        }
+    }
+}
+
+/// The same, but it keeps the memory alone.
+struct WeakShared(NonNull<Header>);
+
+// SAFETY: as for `Shared`.
+unsafe impl Send for WeakShared {}
+// SAFETY: as for `Shared`.
+unsafe impl Sync for WeakShared {}
+
+impl WeakShared {
+    fn header(&self) -> &Header {
+        // SAFETY: the reference that this stands for keeps the memory, and the header is not dropped before
+        // that (invariant 7).
+        unsafe { self.0.as_ref() }
+    }
+
+    fn upgrade(&self) -> Option<Shared> {
+        self.header().references.add_if_any().then_some(Shared(self.0))
+    }
+}
+
+impl Drop for WeakShared {
+    fn drop(&mut self) {
+        let kind = self.header().kind;
+        if self.header().references.take_weak() {
+            // SAFETY: this was the last reference of any kind, and the last of the others dropped the body.
+            unsafe { (kind.free)(self.0) };
+        }
+    }
+}
+
+/// Drops the body.
+///
+/// # Safety
+///
+/// As [`KindOf::drop_body`] has it.
+unsafe fn drop_body<B>(operation: NonNull<Header>) {
+    let body = ManuallyDrop::new(Shared(operation)).body::<B>();
+    // SAFETY: it is of this type, and nobody will touch it again.
+    unsafe { body.drop_in_place() };
+}
+
+/// Frees an operation whose body has been dropped.
+///
+/// # Safety
+///
+/// As [`KindOf::free`] has it.
+unsafe fn free<B>(operation: NonNull<Header>) {
+    let operation = operation.cast::<InFlight<ManuallyDrop<B>>>().as_ptr();
+    // SAFETY: it was made as a box, of an allocation of this layout, and nobody will touch it again.
+    drop(unsafe { Box::from_raw(operation) });
+}
+
+/// What an attempt came to: as [`Attempt`], but what it yields stays with the operation.
+pub(crate) enum Attempted {
+    /// `is_partly_done` as [`Owner::is_partly_done`] has it.
+    Done {
+        drained: bool,
+        is_partly_done: bool,
+    },
+    WouldBlock,
+    Yielded,
+    GoesOnAt(Arc<SocketInner>),
+}
+
+/// What belongs to the owner.
+trait Body: Send {
+    type Kind: Perform;
+
+    fn progress(&mut self) -> &mut InProgress<Self::Kind>;
 }
 
 /// An operation's work and how far it has come, of whatever kind.
 trait Progress {
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<()>;
     fn fail(&mut self, error: io::Error);
     fn is_partly_done(&self) -> bool;
     fn route(&mut self) -> Option<&mut Route>;
@@ -168,6 +327,19 @@ impl<K: Perform> InProgress<K> {
         Self { socket: socket.cloned(), work: Some(work), result: None, span }
     }
 
+    fn attempt(&mut self, call: Call<'_>) -> Attempted {
+        let work = self.work.as_mut().expect("an operation is attempted before it is completed");
+        match work.attempt(call) {
+            Attempt::Done { result, drained } => {
+                self.result = Some(result);
+                Attempted::Done { drained, is_partly_done: work.is_partly_done() }
+            }
+            Attempt::WouldBlock => Attempted::WouldBlock,
+            Attempt::Yielded => Attempted::Yielded,
+            Attempt::GoesOnAt(socket) => Attempted::GoesOnAt(socket),
+        }
+    }
+
     fn complete<S>(&mut self, state: S) -> Completion<K, S> {
         const ONCE: &str = "an operation is completed once";
         let work = self.work.take().expect(ONCE);
@@ -179,19 +351,6 @@ impl<K: Perform> InProgress<K> {
 }
 
 impl<K: Perform> Progress for InProgress<K> {
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        let work = self.work.as_mut().expect("an operation is attempted before it is completed");
-        match work.attempt(call) {
-            Attempt::Done { result, drained } => {
-                self.result = Some(result);
-                Attempt::Done { result: Ok(()), drained }
-            }
-            Attempt::WouldBlock => Attempt::WouldBlock,
-            Attempt::Yielded => Attempt::Yielded,
-            Attempt::GoesOnAt(socket) => Attempt::GoesOnAt(socket),
-        }
-    }
-
     fn fail(&mut self, error: io::Error) {
         self.result = Some(Err(error));
     }
@@ -231,12 +390,10 @@ where
     S: Send,
     F: FnOnce(AsyncResult<K, S>) + Send,
 {
-    fn progress(&mut self) -> &mut dyn Progress {
-        &mut self.progress
-    }
+    type Kind = K;
 
-    fn finish(&mut self) {
-        unreachable!("its callback takes the result");
+    fn progress(&mut self) -> &mut InProgress<K> {
+        &mut self.progress
     }
 }
 
@@ -245,13 +402,13 @@ where
 /// # Safety
 ///
 /// The operation's body is of this kind, and the caller was its owner.
-unsafe fn deliver<K, S, F>(operation: Arc<InFlight<dyn Body>>)
+unsafe fn deliver<K, S, F>(operation: Shared)
 where
     K: Perform,
     F: FnOnce(AsyncResult<K, S>),
 {
     let (callback, completion, span) = {
-        let body = operation.body.get().cast::<WithCallback<K, S, F>>();
+        let body = operation.body::<WithCallback<K, S, F>>();
         // SAFETY: the body is of this type, and nobody but its owner, which the caller was, touches it
         // (invariants 1 and 2).
         let body = unsafe { &mut *body };
@@ -269,13 +426,72 @@ struct Kept<K: Kind> {
 }
 
 impl<K: Perform> Body for Kept<K> {
-    fn progress(&mut self) -> &mut dyn Progress {
+    type Kind = K;
+
+    fn progress(&mut self) -> &mut InProgress<K> {
         &mut self.progress
     }
+}
 
+impl<K: Perform> Kept<K> {
+    /// The result stands.
     fn finish(&mut self) {
         self.completion = Some(self.progress.complete(()));
         let _ = mem::take(&mut self.progress.span);
+    }
+}
+
+/// Makes an operation's call.
+///
+/// # Safety
+///
+/// As [`KindOf::attempt`] has it.
+unsafe fn attempt<B: Body>(operation: &Shared, call: Call<'_>) -> Attempted {
+    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+    let body = unsafe { &mut *operation.body::<B>() };
+    body.progress().attempt(call)
+}
+
+/// Finds the part of the body that all kinds have.
+///
+/// # Safety
+///
+/// As [`KindOf::progress`] has it.
+unsafe fn progress<B: Body>(operation: &Shared) -> *mut dyn Progress {
+    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+    let body = unsafe { &mut *operation.body::<B>() };
+    body.progress()
+}
+
+/// Completes an operation without a callback.
+///
+/// # Safety
+///
+/// As [`KindOf::finish`] has it.
+unsafe fn finish<K: Perform>(operation: &Shared) {
+    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+    let body = unsafe { &mut *operation.body::<Kept<K>>() };
+    body.finish();
+}
+
+impl KindOf {
+    /// One has a callback or is finished without.
+    const fn new<B: Body + 'static>(
+        deliver: Option<unsafe fn(Shared)>,
+        finish: Option<unsafe fn(&Shared)>,
+    ) -> Self {
+        Self {
+            index: kind_index(<B::Kind as Kind>::NAME),
+            direction: B::Kind::DIRECTION,
+            is_send: B::Kind::IS_SEND,
+            may_block: B::Kind::MAY_BLOCK,
+            attempt: attempt::<B>,
+            progress: progress::<B>,
+            finish,
+            deliver,
+            drop_body: drop_body::<B>,
+            free: free::<B>,
+        }
     }
 }
 
@@ -292,14 +508,12 @@ where
     S: Send + 'static,
     F: FnOnce(AsyncResult<K, S>) + Send + 'static,
 {
-    let operation: Arc<InFlight<dyn Body>> = Arc::new(InFlight {
-        header: Header::new::<K>(socket, deadline, Some(deliver::<K, S, F>)),
-        body: UnsafeCell::new(WithCallback {
-            progress: InProgress::new(socket, work),
-            then: Some((callback, state)),
-        }),
-    });
-    (Owner(operation.clone()), Handle(operation))
+    let kind = const { &KindOf::new::<WithCallback<K, S, F>>(Some(deliver::<K, S, F>), None) };
+    let (owner, handle) = Shared::new(
+        Header::new(kind, socket, deadline),
+        WithCallback { progress: InProgress::new(socket, work), then: Some((callback, state)) },
+    );
+    (Owner(owner), Handle(handle))
 }
 
 /// Makes an operation that will be waited for, on `socket` if it is known where it begins.
@@ -308,18 +522,19 @@ pub(crate) fn start<K: Perform>(
     deadline: Option<Instant>,
     work: K,
 ) -> (Owner, Pending<K>) {
-    let operation = Arc::new(InFlight {
-        header: Header::new::<K>(socket, deadline, None),
-        body: UnsafeCell::new(Kept { progress: InProgress::new(socket, work), completion: None }),
-    });
-    (Owner(operation.clone()), Pending { handle: Handle(operation.clone()), operation })
+    let kind = const { &KindOf::new::<Kept<K>>(None, Some(finish::<K>)) };
+    let (owner, handle) = Shared::new(
+        Header::new(kind, socket, deadline),
+        Kept { progress: InProgress::new(socket, work), completion: None },
+    );
+    (Owner(owner), Pending { handle: Handle(handle), kind: PhantomData })
 }
 
 /// The one that gets an operation's completion when it has no callback. Never cloned.
 pub(crate) struct Pending<K: Kind> {
-    operation: Arc<InFlight<Kept<K>>>,
-    /// The same operation, as others may see it.
     handle: Handle,
+    /// The operation's body is a `Kept<K>`.
+    kind: PhantomData<fn() -> K>,
 }
 
 impl<K: Kind> Pending<K> {
@@ -333,20 +548,23 @@ impl<K: Kind> Pending<K> {
             return None;
         }
         // SAFETY: the event has been seen to be set, so the owner is no more, what it wrote is
-        // visible, and the body is this one's (invariant 6), which is borrowed exclusively.
-        let body = unsafe { &mut *self.operation.body.get() };
+        // visible, and the body is this one's (invariant 6), which is borrowed exclusively. `start` made
+        // the two of one type.
+        let body = unsafe { &mut *self.handle.0.body::<Kept<K>>() };
         body.completion.take()
     }
 }
 
 /// The one that may touch an operation's body. Never cloned.
-pub(crate) struct Owner(Arc<InFlight<dyn Body>>);
+pub(crate) struct Owner(Shared);
 
 impl Owner {
-    fn body(&mut self) -> &mut dyn Body {
+    fn progress(&mut self) -> &mut dyn Progress {
+        // SAFETY: the function is that of the operation's kind.
+        let progress = unsafe { (self.0.kind.progress)(&self.0) };
         // SAFETY: there is one owner (invariant 1), it is borrowed mutably for as long as the
         // reference lives, and nobody else touches the body (invariant 2).
-        unsafe { &mut *self.0.body.get() }
+        unsafe { &mut *progress }
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -355,44 +573,44 @@ impl Owner {
 
     /// The index of its name among [`KIND_NAMES`].
     pub(crate) fn kind(&self) -> usize {
-        self.0.header.kind
+        self.0.kind.index
     }
 
     pub(crate) fn direction(&self) -> Direction {
-        self.0.header.direction
+        self.0.kind.direction
     }
 
     /// True for an operation that is to start something new, as the first of its kind on a socket does.
     pub(crate) fn is_accept(&self) -> bool {
         const ACCEPT: usize = kind_index("accept");
         const ACCEPT_RECEIVE: usize = kind_index("accept_receive");
-        matches!(self.0.header.kind, ACCEPT | ACCEPT_RECEIVE)
+        matches!(self.0.kind.index, ACCEPT | ACCEPT_RECEIVE)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.0.header.deadline
+        self.0.deadline
     }
 
     /// The operation begins.
     pub(crate) fn begins_at(&self, now: Moment) {
-        self.0.header.begun.store(now, Ordering::Relaxed);
+        self.0.begun.store(now, Ordering::Relaxed);
     }
 
     /// It has been given one of the places of a limited runtime.
     pub(crate) fn takes_place(&self) {
-        self.0.header.has_place.store(true, Ordering::Relaxed);
+        self.0.has_place.store(true, Ordering::Relaxed);
     }
 
     /// What is to be told of it, pending at `socket` if at any.
     pub(crate) fn report(&self, clock: &Clock, socket: Option<&SocketInner>) -> OperationReport {
         let system = socket.and_then(|socket| socket.descriptor.pin());
-        let age = clock.since(self.0.header.begun.load(Ordering::Relaxed));
+        let age = clock.since(self.0.begun.load(Ordering::Relaxed));
         OperationReport::new(self.kind(), system.as_deref(), age)
     }
 
     /// Why the operation shall not go on, if it shall not.
     pub(crate) fn wish(&self) -> Option<Wish> {
-        match self.0.header.wish.load(Ordering::Relaxed) {
+        match self.0.wish.load(Ordering::Relaxed) {
             0 => None,
             wish if wish == Wish::Cancel as u8 => Some(Wish::Cancel),
             wish if wish == Wish::TimeOut as u8 => Some(Wish::TimeOut),
@@ -401,55 +619,57 @@ impl Owner {
     }
 
     pub(crate) fn downgrade(&self) -> WeakHandle {
-        WeakHandle(Arc::downgrade(&self.0))
+        self.0.references.add_weak();
+        WeakHandle(WeakShared(self.0.0))
     }
 
     /// True if `handle` is one of this operation.
     pub(crate) fn is_of(&self, handle: &Handle) -> bool {
-        Arc::ptr_eq(&self.0, &handle.0)
+        self.0.is(&handle.0)
     }
 
     /// Makes the operation's call, without blocking. When it is done, its result stands.
-    pub(crate) fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        self.body().progress().attempt(call)
+    pub(crate) fn attempt(&mut self, call: Call<'_>) -> Attempted {
+        // SAFETY: the function is that of the operation's kind, and this is the owner.
+        unsafe { (self.0.kind.attempt)(&self.0, call) }
     }
 
     /// True if the operation, were it to end now without success, could not be followed by another.
     pub(crate) fn is_partly_done(&mut self) -> bool {
-        self.body().progress().is_partly_done()
+        self.progress().is_partly_done()
     }
 
     /// True for a send: if it does not finish, the peer has to learn of it.
     pub(crate) fn is_send(&self) -> bool {
-        self.0.header.is_send
+        self.0.kind.is_send
     }
 
     /// True if an attempt may wait for something other than the socket: it is a worker's to make.
     pub(crate) fn may_block(&self) -> bool {
-        self.0.header.may_block
+        self.0.kind.may_block
     }
 
     /// The addresses that an operation has before it, which connects to one of several.
     pub(crate) fn route(&mut self) -> Option<&mut Route> {
-        self.body().progress().route()
+        self.progress().route()
     }
 
     /// A name has been looked up for the operation. Returns true if that was all: its result stands.
     pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
-        self.body().progress().found(addresses)
+        self.progress().found(addresses)
     }
 
     /// The operation goes on at `socket`: it is to be begun there next.
     pub(crate) fn go_to(&mut self, socket: &Arc<SocketInner>) {
-        self.0.header.socket.store(socket.number.get(), Ordering::Relaxed);
+        self.0.socket.store(socket.number.get(), Ordering::Relaxed);
         // Before a look at the wish: invariant 5.
         fence(Ordering::SeqCst);
-        self.body().progress().go_to(socket.clone());
+        self.progress().go_to(socket.clone());
     }
 
     /// The operation goes on when a name has been looked up: `lookup` is to get it next.
     pub(crate) fn go_to_lookup(&self, lookup: &Arc<Lookup>) {
-        let first = self.0.header.lookup.set(Arc::downgrade(lookup)).is_ok();
+        let first = self.0.lookup.set(Arc::downgrade(lookup)).is_ok();
         debug_assert!(first, "an operation begins with one lookup at most");
         // Before a look at the wish: invariant 5.
         fence(Ordering::SeqCst);
@@ -458,7 +678,7 @@ impl Owner {
     /// Completes the operation with `error` as its result.
     pub(crate) fn fail(mut self, runtime: &RuntimeInner, error: io::Error) {
         let point = if is_aborted(&error) { Point::Aborted } else { Point::Completed };
-        self.body().progress().fail(error);
+        self.progress().fail(error);
         if let Some(operation) = self.complete_at(runtime, point) {
             runtime.post(Work::Completed(operation));
         }
@@ -478,17 +698,21 @@ impl Owner {
     }
 
     fn complete_at(mut self, runtime: &RuntimeInner, point: Point) -> Option<Self> {
-        if let Some(deadline) = self.0.header.deadline {
-            runtime.timer.remove(deadline, Arc::as_ptr(&self.0).addr());
+        if let Some(deadline) = self.0.deadline {
+            runtime.timer.remove(deadline, self.0.0.addr().get());
         }
         if cfg!(feature = "tracing") {
-            runtime.contain(|| self.body().progress().trace_result());
+            runtime.contain(|| self.progress().trace_result());
         }
-        let is_to_be_delivered = self.0.header.deliver.is_some();
-        if !is_to_be_delivered {
-            self.body().finish();
-        }
-        let (worker, kind, header) = (runtime.worker(), self.kind(), &self.0.header);
+        let is_to_be_delivered = match self.0.kind.finish {
+            None => true,
+            Some(finish) => {
+                // SAFETY: the function is that of the operation's kind, and this is the owner.
+                unsafe { finish(&self.0) };
+                false
+            }
+        };
+        let (worker, kind, header) = (runtime.worker(), self.kind(), &*self.0);
         runtime.counters.count(worker, kind, point);
         if let Some(latencies) = &runtime.latencies {
             let now = runtime.clock.now();
@@ -501,7 +725,7 @@ impl Owner {
         }
         // Whoever waits may have a waker of their own, and whoever does not, have left a buffer.
         runtime.contain(|| {
-            self.0.header.completed.set();
+            self.0.completed.set();
         });
         if is_to_be_delivered {
             return Some(self);
@@ -512,43 +736,43 @@ impl Owner {
 
     /// Runs the callback.
     pub(crate) fn deliver(self) {
-        let deliver = self.0.header.deliver.expect("what is posted has a callback");
+        let deliver = self.0.kind.deliver.expect("what is posted has a callback");
         // SAFETY: it was made for this operation's body, in `begin`, and this was the owner.
         unsafe { deliver(self.0) };
     }
 
     pub(crate) fn has_place(&self) -> bool {
-        self.0.header.has_place.load(Ordering::Relaxed)
+        self.0.has_place.load(Ordering::Relaxed)
     }
 
     pub(crate) fn completed_at(&self) -> Moment {
-        self.0.header.completed_at.load(Ordering::Relaxed)
+        self.0.completed_at.load(Ordering::Relaxed)
     }
 
     /// The number of the socket where it is, or was last.
     pub(crate) fn socket(&self) -> Option<SocketNumber> {
-        self.0.header.socket()
+        self.0.socket()
     }
 }
 
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.header.fmt(f)
+        self.0.deref().fmt(f)
     }
 }
 
 /// What anybody may do with an operation.
 #[derive(Clone)]
-pub(crate) struct Handle(Arc<InFlight<dyn Body>>);
+pub(crate) struct Handle(Shared);
 
 impl Handle {
     pub(crate) fn completed(&self) -> &ManualResetEvent {
-        &self.0.header.completed
+        &self.0.completed
     }
 
     /// True for a send: it is to go on even if nobody waits for it any more.
     pub(crate) fn is_send(&self) -> bool {
-        self.0.header.is_send
+        self.0.kind.is_send
     }
 
     /// Blocks until the operation has completed or the deadline has passed; true if it has completed.
@@ -565,23 +789,23 @@ impl Handle {
     /// The runtime of an operation that is pending.
     fn runtime(&self) -> Option<Arc<RuntimeInner>> {
         // What an operation is pending at is alive.
-        match self.0.header.socket() {
+        match self.0.socket() {
             Some(socket) => socket_table::find(socket).map(|socket| socket.runtime.clone()),
             None => self.lookup().map(|lookup| lookup.runtime().clone()),
         }
     }
 
     fn lookup(&self) -> Option<Arc<Lookup>> {
-        self.0.header.lookup.get().and_then(Weak::upgrade)
+        self.0.lookup.get().and_then(Weak::upgrade)
     }
 
     /// Tells the operation apart from every other that has not completed.
     pub(crate) fn identity(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
+        self.0.0.addr().get()
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.0.header.deadline
+        self.0.deadline
     }
 
     /// Asks the operation not to go on, if it is pending. The first to ask says why.
@@ -589,17 +813,12 @@ impl Handle {
         if self.completed().is_set() {
             return;
         }
-        let _ = self.0.header.wish.compare_exchange(
-            0,
-            wish as u8,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let _ = self.0.wish.compare_exchange(0, wish as u8, Ordering::Relaxed, Ordering::Relaxed);
         // Before a look at the place: invariant 5.
         fence(Ordering::SeqCst);
-        if let Some(socket) = self.0.header.socket() {
+        if let Some(socket) = self.0.socket() {
             if let Some(socket) = socket_table::find(socket) {
-                socket.runtime.driver.cancel(&socket, self.0.header.direction, self);
+                socket.runtime.driver.cancel(&socket, self.0.kind.direction, self);
             }
         } else if let Some(lookup) = self.lookup() {
             lookup.cancel(wish);
@@ -608,7 +827,7 @@ impl Handle {
 }
 
 /// A handle that keeps nothing of the operation.
-pub(crate) struct WeakHandle(Weak<InFlight<dyn Body>>);
+pub(crate) struct WeakHandle(WeakShared);
 
 impl WeakHandle {
     pub(crate) fn upgrade(&self) -> Option<Handle> {
@@ -617,7 +836,7 @@ impl WeakHandle {
 
     /// False only if the operation is over.
     pub(crate) fn may_be_pending(&self) -> bool {
-        self.0.strong_count() > 0
+        self.0.header().references.any()
     }
 }
 
@@ -641,14 +860,14 @@ impl<K: Kind> fmt::Debug for Pending<K> {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.header.fmt(f)
+        self.0.deref().fmt(f)
     }
 }
 
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation")
-            .field("name", &KIND_NAMES[self.kind])
+            .field("name", &KIND_NAMES[self.kind.index])
             .field("completed", &self.completed.is_set())
             .field("wish", &self.wish)
             .finish_non_exhaustive()

@@ -108,6 +108,8 @@ mod histogram;
     reason = "gives an operation's one owner access to what it shares with handles"
 )]
 mod in_flight;
+#[expect(unsafe_code, reason = "gives one thread at a time access to what a lock protects")]
+mod lock;
 mod metrics;
 pub mod op;
 #[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]

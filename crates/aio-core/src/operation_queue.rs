@@ -29,15 +29,20 @@
 //! 4. An operation is in the queue, with the attempting thread, or completed. A cancel that finds
 //!    it in neither the queue nor completed leaves it to the attempting thread, which looks at the
 //!    operation's `wish` under the lock before it puts it back.
+//! 5. A report that finds `maybe_ready` true has nothing to do, and need not take the lock to see that: most
+//!    reports for sending are of this kind, since a system that reports that there is something to be
+//!    received says each time that there is room to send, too. If an attempt that clears it is about to begin,
+//!    the attempt finds what was reported: had its call come before what is reported, then, by the system's own
+//!    lock around the socket, the clearing would have happened before the report, and been seen.
 //!
 //! The lock is held for a few instructions, never across a system call, a callback or the drop of
 //! something a user gave us (I8): whatever leaves the queue is returned to the caller.
 
 use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner};
+use crate::lock::{Lock, Locked};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -50,7 +55,9 @@ enum Phase {
 
 #[derive(Debug)]
 pub(crate) struct OperationQueue {
-    state: Mutex<State>,
+    state: Lock<State>,
+    /// Invariant 2. Written under the lock.
+    maybe_ready: AtomicBool,
     /// The ticket of the wait that the queue is in; 0 exactly when it is not *Waiting*. Written
     /// under the lock, read by engines that want to know whether a wait is still worth their while.
     ticket: AtomicU64,
@@ -59,7 +66,6 @@ pub(crate) struct OperationQueue {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    maybe_ready: bool,
     /// True once it has been reported that the direction stays ready, as it does when the peer has
     /// hung up: no further report may come, and an attempt that found little has not found all.
     stays_ready: bool,
@@ -121,29 +127,45 @@ pub(crate) enum Next {
     WaitFor(Ticket),
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
-    /// Complete these as aborted, in this order; those that were canceled say so themselves.
-    Abort(Vec<Owner>, Aborted),
+    /// Complete these as aborted.
+    Abort(Box<Abort>),
     /// Nothing; somebody else will, or there is nothing to do.
     Nothing,
+}
+
+/// Operations to be completed as aborted, in this order; those that were canceled say so themselves.
+///
+/// Boxed in a [`Next`], so that the others, which every operation comes by, are two words.
+#[derive(Debug)]
+pub(crate) struct Abort {
+    pub(crate) operations: Vec<Owner>,
+    pub(crate) reason: Aborted,
+}
+
+impl Next {
+    #[cold]
+    fn abort(operations: Vec<Owner>, reason: Aborted) -> Self {
+        Self::Abort(Box::new(Abort { operations, reason }))
+    }
 }
 
 impl OperationQueue {
     pub(crate) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 phase: Phase::Idle,
-                maybe_ready: true,
                 stays_ready: false,
                 line: Line::default(),
                 last_ticket: 0,
             }),
+            maybe_ready: AtomicBool::new(true),
             ticket: AtomicU64::new(0),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn lock(&self) -> Locked<'_, State> {
+        self.state.lock()
     }
 
     /// Returns true while the queue is in the wait with this ticket.
@@ -155,7 +177,7 @@ impl OperationQueue {
     pub(crate) fn begin(&self, operation: Owner, go_on: bool) -> Next {
         let mut state = self.lock();
         match state.phase {
-            Phase::Stopped(reason) => Next::Abort(vec![operation], reason),
+            Phase::Stopped(reason) => Next::abort(vec![operation], reason),
             // Its deadline has passed before it got here.
             _ if operation.wish().is_some() => self.abort(&mut state, operation),
             Phase::Idle => {
@@ -174,7 +196,7 @@ impl OperationQueue {
     pub(crate) fn done(&self, drained: bool, go_on: bool) -> Next {
         let mut state = self.lock();
         if !drained || state.stays_ready {
-            state.maybe_ready = true;
+            self.maybe_ready.store(true, Ordering::Relaxed);
         }
         match state.phase {
             Phase::Stopped(_) => Next::Nothing,
@@ -194,7 +216,7 @@ impl OperationQueue {
     /// The attempt of `operation` stopped to let others have their turn.
     pub(crate) fn yielded(&self, operation: Owner) -> Next {
         let mut state = self.lock();
-        state.maybe_ready = true;
+        self.maybe_ready.store(true, Ordering::Relaxed);
         match self.put_back(&mut state, operation) {
             Some(abort) => abort,
             None => self.next(&mut state, false),
@@ -203,8 +225,12 @@ impl OperationQueue {
 
     /// The engine reports that the direction may be able to make progress.
     pub(crate) fn ready(&self, stays_ready: bool) -> Next {
+        if !stays_ready && self.maybe_ready.load(Ordering::Relaxed) {
+            // Invariant 5.
+            return Next::Nothing;
+        }
         let mut state = self.lock();
-        state.maybe_ready = true;
+        self.maybe_ready.store(true, Ordering::Relaxed);
         state.stays_ready |= stays_ready;
         match state.phase {
             Phase::Waiting => self.next(&mut state, true),
@@ -243,7 +269,7 @@ impl OperationQueue {
         if state.line.first.is_none() && state.phase != Phase::Attempting {
             self.enter(&mut state, Phase::Idle);
         }
-        Next::Abort(out, reason)
+        Next::abort(out, reason)
     }
 
     /// Takes everything out for good. The thread that is attempting an operation, if there is one,
@@ -253,7 +279,7 @@ impl OperationQueue {
         if !matches!(state.phase, Phase::Stopped(_)) {
             self.enter(&mut state, Phase::Stopped(reason));
         }
-        Next::Abort(state.line.drain(), reason)
+        Next::abort(state.line.drain(), reason)
     }
 
     /// Takes everybody out that waits: the engine cannot wait for them. If the first has done its work by
@@ -268,7 +294,7 @@ impl OperationQueue {
             self.enter(&mut state, Phase::Stopped(Aborted::Broken));
         } else {
             self.enter(&mut state, Phase::Idle);
-            state.maybe_ready = true;
+            self.maybe_ready.store(true, Ordering::Relaxed);
         }
         waiting
     }
@@ -290,7 +316,7 @@ impl OperationQueue {
 
     fn put_back(&self, state: &mut State, operation: Owner) -> Option<Next> {
         match state.phase {
-            Phase::Stopped(reason) => Some(Next::Abort(vec![operation], reason)),
+            Phase::Stopped(reason) => Some(Next::abort(vec![operation], reason)),
             _ if operation.wish().is_some() => Some(self.abort(state, operation)),
             _ => {
                 state.line.push_front(operation);
@@ -305,9 +331,9 @@ impl OperationQueue {
             self.enter(state, Phase::Stopped(Aborted::Broken));
             let mut all = vec![operation];
             all.append(&mut state.line.drain());
-            return Next::Abort(all, Aborted::Broken);
+            return Next::abort(all, Aborted::Broken);
         }
-        Next::Abort(vec![operation], Aborted::Canceled)
+        Next::abort(vec![operation], Aborted::Canceled)
     }
 
     /// Decides what becomes of the first in line. Entered in every phase but *Stopped*.
@@ -316,7 +342,7 @@ impl OperationQueue {
             self.enter(state, Phase::Idle);
             return Next::Nothing;
         }
-        if !state.maybe_ready {
+        if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
             return Next::WaitFor(state.last_ticket);
         }
@@ -325,7 +351,7 @@ impl OperationQueue {
             return Next::Schedule;
         }
         self.enter(state, Phase::Attempting);
-        state.maybe_ready = false;
+        self.maybe_ready.store(false, Ordering::Relaxed);
         Next::Attempt(state.line.pop_front().expect("somebody is in line"))
     }
 
@@ -370,7 +396,11 @@ mod tests {
             assert!(matches!(queue.begin(operation(&socket).0, true), Next::Nothing));
             handle.cancel(Wish::Cancel);
             let next = if yielded { queue.yielded(owner) } else { queue.blocked(owner) };
-            assert!(matches!(next, Next::Abort(aborted, Aborted::Canceled) if aborted.len() == 1));
+            assert!(matches!(
+                next,
+                Next::Abort(abort)
+                    if abort.operations.len() == 1 && abort.reason == Aborted::Canceled
+            ));
             // The one behind it has its turn, or waits, as if the first had never been.
             let next = queue.done(true, true);
             assert!(matches!(

@@ -53,11 +53,11 @@ use crate::sync::{
 use aio_sync::ManualResetEvent;
 use crossbeam::utils::CachePadded;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use run_queue::RunQueue;
+use run_queue::{OwnEnd, RunQueue};
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicUsize as StdAtomicUsize;
+use std::sync::atomic::AtomicU32 as StdAtomicU32;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -125,8 +125,8 @@ impl Wait {
 }
 
 pub(crate) struct WorkerPool<W> {
-    /// Tells pools apart in thread-locals.
-    id: usize,
+    /// Tells pools apart in thread-locals; not 0.
+    id: u32,
     /// From threads that are not workers of this pool, and from stalled workers.
     shared: Queue<W>,
     workers: Box<[CachePadded<Worker<W>>]>,
@@ -160,7 +160,17 @@ struct Worker<W> {
     running: AtomicBool,
 }
 
+/// For a worker's own thread.
+struct OwnEnds<'a, W> {
+    posted: OwnEnd<'a, W>,
+    found: OwnEnd<'a, W>,
+}
+
 impl<W> Worker<W> {
+    fn own_ends(&self) -> OwnEnds<'_, W> {
+        OwnEnds { posted: self.posted.own(), found: self.found.own() }
+    }
+
     /// True if this worker will come to wait soon, as far as anybody knows.
     fn is_at_work(&self) -> bool {
         self.running.load(Ordering::Relaxed) && !self.stalled.load(Ordering::Relaxed)
@@ -174,39 +184,47 @@ struct Roster {
     watcher: Option<usize>,
 }
 
-/// The worker that the current thread is, if it is one.
+/// The worker that a thread is, if it is one.
+///
+/// One number, the pool's and the worker's, since it is looked at several times for each operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Current {
-    pool: usize,
-    worker: usize,
-}
+pub(crate) struct Current(u64);
 
 #[cfg(not(loom))]
 thread_local! {
-    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+    static CURRENT: Cell<Current> = const { Cell::new(Current::NOBODY) };
 }
 #[cfg(loom)]
 loom::thread_local! {
-    static CURRENT: Cell<Option<Current>> = Cell::new(None);
+    static CURRENT: Cell<Current> = Cell::new(Current::NOBODY);
 }
 
 impl Current {
-    fn get() -> Option<Self> {
+    const NOBODY: Self = Self(0);
+
+    /// `pool` is not 0.
+    fn new(pool: u32, worker: usize) -> Self {
+        Self(u64::from(pool) << 32 | worker as u64)
+    }
+
+    fn get() -> Self {
         CURRENT.with(Cell::get)
     }
 
     /// The index of the current thread among the workers of `pool`.
     pub(crate) fn worker_of<W>(pool: &WorkerPool<W>) -> Option<usize> {
-        Self::get().filter(|current| current.pool == pool.id).map(|current| current.worker)
+        let Self(current) = Self::get();
+        (current >> 32 == u64::from(pool.id)).then_some(current as u32 as usize)
     }
 }
 
 impl<W: Send + 'static> WorkerPool<W> {
     pub(crate) fn new(workers: usize) -> Self {
-        static POOLS: StdAtomicUsize = StdAtomicUsize::new(0);
+        static POOLS: StdAtomicU32 = StdAtomicU32::new(1);
         let id = POOLS.fetch_add(1, Ordering::Relaxed);
+        assert!(id != 0, "a process makes fewer than 2^32 pools");
         let worker = |worker| {
-            let current = Current { pool: id, worker };
+            let current = Current::new(id, worker);
             CachePadded::new(Worker {
                 posted: RunQueue::new(current),
                 found: RunQueue::new(current),
@@ -286,7 +304,7 @@ impl<W: Send + 'static> WorkerPool<W> {
     pub(crate) fn post(&self, host: &impl Host<Work = W>, work: W) -> Result<(), W> {
         if let Some(me) = Current::worker_of(self) {
             let me = &self.workers[me];
-            me.posted.push(work);
+            me.posted.own().push(work);
             fence(Ordering::SeqCst);
             if me.stalled.load(Ordering::Relaxed) {
                 self.wake_one(host);
@@ -408,8 +426,7 @@ impl<W: Send + 'static> WorkerPool<W> {
     }
 
     /// Takes the next piece of work that is rightly `me`'s, or that nobody else may get to.
-    fn next(&self, me: usize, begun: u64) -> Option<W> {
-        let mine = &self.workers[me];
+    fn next(&self, me: usize, mine: &OwnEnds<'_, W>, begun: u64) -> Option<W> {
         if begun % FOUND_INTERVAL == 0 {
             if begun % SHARED_INTERVAL == 0 {
                 if let Some(work) = self.shared.pop().or_else(|| self.rescue(me)) {
@@ -651,10 +668,11 @@ impl Threads {
 /// A worker's life.
 fn work<H: Host>(host: &H, me: usize) {
     let pool = host.pool();
-    CURRENT.with(|current| current.set(Some(Current { pool: pool.id, worker: me })));
+    CURRENT.with(|current| current.set(Current::new(pool.id, me)));
     host.enter();
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
+    let mine = pool.workers[me].own_ends();
     let mut begun = 0;
     let mut begun_at_wait = 0;
     loop {
@@ -666,7 +684,7 @@ fn work<H: Host>(host: &H, me: usize) {
             keep(pool, me, &mut found);
             look_after_others(host, me, &mut watch);
         }
-        if let Some(next) = pool.next(me, begun) {
+        if let Some(next) = pool.next(me, &mine, begun) {
             begun += 1;
             pool.begin(host, me, begun);
             host.run(next);
@@ -682,7 +700,7 @@ fn work<H: Host>(host: &H, me: usize) {
         idle(host, me, &mut watch, &mut found);
         begun_at_wait = begun;
     }
-    CURRENT.with(|current| current.set(None));
+    CURRENT.with(|current| current.set(Current::NOBODY));
 }
 
 /// Queues what a wait of `me` has found.
@@ -690,9 +708,8 @@ fn keep<W>(pool: &WorkerPool<W>, me: usize, found: &mut Vec<W>) {
     if found.is_empty() {
         return;
     }
-    for work in found.drain(..) {
-        pool.workers[me].found.push(work);
-    }
+    let mine = pool.workers[me].found.own();
+    found.drain(..).for_each(|work| mine.push(work));
     // Before a look at this worker's mark: see invariant 4.
     fence(Ordering::SeqCst);
 }
@@ -775,7 +792,8 @@ pub(crate) fn wait_inside<H: Host>(
             host.abort();
         }
         // What lies here waits for this work to return, unless somebody else can take it.
-        while let Some(work) = mine.found.pop().or_else(|| mine.posted.pop()) {
+        let own = mine.own_ends();
+        while let Some(work) = own.found.pop().or_else(|| own.posted.pop()) {
             found.push(work);
         }
         if found.is_empty() {

@@ -8,8 +8,8 @@
 
 use crate::descriptor::Pinned;
 use crate::error::{Aborted, error_like};
-use crate::in_flight::{Handle, Owner, Wish};
-use crate::op::{Attempt, Call, Direction};
+use crate::in_flight::{Attempted, Handle, Owner, Wish};
+use crate::op::{Call, Direction};
 use crate::operation_queue::{Next, OperationQueue, Ticket};
 use crate::runtime::Work;
 use crate::socket::SocketInner;
@@ -54,7 +54,7 @@ pub(crate) fn refuse_accepts(socket: &Arc<SocketInner>) {
     }
 }
 
-/// An operation comes from elsewhere: see [`Attempt::GoesOnAt`]. A worker attempts it, after what runs
+/// An operation comes from elsewhere: see [`Attempted::GoesOnAt`]. A worker attempts it, after what runs
 /// now, so that one that goes from place to place takes no stack.
 fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
     operation.go_to(socket);
@@ -77,8 +77,8 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
     let system = socket.descriptor.pin();
     let next = queue.cancel(operation);
     let over = queue.ticket().is_none();
-    if let Next::Abort(operations, reason) = next {
-        abort(socket, system, operations, reason);
+    if let Next::Abort(all) = next {
+        abort(socket, system, all.operations, all.reason);
     }
     if over {
         socket.runtime.driver.wait_ended(socket);
@@ -150,6 +150,7 @@ pub(crate) fn take_turn(
 }
 
 /// Does what the queue asks for until somebody else has to.
+#[inline]
 fn go_on(
     socket: &Arc<SocketInner>,
     direction: Direction,
@@ -157,35 +158,37 @@ fn go_on(
     mut operations_left: usize,
     mut first: Option<&mut Option<Owner>>,
 ) {
-    let runtime = &*socket.runtime;
-    let queue = socket.queue(direction);
     loop {
         next = match next {
             Next::Nothing => return,
             Next::Attempt(operation) => {
                 if operation.may_block() {
-                    // Others may deliver meanwhile what has completed before.
-                    if let Some(completed) = first.as_deref_mut().and_then(Option::take) {
-                        runtime.post(Work::Completed(completed));
-                    }
+                    post_what_has_completed(socket, first.as_deref_mut());
                 }
                 operations_left = operations_left.saturating_sub(1);
-                attempt(socket, queue, operation, operations_left > 0, first.as_deref_mut())
+                attempt(socket, direction, operation, operations_left > 0, first.as_deref_mut())
             }
-            Next::WaitFor(ticket) => {
-                wait_for(socket, direction, ticket);
-                return;
-            }
-            Next::Schedule => {
-                runtime.post(Work::Turn { socket: socket.clone(), direction });
-                return;
-            }
-            Next::Abort(operations, reason) => {
-                abort(socket, socket.descriptor.pin(), operations, reason);
-                return;
+            Next::WaitFor(ticket) => return wait_for(socket, direction, ticket),
+            Next::Schedule => return schedule(socket, direction),
+            Next::Abort(all) => {
+                return abort(socket, socket.descriptor.pin(), all.operations, all.reason);
             }
         };
     }
+}
+
+/// Before an attempt that may block: others may deliver meanwhile what has completed before.
+#[cold]
+fn post_what_has_completed(socket: &SocketInner, first: Option<&mut Option<Owner>>) {
+    if let Some(completed) = first.and_then(Option::take) {
+        socket.runtime.post(Work::Completed(completed));
+    }
+}
+
+/// Has a worker take a turn.
+#[cold]
+fn schedule(socket: &Arc<SocketInner>, direction: Direction) {
+    socket.runtime.post(Work::Turn { socket: socket.clone(), direction });
 }
 
 fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
@@ -204,18 +207,15 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
             give_up(socket, queue, &error);
         }
     }
-    // A shutdown that looked for waiting sockets before the driver knew this one has passed it by;
-    // but then it had begun before the driver took the lock under which it learned of this one.
-    if runtime.is_stopping() {
-        stop(socket, Aborted::ShutDown);
-    }
-    // The same for a drain, which has not found an accept that was being attempted.
+    // A drain has not found an accept that was being attempted. (A shutdown needs no look: it stops the queues
+    // of every socket that was made before it, and who made this one later has seen that it has begun.)
     if direction == Direction::Receive && runtime.refuses_accepts() && socket.is_listener() {
         refuse_accepts(socket);
     }
 }
 
 /// Those who wait there fail, since the driver cannot wait for them.
+#[cold]
 fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
     // As in `cancel`.
     let system = socket.descriptor.pin();
@@ -235,12 +235,12 @@ fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
 /// Attempts one operation and says what is next.
 fn attempt(
     socket: &Arc<SocketInner>,
-    queue: &OperationQueue,
+    direction: Direction,
     mut operation: Owner,
     go_on: bool,
     first: Option<&mut Option<Owner>>,
 ) -> Next {
-    let runtime = &*socket.runtime;
+    let (runtime, queue) = (&*socket.runtime, socket.queue(direction));
     // Held until the operation is back in the queue, so that one that is found to be stopped then
     // can still tell the peer; no longer, for wakers that run when it completes may wait for the pins.
     let Some(system) = socket.descriptor.pin() else {
@@ -254,10 +254,10 @@ fn attempt(
         }
     }
     let next = match operation.attempt(Call { socket, system: &system }) {
-        Attempt::Done { drained, .. } => {
+        Attempted::Done { drained, is_partly_done } => {
             // The direction moves on before the callback can begin the next operation; unless this
             // one failed halfway, for what comes after the gap would be misread.
-            let next = if operation.is_partly_done() {
+            let next = if is_partly_done {
                 let next = queue.stop(Aborted::Broken);
                 socket.reset_when_closed(&system);
                 next
@@ -273,18 +273,18 @@ fn attempt(
             }
             return next;
         }
-        Attempt::GoesOnAt(elsewhere) => {
+        Attempted::GoesOnAt(elsewhere) => {
             let next = queue.done(false, go_on);
             drop(system);
             go_on_at(socket, &elsewhere, operation);
             return next;
         }
-        Attempt::WouldBlock => queue.blocked(operation),
-        Attempt::Yielded => queue.yielded(operation),
+        Attempted::WouldBlock => queue.blocked(operation),
+        Attempted::Yielded => queue.yielded(operation),
     };
     match next {
-        Next::Abort(operations, reason) => {
-            abort(socket, Some(system), operations, reason);
+        Next::Abort(all) => {
+            abort(socket, Some(system), all.operations, all.reason);
             queue.done(true, go_on)
         }
         next => next,
@@ -295,14 +295,15 @@ fn attempt(
 pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
     for queue in [&socket.send, &socket.receive] {
         let system = socket.descriptor.pin();
-        if let Next::Abort(operations, reason) = queue.stop(reason) {
-            abort(socket, system, operations, reason);
+        if let Next::Abort(all) = queue.stop(reason) {
+            abort(socket, system, all.operations, all.reason);
         }
     }
 }
 
 /// Completes `operations` as aborted; one that was canceled says so, whatever `reason` the others
 /// have. None completes under the pin: wakers run there, which may take the socket out of the runtime.
+#[cold]
 fn abort(
     socket: &SocketInner,
     system: Option<Pinned<'_>>,

@@ -2,14 +2,15 @@
 //! others steal.
 //!
 //! 1. The own end may be touched by one thread alone. That is the thread which is the queue's worker:
-//!    `worker_pool.rs` makes each worker of a pool current on one thread, once, and every access looks
-//!    whether it is that thread's.
+//!    `worker_pool.rs` makes each worker of a pool current on one thread, once, and who asks for the own end
+//!    is looked at. What it gets stays on that thread.
 //! 2. First in, first out, whoever takes.
 
 use super::Current;
 #[cfg(not(loom))]
 use crossbeam::deque::{Steal, Stealer, Worker};
 use std::fmt;
+use std::marker::PhantomData;
 
 pub(super) struct RunQueue<W> {
     owner: Current,
@@ -28,19 +29,10 @@ impl<W> RunQueue<W> {
         Self { owner, stealer: own.stealer(), own }
     }
 
-    fn own(&self) -> &Worker<W> {
-        assert!(Current::get() == Some(self.owner), "a worker's own queue is its own");
-        &self.own
-    }
-
     /// For the owner.
-    pub(super) fn push(&self, work: W) {
-        self.own().push(work);
-    }
-
-    /// For the owner.
-    pub(super) fn pop(&self) -> Option<W> {
-        self.own().pop()
+    pub(super) fn own(&self) -> OwnEnd<'_, W> {
+        assert!(Current::get() == self.owner, "a worker's own queue is its own");
+        OwnEnd { own: &self.own, on_this_thread: PhantomData }
     }
 
     /// For everybody.
@@ -61,6 +53,23 @@ impl<W> RunQueue<W> {
 
     pub(super) fn len(&self) -> usize {
         self.stealer.len()
+    }
+}
+
+/// A queue's own end, on the thread that it is for.
+pub(super) struct OwnEnd<'a, W> {
+    own: &'a Worker<W>,
+    /// It cannot be sent to another, nor shared with one.
+    on_this_thread: PhantomData<*const ()>,
+}
+
+impl<W> OwnEnd<'_, W> {
+    pub(super) fn push(&self, work: W) {
+        self.own.push(work);
+    }
+
+    pub(super) fn pop(&self) -> Option<W> {
+        self.own.pop()
     }
 }
 
