@@ -149,6 +149,7 @@ impl From<Wish> for Aborted {
 }
 
 impl Header {
+    #[inline]
     fn new(
         kind: &'static KindOf,
         socket: Option<&Arc<SocketInner>>,
@@ -186,8 +187,11 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     /// Allocates an operation, and returns the two references to it.
+    #[inline]
     fn new<B: Body>(header: Header, body: B) -> (Self, Self) {
-        let operation = Box::new(InFlight { header, body: UnsafeCell::new(body) });
+        // Written where it is to be, and not moved there.
+        let mut operation = Box::new_uninit();
+        operation.write(InFlight { header, body: UnsafeCell::new(body) });
         let header = NonNull::from(Box::leak(operation)).cast();
         (Self(header), Self(header))
     }
