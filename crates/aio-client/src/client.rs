@@ -38,9 +38,8 @@ use std::time::Duration;
 /// for lines beside one for the bytes that follow them, say. Several threads may use a client. Their
 /// messages are sent whole and in the order of the calls; each receive takes the next message.
 ///
-/// A blocking call in a callback holds a worker, and gets on even if it holds the only one. Two need
-/// another worker: a connect to an address that stays silent, to go on to the next address, and a
-/// receive behind another one for which no thread waits. Without one they end with their deadline.
+/// A blocking call in a callback holds a worker, and gets on even if it holds the only one; so do the calls
+/// that it has to wait for, such as a receive that was begun before it.
 ///
 /// ```
 /// use aio_client::Client;

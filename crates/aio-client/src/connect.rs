@@ -174,7 +174,7 @@ struct Delay {
 impl Delay {
     fn begin(runtime: &RuntimeHandle) -> Self {
         let over = Arc::new(ManualResetEvent::new(false));
-        let wait = runtime.register_wait(over.clone(), Some(ATTEMPT_DELAY), true, {
+        let wait = runtime.register_wait_step(over.clone(), Some(ATTEMPT_DELAY), true, {
             let over = over.clone();
             move |_| {
                 over.set();

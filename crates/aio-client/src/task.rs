@@ -12,10 +12,11 @@
 //! 1. The thread that takes a task from *Waiting* to *Polling* has its future to itself, and no lock.
 //! 2. A wake-up is noted under the lock (`is_awake`) until the next poll begins. Whoever notes it in
 //!    *Waiting*, or comes back from a poll and finds it noted, hands the task on: to the threads
-//!    that block in [`wait`](Task::wait), if there are any, else to a worker. So none is lost, and a task is
-//!    with one worker at most.
-//! 3. A thread that blocks so goes through the call itself. It keeps the deadline itself, too. That is why a
-//!    blocking call gets on in a callback that holds the only worker.
+//!    that block in [`wait`](Task::wait), if there are any, else to a worker, as a step. So none is lost, and a
+//!    task is with one worker at most.
+//! 3. A thread that blocks so goes through the call itself. It keeps the deadline itself, too. That, and that
+//!    steps run inside a callback that waits, is why a blocking call gets on in a callback that holds the
+//!    only worker, and so do the calls that are in its way.
 //! 4. Output, then event, then callback. The callback is posted to a worker: it runs never inside begin
 //!    and never nested in another one.
 //! 5. A call is ended early, by a cancel or by its deadline, through the event of its [`Call`], which
@@ -70,7 +71,7 @@ impl Call {
             return Watch { wait: None };
         };
         let call = self.clone();
-        let wait = runtime.register_wait(
+        let wait = runtime.register_wait_step(
             Interrupted(self.clone()),
             Some(self.deadline.remaining()),
             true,
@@ -115,6 +116,14 @@ impl Call {
             Some(runtime) => runtime.post(callback),
             // No runtime, no worker; and if there is no thread either, there is nobody to tell.
             None => drop(thread::Builder::new().spawn(callback)),
+        }
+    }
+
+    /// As [`post`](Self::post); if a callback holds the only worker and waits, inside that.
+    fn post_step(&self, step: impl FnOnce() + Send + 'static) {
+        match &self.runtime {
+            Some(runtime) => runtime.post_step(step),
+            None => self.post(step),
         }
     }
 
@@ -282,7 +291,7 @@ impl<T: Send + 'static> Task<T> {
             self.handed_on.set();
         } else {
             let task = self.clone();
-            self.call.post(move || task.poll());
+            self.call.post_step(move || task.poll());
         }
     }
 

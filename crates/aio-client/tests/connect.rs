@@ -77,6 +77,22 @@ fn an_address_that_stays_silent_does_not_cost_the_deadline() {
     });
 }
 
+/// Also where the only worker is held by who waits for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_that_a_callback_waits_for_goes_on_to_the_next_address() {
+    with_every_runtime(|runtime| {
+        let (_full, silent) = silent();
+        let (_listener, address) = listener();
+        let (results, outcome) = mpsc::channel();
+        let connect = Client::builder().runtime(runtime).connect_async(vec![silent, address]);
+        runtime.handle().post(move || {
+            results.send(connect.wait().map(|client| client.peer_addr())).unwrap();
+        });
+        assert_eq!(outcome.recv().unwrap().unwrap(), address);
+    });
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connect_that_gets_no_answer_ends_with_its_deadline() {

@@ -405,6 +405,41 @@ fn a_callback_may_wait_for_a_call_even_if_it_holds_the_only_worker() {
     }
 }
 
+/// Nobody goes through the call that is first, and the worker that would is held by who waits for it.
+#[test]
+fn a_receive_in_a_callback_gets_on_behind_one_that_is_left_alone() {
+    with_every_runtime(|runtime| {
+        let (client, mut peer) = connected(runtime);
+        let lines = client.with_framing(Framing::delimiter("\n"));
+        let left_alone = lines.receive_async();
+        let (begun, has_begun) = mpsc::channel();
+        let (results, outcome) = mpsc::channel();
+        runtime.handle().post(move || {
+            begun.send(()).unwrap();
+            results.send(lines.receive()).unwrap();
+        });
+        has_begun.recv().unwrap();
+        peer.write_all(b"first\nsecond\n").unwrap();
+        assert_eq!(outcome.recv().unwrap().unwrap(), b"second");
+        assert_eq!(left_alone.wait().unwrap(), b"first");
+    });
+}
+
+#[test]
+fn a_receive_in_a_callback_gets_on_behind_one_whose_time_is_over() {
+    with_every_runtime(|runtime| {
+        let (client, mut peer) = connected(runtime);
+        let lines = client.with_framing(Framing::delimiter("\n"));
+        let left_alone = lines.with_timeout(SHORT).receive_async();
+        let (results, outcome) = mpsc::channel();
+        runtime.handle().post(move || results.send(lines.receive()).unwrap());
+        assert!(left_alone.handle().wait_timeout(LIMIT));
+        peer.write_all(b"line\n").unwrap();
+        assert_eq!(outcome.recv().unwrap().unwrap(), b"line");
+        error_of(left_alone.wait(), ErrorKind::TimedOut);
+    });
+}
+
 /// The deadline of a receive that is not even its turn is kept though no worker can see to it.
 #[test]
 fn a_deadline_is_kept_by_who_waits_if_all_workers_are_held() {

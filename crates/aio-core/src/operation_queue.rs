@@ -272,14 +272,15 @@ impl OperationQueue {
         Next::abort(out, reason)
     }
 
-    /// Takes everything out for good. The thread that is attempting an operation, if there is one,
-    /// learns of it when it comes back.
-    pub(crate) fn stop(&self, reason: Aborted) -> Next {
+    /// Takes everything out for good. Also returns true if a thread is attempting an operation: it learns of
+    /// this when it comes back.
+    pub(crate) fn stop(&self, reason: Aborted) -> (Next, bool) {
         let mut state = self.lock();
+        let is_attempting = state.phase == Phase::Attempting;
         if !matches!(state.phase, Phase::Stopped(_)) {
             self.enter(&mut state, Phase::Stopped(reason));
         }
-        Next::abort(state.line.drain(), reason)
+        (Next::abort(state.line.drain(), reason), is_attempting)
     }
 
     /// Takes everybody out that waits: the engine cannot wait for them. If the first has done its work by
@@ -297,6 +298,11 @@ impl OperationQueue {
             self.maybe_ready.store(true, Ordering::Relaxed);
         }
         waiting
+    }
+
+    /// True while a thread attempts an operation. What it has done before is visible once this is false.
+    pub(crate) fn is_attempting(&self) -> bool {
+        self.lock().phase == Phase::Attempting
     }
 
     /// True if an operation ended halfway here, so that nothing can follow it.

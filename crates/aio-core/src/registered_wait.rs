@@ -89,6 +89,9 @@ pub(crate) trait Registered: fmt::Debug + Send + Sync {
     /// A worker is here to run the callback.
     fn run(self: Arc<Self>);
 
+    /// True if that may happen inside another callback, which waits.
+    fn is_step(&self) -> bool;
+
     fn unregister(&self) -> bool;
 
     fn ended(&self) -> &ManualResetEvent;
@@ -127,6 +130,7 @@ struct EventWait<H: WaitHandle, F> {
     runtime: Arc<RuntimeInner>,
     timeout: Option<Duration>,
     once: bool,
+    is_step: bool,
     state: Mutex<State<H, F>>,
     ended: ManualResetEvent,
 }
@@ -137,6 +141,7 @@ pub(crate) fn register<H, F>(
     handle: H,
     timeout: Option<Duration>,
     once: bool,
+    is_step: bool,
     callback: F,
 ) -> RegisteredWait
 where
@@ -147,6 +152,7 @@ where
         runtime: runtime.clone(),
         timeout,
         once,
+        is_step,
         state: Mutex::new(State {
             phase: Phase::Held,
             parts: None,
@@ -289,6 +295,10 @@ where
         if state.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             self.fire(state);
         }
+    }
+
+    fn is_step(&self) -> bool {
+        self.is_step
     }
 
     fn run(self: Arc<Self>) {

@@ -16,12 +16,13 @@
 //!    thread comes, or the last that could not be started takes the blame for all.
 //! 3. A runtime that stops looks for its lookups after it has said so, and a lookup that is queued looks
 //!    whether its runtime has said so after it has been queued, both under the lock: one of the two
-//!    sees the other.
+//!    sees the other. Until a worker takes it, the operation stays in its lookup. So no operation is in
+//!    the hands of a thread of ours while its runtime ends, to complete too late and not on a worker.
 
 use crate::error::{Aborted, attempted, error_like};
 use crate::in_flight::{Owner, Wish};
 use crate::op;
-use crate::runtime::RuntimeInner;
+use crate::runtime::{RuntimeInner, Work};
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
@@ -92,12 +93,29 @@ impl Lookup {
         }
     }
 
-    fn answer(&self, addresses: io::Result<Vec<SocketAddr>>) {
-        let Some(mut operation) = self.take() else { return };
-        if operation.found(addresses) {
-            operation.complete(&self.runtime);
+    /// The name has been looked up, or cannot be: has a worker tell its operation.
+    fn found(self: &Arc<Self>, addresses: io::Result<Vec<SocketAddr>>) {
+        let answer = Answer { lookup: self.clone(), addresses };
+        self.runtime.post(Work::Found(Box::new(answer)));
+    }
+}
+
+/// What a lookup has come to.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    lookup: Arc<Lookup>,
+    addresses: io::Result<Vec<SocketAddr>>,
+}
+
+impl Answer {
+    /// A worker is here to tell the operation.
+    pub(crate) fn tell(self) {
+        let Some(mut operation) = self.lookup.take() else { return };
+        let runtime = &self.lookup.runtime;
+        if operation.found(self.addresses) {
+            operation.complete(runtime);
         } else {
-            op::set_out(&self.runtime, operation);
+            op::set_out(runtime, operation);
         }
     }
 }
@@ -148,7 +166,7 @@ pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operat
     if let Err((error, left)) = RESOLVER.queue(&lookup) {
         let what = "start a thread to look up a host name";
         for lookup in left {
-            lookup.answer(Err(attempted(what, error_like(&error))));
+            lookup.found(Err(attempted(what, error_like(&error))));
         }
     }
     // A shutdown that looked before the lookup was queued has passed it by.
@@ -207,7 +225,7 @@ impl Resolver {
                 state.under_way.push(lookup.clone());
                 drop(state);
                 if lookup.is_wanted() {
-                    lookup.answer(lookup.ask());
+                    lookup.found(lookup.ask());
                 }
                 self.state().under_way.retain(|other| !Arc::ptr_eq(other, &lookup));
                 // It may be the last to hold its runtime, which is not dropped under the lock (I8).

@@ -27,7 +27,7 @@ use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Direction, kind_index};
 use crate::operation_queue::Ticket;
 use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
-use crate::resolver;
+use crate::resolver::{self, Answer};
 use crate::socket::{Socket, SocketInner};
 use crate::socket_table;
 #[cfg(feature = "testing")]
@@ -208,7 +208,7 @@ impl Runtime {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, callback)
+        registered_wait::register(&self.inner, handle, timeout, once, false, callback)
     }
 
     /// Returns the number of workers.
@@ -476,10 +476,14 @@ pub(crate) enum Work {
     Ready { socket: Arc<SocketInner>, report: Readiness },
     /// Another thread has left this turn to a worker.
     Turn { socket: Arc<SocketInner>, direction: Direction },
+    /// This name has been looked up: its operation goes on.
+    Found(Box<Answer>),
     /// This wait's event is set, or its time is over: run its callback.
     Wait(Arc<dyn Registered>),
     /// Somebody wants this to be run.
     Call(Call),
+    /// The same, and inside a callback that waits, too.
+    Step(Call),
 }
 
 pub(crate) struct Call(Box<dyn FnOnce() + Send>);
@@ -596,12 +600,12 @@ impl RuntimeInner {
             Work::Wait(wait) => {
                 self.run_callback(const { kind_index("register_wait") }, || wait.run());
             }
-            Work::Call(Call(callback)) => {
+            Work::Call(Call(callback)) | Work::Step(Call(callback)) => {
                 self.run_callback(const { kind_index("post") }, || self.contain(callback));
             }
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
-            Work::Ready { .. } | Work::Turn { .. } => {
+            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
                 if let Some(operation) = self.take_turns(work) {
@@ -640,9 +644,10 @@ impl RuntimeInner {
             Work::Turn { socket, direction } => {
                 engine::take_turn(&socket, direction, &mut first);
             }
+            Work::Found(answer) => answer.tell(),
             #[cfg(feature = "testing")]
             Work::Done(_) => unreachable!("this is no turn"),
-            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => {
+            Work::Completed(_) | Work::Wait(_) | Work::Call(_) | Work::Step(_) => {
                 unreachable!("these are no turns")
             }
         }
@@ -865,13 +870,23 @@ impl Host for RuntimeInner {
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
+            Work::Wait(wait) if wait.is_step() => {
+                wait.run();
+                self.is_over(self.worker(), const { kind_index("register_wait") }, false);
+                None
+            }
             Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
+            Work::Step(Call(step)) => {
+                self.contain(step);
+                self.is_over(self.worker(), const { kind_index("post") }, false);
+                None
+            }
             #[cfg(feature = "testing")]
             Work::Done(operation) => {
                 operation.complete(self);
                 None
             }
-            Work::Ready { .. } | Work::Turn { .. } => {
+            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // As a part of what runs now: what is kept for later waits until that is over, and so
                 // does what this completes, for which another worker may be free.
                 self.take_turns(work).map(Work::Completed)

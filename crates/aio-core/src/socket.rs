@@ -23,7 +23,7 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
@@ -145,6 +145,7 @@ impl Socket {
                 bound: AtomicBool::new(false),
                 departed: Departed::new(),
                 accepts: AtomicBool::new(false),
+                failure: AtomicI32::new(0),
                 #[cfg(feature = "testing")]
                 injections: runtime.injector.as_ref().map(Injector::next_socket),
                 is_stream,
@@ -422,6 +423,8 @@ pub(crate) struct SocketInner {
     pub(crate) departed: Departed,
     /// True once an accept has been begun here, and the runtime knows.
     accepts: AtomicBool,
+    /// The system's error by which the connection of a stream has broken, once an operation was told; else 0.
+    failure: AtomicI32,
     /// For the runtime's [`Injector`], if it has one.
     #[cfg(feature = "testing")]
     pub(crate) injections: Option<Injections>,
@@ -521,6 +524,27 @@ impl SocketInner {
             }
             result => result,
         }
+    }
+
+    /// The system has told `error`. If it is how the connection broke, the system does not tell it again, and
+    /// from now on reports the end of the stream.
+    pub(crate) fn note_failure(&self, error: &io::Error) {
+        use io::ErrorKind::{
+            ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+        };
+        let has_broken = matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut
+        );
+        if let Some(code) = error.raw_os_error().filter(|_| has_broken && self.is_stream) {
+            self.failure.store(code, Ordering::Relaxed);
+        }
+    }
+
+    /// The error by which the connection has broken, if an operation has noted one.
+    pub(crate) fn failure(&self) -> Option<io::Error> {
+        let code = self.failure.load(Ordering::Relaxed);
+        (code != 0).then(|| io::Error::from_raw_os_error(code))
     }
 
     /// True from the time when the system is asked to connect until that has succeeded.

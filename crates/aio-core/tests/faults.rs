@@ -12,7 +12,7 @@ use aio_core::testing::{Fault, Faults, Injection};
 use aio_core::{Completion, Engine, Operation, OperationHandle, Runtime, Socket, is_aborted, op};
 use std::collections::HashMap;
 use std::env;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -478,4 +478,48 @@ fn everything_is_injected_and_counted() {
     assert_eq!(logged.len(), seen.len());
     let is_accept = |one: &Injection| one.socket == 0 && one.purpose == "accept";
     assert!(logged.iter().all(|one| is_accept(one) && !matches!(one.fault, Fault::WouldBlock)));
+}
+
+/// A socket of a runtime with these faults, and its peer.
+fn faulty(faults: &Faults) -> (Runtime, Socket, TcpStream) {
+    let runtime = Runtime::builder().workers(1).faults(faults.clone()).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let socket = runtime.associate(stream).unwrap();
+    (runtime, socket, listener.accept().unwrap().0)
+}
+
+#[test]
+fn what_is_certain_comes_to_pass() {
+    within(LIMIT, "certain faults", || {
+        let faults = Faults::seeded(1).short_transfers(1.0);
+        let (_runtime, socket, mut peer) = faulty(&faults);
+        peer.write_all(&[1; 100]).unwrap();
+        assert!((1..100).contains(&socket.receive(&mut [0; 100]).unwrap()));
+        assert_eq!(socket.send(&[1; 100]).unwrap(), 100);
+        assert!(faults.injected().short_transfers > 1);
+
+        let faults = Faults::seeded(1).broken_connections(1.0);
+        let (_runtime, socket, mut peer) = faulty(&faults);
+        assert_eq!(code(&socket.send(&[1]).unwrap_err()), Some(libc::ECONNRESET));
+        assert!(socket.send(&[1]).is_err() && socket.receive(&mut [0; 1]).is_err());
+        assert_eq!(peer.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(faults.injected().broken_connections, 1);
+
+        let faults = Faults::seeded(1).early_deadlines(1.0);
+        let (_runtime, socket, mut peer) = faulty(&faults);
+        let receive = socket.with_timeout(10 * LIMIT).receive_async([0; 1]);
+        peer.write_all(&[1]).unwrap();
+        let (result, injected) = (receive.wait().result, faults.injected());
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(injected.early_deadlines > 0, "{injected}");
+        assert_eq!(socket.receive(&mut [0; 1]).unwrap(), 1);
+
+        let faults = Faults::seeded(1).late_cancels(1.0);
+        let (_runtime, socket, _peer) = faulty(&faults);
+        let receive = socket.receive_async([0; 1]);
+        receive.cancel();
+        assert!(is_aborted(&receive.wait().result.unwrap_err()));
+        assert_eq!(faults.injected().late_cancels, 1);
+    });
 }

@@ -265,6 +265,42 @@ fn a_send_that_is_canceled_while_its_socket_is_closed_resets_the_connection() {
     });
 }
 
+/// The close comes while a worker goes on with the send, since the peer reads.
+#[cfg(unix)]
+#[test]
+fn a_send_that_goes_on_while_its_socket_is_closed_resets_the_connection() {
+    const LENGTH: usize = 1 << 20;
+    with_every_runtime(|runtime: &Runtime| {
+        for round in 0..rounds(300) {
+            let (socket, mut peer) = connected(runtime);
+            socket.with_socket(|socket| socket.set_send_buffer_size(4096)).unwrap().unwrap();
+            let send = socket.send_async(vec![1; LENGTH]);
+            let mut read = 0;
+            let mut buffer = [0; 1 << 14];
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    thread::sleep(Duration::from_micros(round as u64 % 50 * 4));
+                    socket.close();
+                });
+                loop {
+                    match peer.read(&mut buffer) {
+                        Ok(0) => {
+                            assert_eq!(read, LENGTH, "the end of the stream after a part of it");
+                            break;
+                        }
+                        Ok(n) => read += n,
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                            break;
+                        }
+                    }
+                }
+            });
+            assert!(send.wait().bytes_transferred >= read);
+        }
+    });
+}
+
 /// A listener whose backlog is full, so that connects wait; `None` on a system whose backlogs have no end.
 fn full_listener(runtime: &Runtime) -> Option<(Socket, Vec<Socket>, SocketAddr)> {
     let listener = runtime.tcp_v4().unwrap();

@@ -110,6 +110,64 @@ fn a_callback_that_waits_for_an_event_keeps_io_going() {
     });
 }
 
+/// A callback holds the only worker, and waits for what steps do.
+#[test]
+fn steps_run_inside_a_callback_that_waits_and_callbacks_do_not() {
+    with_both_engines(|runtime| {
+        let handle = runtime.handle();
+        let (sender, receiver) = mpsc::channel();
+        let posted = Arc::new(ManualResetEvent::new(false));
+        let (outside, inside) = (posted.clone(), posted.clone());
+        let outer = sender.clone();
+        handle.clone().post(move || {
+            let of_callback = sender.clone();
+            handle.post(move || of_callback.send("callback").unwrap());
+            let last = inside.clone();
+            let again = handle.clone();
+            let waited = handle.register_wait_step(
+                ManualResetEvent::new(false),
+                Some(Duration::from_millis(1)),
+                true,
+                move |timed_out| {
+                    assert!(timed_out);
+                    sender.send("time").unwrap();
+                    let (sender, last) = (sender.clone(), last.clone());
+                    again.post_step(move || {
+                        sender.send("step").unwrap();
+                        last.set();
+                    });
+                },
+            );
+            assert!(handle.wait_for(&*inside, LIMIT));
+            assert!(waited.has_ended());
+            outer.send("waited").unwrap();
+        });
+        let order: Vec<_> = receiver.iter().take(4).collect();
+        assert_eq!(order, ["time", "step", "waited", "callback"]);
+        assert!(outside.is_set());
+    });
+}
+
+/// I10: as that of any other.
+#[test]
+fn a_panic_in_a_step_ends_nothing_else() {
+    with_both_engines(|runtime| {
+        let handle = runtime.handle();
+        let (sender, receiver) = mpsc::channel();
+        handle.clone().post(move || {
+            let done = Arc::new(ManualResetEvent::new(false));
+            let set = done.clone();
+            handle.post_step(|| panic!("this is meant to be printed"));
+            handle.post_step(move || {
+                set.set();
+            });
+            sender.send(handle.wait_for(&*done, LIMIT)).unwrap();
+        });
+        assert!(receiver.recv().unwrap());
+        assert_eq!(runtime.metrics().callback_panics, 1);
+    });
+}
+
 #[test]
 fn a_callback_takes_the_signal_it_waits_for_and_none_that_comes_too_late() {
     with_both_engines(|runtime| {

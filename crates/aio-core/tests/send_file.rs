@@ -104,6 +104,10 @@ fn a_file_that_has_nothing_to_read_yet_is_an_error() {
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let log = File::options().read(true).custom_flags(nonblocking).open("/dev/kmsg");
         let Ok(log) = log else { return };
+        if support::sends_are_cut_short() {
+            // It gives whole records only.
+            return;
+        }
         let (socket, mut peer) = connected(runtime);
         let reader = thread::spawn(move || io::copy(&mut peer, &mut io::sink()));
         let error = socket.send_file_async(log, ..).wait().result.unwrap_err();

@@ -4,11 +4,13 @@ mod support;
 
 use aio_core::{AsyncResult, Engine, Runtime, Socket, is_aborted, op};
 use std::fs;
+use std::hint;
 use std::io::Read;
+use std::net::TcpListener;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
-use support::{LIMIT, accept, connected, listener, receive, send, within};
+use std::time::{Duration, Instant};
+use support::{LIMIT, accept, connected, limit, listener, receive, rounds, send, within};
 
 fn with_every_engine(test: fn(Runtime)) {
     for engine in [Engine::Blocking, Engine::Readiness] {
@@ -208,4 +210,35 @@ fn wrong_settings_are_refused_with_a_reason() {
     assert!(error.to_string().contains("are the most"), "{error}");
     let error = support::builder().thread_name("a\0b").build().unwrap_err();
     assert!(error.to_string().contains("NUL"), "{error}");
+}
+
+/// I3, I7: even if its name has been found at that very moment, on a thread that is no worker.
+#[test]
+fn drop_ends_a_connect_to_a_host() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(limit(), &engine.to_string(), move || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let host = ("localhost", listener.local_addr().unwrap().port());
+            for round in 0..rounds(600) {
+                let runtime = support::builder().engine(engine).workers(1).build().unwrap();
+                let (report, completed) = mpsc::channel();
+                runtime.begin_connect_to(
+                    host,
+                    move |ar| {
+                        drop(Socket::end_connect_to(ar));
+                        report.send(thread::current().name().map(str::to_owned)).unwrap();
+                    },
+                    (),
+                );
+                let (begun, patience) = (Instant::now(), Duration::from_micros(round as u64 % 300));
+                while begun.elapsed() < patience {
+                    hint::spin_loop();
+                }
+                drop(runtime);
+                let thread = completed.try_recv().expect("its callback has run");
+                // Else it is this one, which has no name.
+                assert!(thread.is_none_or(|name| name.starts_with("aio-worker")));
+            }
+        });
+    }
 }

@@ -258,7 +258,7 @@ fn attempt(
             // The direction moves on before the callback can begin the next operation; unless this
             // one failed halfway, for what comes after the gap would be misread.
             let next = if is_partly_done {
-                let next = queue.stop(Aborted::Broken);
+                let (next, _) = queue.stop(Aborted::Broken);
                 socket.reset_when_closed(&system);
                 next
             } else {
@@ -293,9 +293,16 @@ fn attempt(
 
 /// Stops both directions and aborts what is pending there.
 pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
-    for queue in [&socket.send, &socket.receive] {
+    for direction in [Direction::Send, Direction::Receive] {
+        let queue = socket.queue(direction);
         let system = socket.descriptor.pin();
-        if let Next::Abort(all) = queue.stop(reason) {
+        let (next, is_attempting) = queue.stop(reason);
+        // Who attempts a send may not have pinned the descriptor yet, and then finds it closed: too late to
+        // tell the peer.
+        if let (true, Direction::Send, Some(system)) = (is_attempting, direction, &system) {
+            socket.reset_when_closed(system);
+        }
+        if let Next::Abort(all) = next {
             abort(socket, system, all.operations, all.reason);
         }
     }

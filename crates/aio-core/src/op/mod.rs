@@ -202,6 +202,16 @@ impl Call<'_> {
         let _ = purpose;
         Ok(bytes)
     }
+
+    /// Passes on what a system call came to. How the connection broke, the system tells once: see
+    /// [`SocketInner::note_failure`].
+    #[inline]
+    fn told<T>(self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.socket.note_failure(error);
+        }
+        result
+    }
 }
 
 impl fmt::Debug for Call<'_> {

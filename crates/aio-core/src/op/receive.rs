@@ -42,7 +42,7 @@ impl Datagram {
         // The flag has TCP throw away what it would have put into the buffer.
         let flags = if is_stream { 0 } else { FLAGS };
         let (received, flags, from) =
-            call.system.recv_from_vectored_with_flags(&mut slices, flags)?;
+            call.told(call.system.recv_from_vectored_with_flags(&mut slices, flags))?;
         // The bytes are taken: if the peer has gone meanwhile, the address is missing.
         let peer = if is_stream { call.system.peer_addr().ok() } else { None };
         let from = peer.unwrap_or(from);
@@ -78,7 +78,7 @@ fn drained(call: Call<'_>, received: usize, capacity: usize) -> bool {
 /// stream, and take a datagram and lose its bytes; so it looks at one and leaves it.
 fn peek(call: Call<'_>) -> io::Result<usize> {
     call.permit(Purpose::Receive, 0)?;
-    call.system.peek(&mut [MaybeUninit::uninit()]).map(|_| 0)
+    call.told(call.system.peek(&mut [MaybeUninit::uninit()])).map(|_| 0)
 }
 
 /// The first bytes of `bytes`, as many as `most` has left.
@@ -115,6 +115,21 @@ fn failed<T>(error: io::Error) -> Attempt<T> {
     Attempt::done(Err(attempted("receive", error)))
 }
 
+/// RC-5: what has got nothing into its room has come to the end of the stream, or to what the system
+/// reports so when it has told somebody else that the connection is broken. The latter is no end.
+fn check_end<T>(call: Call<'_>, received: usize, room: usize) -> Option<Attempt<T>> {
+    if received > 0 || room == 0 || !call.socket.is_stream() {
+        return None;
+    }
+    // Asked before the failure: a send that is being told it at this moment has noted it afterwards.
+    let may_be_told = call.socket.send.is_attempting();
+    if let Some(error) = call.socket.failure() {
+        return Some(failed(error));
+    }
+    // After an end there is a peer.
+    (may_be_told && call.system.peer_addr().is_err()).then_some(Attempt::Yielded)
+}
+
 /// Receives into a buffer: [`Socket::begin_receive`](crate::Socket::begin_receive).
 #[derive(Debug)]
 pub struct Receive<B> {
@@ -149,12 +164,13 @@ impl<B: IoBufMut> Perform for Receive<B> {
         }
         let (mut system, is_stream) = (call.system, call.socket.is_stream());
         let bytes = self.buffer.as_mut_slice();
-        let mut capacity = bytes.len();
-        let received = retry(|| match (is_stream, bytes.len()) {
+        let room = bytes.len();
+        let mut capacity = room;
+        let received = retry(|| match (is_stream, room) {
             (_, 0) => peek(call),
             (true, all) => {
                 capacity = call.permit(Purpose::Receive, all)?;
-                system.read(&mut bytes[..capacity])
+                call.told(system.read(&mut bytes[..capacity]))
             }
             (false, _) => {
                 let datagram = Datagram::receive(call, &mut [&mut *bytes])?;
@@ -165,11 +181,11 @@ impl<B: IoBufMut> Perform for Receive<B> {
         match received {
             None => Attempt::WouldBlock,
             Some(Err(error)) => failed(error),
-            Some(Ok(received)) => {
+            Some(Ok(received)) => check_end(call, received, room).unwrap_or_else(|| {
                 self.received = received;
                 let drained = drained(call, received, capacity);
                 Attempt::Done { result: Ok(received), drained }
-            }
+            }),
         }
     }
 
@@ -228,7 +244,7 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
                 let mut most = capacity;
                 let slices =
                     slices.iter_mut().map(|slice| IoSliceMut::new(first(slice, &mut most)));
-                system.read_vectored(&mut slices.collect::<Vec<_>>())
+                call.told(system.read_vectored(&mut slices.collect::<Vec<_>>()))
             })
         } else {
             retry(|| {
@@ -240,11 +256,11 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
         match received {
             None => Attempt::WouldBlock,
             Some(Err(error)) => failed(error),
-            Some(Ok(received)) => {
+            Some(Ok(received)) => check_end(call, received, all).unwrap_or_else(|| {
                 self.received = received;
                 let drained = drained(call, received, capacity);
                 Attempt::Done { result: Ok(received), drained }
-            }
+            }),
         }
     }
 
@@ -293,11 +309,13 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
             None => wait_for_datagram(call),
             Some(Err(error)) => failed(error),
             Some(Ok(datagram)) => {
-                self.received = datagram.length;
-                match datagram.whole() {
-                    Ok(whole) => Attempt::done(Ok((whole.length, whole.from))),
-                    Err(error) => failed(error),
-                }
+                check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
+                    self.received = datagram.length;
+                    match datagram.whole() {
+                        Ok(whole) => Attempt::done(Ok((whole.length, whole.from))),
+                        Err(error) => failed(error),
+                    }
+                })
             }
         }
     }
@@ -357,8 +375,10 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
             None => wait_for_datagram(call),
             Some(Err(error)) => failed(error),
             Some(Ok(Datagram { length, truncated, from, .. })) => {
-                self.received = length;
-                Attempt::done(Ok(Message { length, from, truncated }))
+                check_end(call, length, bytes.len()).unwrap_or_else(|| {
+                    self.received = length;
+                    Attempt::done(Ok(Message { length, from, truncated }))
+                })
             }
         }
     }

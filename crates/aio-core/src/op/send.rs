@@ -83,7 +83,7 @@ impl<B: IoBuf> Perform for Send<B> {
         let what = || "send".to_owned();
         send_all(&mut self.sent, self.all, call.socket.is_stream(), what, |sent| {
             let most = call.permit(Purpose::Send, bytes.len() - sent)?;
-            call.system.send_with_flags(&bytes[sent..][..most], FLAGS)
+            call.told(call.system.send_with_flags(&bytes[sent..][..most], FLAGS))
         })
     }
 
@@ -156,7 +156,7 @@ impl<B: IoBuf> Perform for SendList<B> {
             let bytes = call.permit(Purpose::Send, all - sent)?;
             slices.clear();
             slices.extend(part(buffers, sent, bytes).take(most));
-            call.system.send_vectored_with_flags(&slices, FLAGS)
+            call.told(call.system.send_vectored_with_flags(&slices, FLAGS))
         })
     }
 
@@ -207,7 +207,7 @@ impl<B: IoBuf> Perform for SendTo<B> {
         let what = || format!("send to {}", display_address(address));
         send_all(&mut self.sent, self.all, call.socket.is_stream(), what, |sent| {
             let most = call.permit(Purpose::Send, bytes.len() - sent)?;
-            call.system.send_to_with_flags(&bytes[sent..][..most], address, FLAGS)
+            call.told(call.system.send_to_with_flags(&bytes[sent..][..most], address, FLAGS))
         })
     }
 

@@ -51,7 +51,6 @@ impl SendFile {
 
     /// Sends a part. 0 is the end of the file.
     fn send_some(&mut self, call: Call<'_>) -> io::Result<usize> {
-        let system = call.system;
         let most = self.left.map_or(BYTES_PER_CALL, |left| {
             usize::try_from(left).map_or(BYTES_PER_CALL, |left| left.min(BYTES_PER_CALL))
         });
@@ -59,14 +58,14 @@ impl SendFile {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if !self.copy.is_under_way {
             let mut position = self.position;
-            let send = || rustix::fs::sendfile(system, &self.file, Some(&mut position), most);
+            let send = || rustix::fs::sendfile(call.system, &self.file, Some(&mut position), most);
             match without_sigpipe(send) {
                 // Not every file can be sent so: those of /proc, say.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
-                result => return Ok(result?),
+                result => return call.told(result.map_err(io::Error::from)),
             }
         }
-        self.copy.send_some(system, &self.file, self.position, most)
+        self.copy.send_some(call, &self.file, self.position, most)
     }
 }
 
@@ -81,7 +80,7 @@ struct Copy {
 impl Copy {
     fn send_some(
         &mut self,
-        system: &socket2::Socket,
+        call: Call<'_>,
         file: &File,
         position: u64,
         most: usize,
@@ -97,7 +96,7 @@ impl Copy {
         if self.bytes.is_empty() {
             return Ok(0);
         }
-        let sent = system.send_with_flags(&self.bytes, FLAGS)?;
+        let sent = call.told(call.system.send_with_flags(&self.bytes, FLAGS))?;
         self.bytes.drain(..sent);
         Ok(sent)
     }

@@ -75,6 +75,34 @@ impl RuntimeHandle {
         self.inner.post(Work::Call(Call(Box::new(callback))));
     }
 
+    /// As [`post`](Self::post), but `step` may also run inside a callback that waits, on the worker that this
+    /// callback holds. For those who go on with a task of their own, a future say, when it is woken: what a
+    /// callback waits for may be such a task, and there may be no other worker.
+    ///
+    /// A step is to be short, and not to need anything that a waiting callback may hold.
+    ///
+    /// ```
+    /// use aio_sync::ManualResetEvent;
+    /// use std::sync::Arc;
+    ///
+    /// let runtime = aio_core::Runtime::builder().workers(1).build()?;
+    /// let (handle, done) = (runtime.handle(), Arc::new(ManualResetEvent::new(false)));
+    /// let (inner, seen) = (handle.clone(), done.clone());
+    /// handle.post(move || {
+    ///     let set = seen.clone();
+    ///     inner.post_step(move || {
+    ///         set.set();
+    ///     });
+    ///     assert!(inner.wait_for(&*seen, std::time::Duration::MAX));
+    /// });
+    /// done.wait_one();
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    pub fn post_step(&self, step: impl FnOnce() + Send + 'static) {
+        self.inner.has_fired(const { kind_index("post") });
+        self.inner.post(Work::Step(Call(Box::new(step))));
+    }
+
     /// Starts to look up the addresses of a host, in the order in which the system would have them
     /// tried. The lookup has a thread of its own, so that it holds no worker. Canceling it, which dropping the
     /// operation does, does not wait for the system, and leaves it to answer nobody.
@@ -115,7 +143,23 @@ impl RuntimeHandle {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, callback)
+        registered_wait::register(&self.inner, handle, timeout, once, false, callback)
+    }
+
+    /// As [`register_wait`](Self::register_wait), but the callback is a step, as
+    /// [`post_step`](Self::post_step) has it.
+    pub fn register_wait_step<H, F>(
+        &self,
+        handle: H,
+        timeout: Option<Duration>,
+        once: bool,
+        step: F,
+    ) -> RegisteredWait
+    where
+        H: WaitHandle + Send + 'static,
+        F: FnMut(bool) + Send + 'static,
+    {
+        registered_wait::register(&self.inner, handle, timeout, once, true, step)
     }
 
     /// Blocks until the event of `handle` is signaled, as its own wait does, or until `timeout` has

@@ -107,7 +107,8 @@ impl Socket {
     /// A receive on a stream is over as soon as there is a byte, and takes what there is, up to the
     /// buffer's length, which it never changes. The result is the number of bytes: 0 is the end of
     /// the stream, unless the buffer is empty. A receive into an empty buffer waits for bytes, or the
-    /// end, and takes nothing.
+    /// end, and takes nothing. A connection that has broken is an error for every receive that finds no
+    /// bytes, even if the system has told a send of it before and reports the end ever since.
     ///
     /// A receive on a socket that is still being connected fails: begin it when the connect is over.
     pub fn begin_receive<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle

@@ -1,6 +1,7 @@
 //! Connects that are pending, for which it takes a listener whose backlog is full: Linux leaves them so.
 
 use crate::face::{Case, conforms};
+use crate::support::hold;
 use aio_core::op::Destination;
 use aio_core::{Socket, is_aborted};
 use std::io::ErrorKind;
@@ -76,8 +77,9 @@ fn a_receive_leaves_the_pending_connect_alone() {
         let connect = case.connect(&client, address);
         assert_eq!(case.receive(&client, [0; 1]).error().kind(), ErrorKind::NotConnected);
         assert!(!connect.is_completed());
-        // When the system asks again, after a second, it is refused.
+        // When the system asks again, after a second, it is refused; nobody else has the port by then.
         listener.close();
+        let _holder = hold(address).unwrap();
         assert_eq!(connect.error().kind(), ErrorKind::ConnectionRefused);
         assert_eq!(case.receive(&client, [0; 1]).error().kind(), ErrorKind::NotConnected);
     });

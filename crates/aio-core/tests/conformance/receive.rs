@@ -1,12 +1,12 @@
 //! Receive: into a buffer, into a list of buffers.
 
-use crate::face::{Case, conforms};
+use crate::face::{Case, UNFINISHED, conforms};
 use crate::support::connected;
 use aio_core::socket2::SockRef;
 use aio_core::{IoBuf, is_aborted};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::mem::MaybeUninit;
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -73,6 +73,50 @@ fn a_reset_is_an_error() {
             assert_eq!(receive.error().kind(), ErrorKind::ConnectionReset);
             assert!(socket.peer_addr().is_err());
         }
+    });
+}
+
+/// RC-5: the system tells of a reset once, whoever asks first, and reports the end of the stream from then on.
+#[test]
+fn a_reset_that_another_operation_was_told_of_is_an_error_too() {
+    conforms(|case: &Case| {
+        let reset = |peer: TcpStream| {
+            SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+        };
+        let is_reset = |error: io::Error| assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        let (socket, peer) = connected(&case.runtime);
+        reset(peer);
+        is_reset(case.send(&socket, *b"x").error());
+        is_reset(case.receive(&socket, [0; 8]).error());
+        is_reset(case.receive_list(&socket, vec![[0; 8]]).error());
+        is_reset(case.receive_from(&socket, [0; 8]).error());
+        is_reset(case.receive_message_from(&socket, [0; 8]).error());
+        // Both wait when it comes, and one is told.
+        for _ in 0..5 {
+            let (socket, peer) = connected(&case.runtime);
+            let send = case.send(&socket, vec![0; UNFINISHED]);
+            let receive = case.receive(&socket, [0; 8]);
+            reset(peer);
+            is_reset(receive.error());
+            send.error();
+            is_reset(case.receive(&socket, [0; 8]).error());
+        }
+    });
+}
+
+/// RC-4: what the peer has ended is whole, whatever becomes of the connection afterwards.
+#[test]
+fn an_end_before_a_reset_is_the_end() {
+    conforms(|case: &Case| {
+        let (socket, mut peer) = connected(&case.runtime);
+        peer.write_all(b"whole").unwrap();
+        drop(peer);
+        // Nobody is there to read this, and the peer's system says so.
+        while case.send(&socket, *b"x").end().result.is_ok() {
+            thread::yield_now();
+        }
+        assert_eq!(case.receive(&socket, [0; 8]).output(), 5);
+        assert_eq!(case.receive(&socket, [0; 8]).output(), 0);
     });
 }
 

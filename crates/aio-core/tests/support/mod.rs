@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
+use aio_core::socket2::{self, Domain, Type};
 use aio_core::{Builder, Completion, Engine, OperationHandle, Runtime, Socket, op};
 use std::env;
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::process::Command;
@@ -113,6 +115,15 @@ pub(crate) fn listener(runtime: &Runtime) -> (Socket, SocketAddr) {
     listener.listen(128).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
+}
+
+/// Keeps the port of a listener that has just been closed, so that who connects late does not come to a listener
+/// of another test. It may be too late for that.
+pub(crate) fn hold(address: SocketAddr) -> io::Result<socket2::Socket> {
+    let holder = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    holder.set_reuse_address(true)?;
+    holder.bind(&address.into())?;
+    Ok(holder)
 }
 
 /// A socket of the runtime and the std stream at its other end.
