@@ -7,6 +7,8 @@
 //! A started call goes on by itself, on the workers of aio-core; an executor is only told when it is
 //! over. So any will do, and tokio's needs neither its I/O nor its timers.
 
+mod outcome;
+
 use aio_client::{Client, Error, Framing};
 use std::future::Future;
 use std::io::{self, BufRead, BufReader, Write};
@@ -47,13 +49,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 fn main() -> ExitCode {
-    match ask_twice() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("await_it: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit_of("await_it", ask_twice)
 }
 
 fn ask_twice() -> io::Result<()> {

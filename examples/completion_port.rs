@@ -8,6 +8,8 @@
 //! is posted to one completion port as a packet that says to whom; one thread takes the packets, one
 //! after the other, so what it works on needs no lock.
 
+mod outcome;
+
 use aio_core::{Completion, CompletionPort, Runtime, Socket, op};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,20 +19,11 @@ use std::sync::Arc;
 const CONNECTIONS: usize = 500;
 const THROWS: u8 = 20;
 
-enum Packet {
-    /// To this socket, of which there are two for each connection.
-    Received(usize, Completion<op::Receive<Vec<u8>>>),
-    Quit,
-}
+/// Which socket has received, and what.
+type Packet = (usize, Completion<op::Receive<Vec<u8>>>);
 
 fn main() -> ExitCode {
-    match play() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("completion_port: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit_of("completion_port", play)
 }
 
 fn play() -> io::Result<()> {
@@ -47,8 +40,8 @@ fn play() -> io::Result<()> {
 
     let mut catches = vec![0_u64; sockets.len()];
     let mut in_the_air = CONNECTIONS;
-    while let Some(packet) = port.wait() {
-        let Packet::Received(index, Completion { result, buffer, .. }) = packet else { break };
+    while in_the_air > 0 {
+        let (index, Completion { result, buffer, .. }) = port.wait().expect("an open port");
         if result? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -59,19 +52,13 @@ fn play() -> io::Result<()> {
             left => drop(sockets[index].send_async(vec![left - 1])),
         }
         receive(&sockets, index, buffer, &port);
-        if in_the_air == 0 {
-            // Behind what has been posted before.
-            let _ = port.post(Packet::Quit);
-        }
     }
     let packets: u64 = catches.iter().sum();
     writeln!(io::stdout(), "{} sockets, 1 thread, {packets} packets", sockets.len())
 }
 
 fn receive(sockets: &[Socket], index: usize, buffer: Vec<u8>, port: &Arc<CompletionPort<Packet>>) {
-    sockets[index]
-        .receive_async(buffer)
-        .post_to(port, move |completion| Packet::Received(index, completion));
+    sockets[index].receive_async(buffer).post_to(port, move |completion| (index, completion));
 }
 
 /// The two ends of each connection, one after the other.

@@ -6,7 +6,10 @@
 //!
 //! An auto-reset event gives each job to one worker, a manual-reset event tells all of them to go home.
 
+mod outcome;
+
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
 
@@ -30,7 +33,11 @@ fn work() -> u32 {
     sum
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    outcome::exit_of("events", produce)
+}
+
+fn produce() -> io::Result<()> {
     let workers: Vec<_> = (0..3).map(|_| thread::spawn(work)).collect();
     for job in 1..=100 {
         JOBS.lock().expect("no worker panics with the jobs in hand").push(job);

@@ -1,18 +1,18 @@
-//! How a server ends well: it accepts nobody any more, finishes what it is at, up to a deadline, and
-//! reports what it could not finish.
+//! How a server ends well: accept nobody any more, finish up to a deadline, report what is left.
 //!
 //! ```console
 //! cargo run --release --example graceful_shutdown               # asked to end in mid-conversation
 //! cargo run --release --example graceful_shutdown -- --forever  # by Ctrl-C
 //! ```
 
+mod outcome;
 mod signals;
 
 use aio_core::{AsyncResult, Completion, IoBuf, Runtime, Socket, op};
 use aio_sync::ManualResetEvent;
 use clap::Parser;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,41 +28,30 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match serve(&Options::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("graceful_shutdown: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("graceful_shutdown", serve(Options::parse().forever))
 }
 
-fn serve(options: &Options) -> io::Result<bool> {
+fn serve(forever: bool) -> io::Result<()> {
     let runtime = Runtime::builder().build()?;
     let signals = signals::set_on_signal(&runtime, &QUIT)?;
-    let listener = runtime.tcp_v4()?;
-    listener.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    listener.listen(100)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
+    let listener = runtime.associate(listener)?;
     listener.begin_accept(accept_callback, listener.clone());
 
-    let silent = TcpStream::connect(address)?;
-    let forever = options.forever;
-    let talker = thread::spawn(move || talk(address, forever));
-    QUIT.wait_one();
-    writeln!(io::stdout(), "asked to end")?;
-    if let Some(signals) = signals {
-        signals.close();
-    }
+    let _silent = TcpStream::connect(address)?;
+    let mut talker = TcpStream::connect(address)?;
+    talk(&mut talker, "first")?;
+    let _ = QUIT.wait_timeout(if forever { Duration::MAX } else { Duration::ZERO });
+    signals.inspect(Socket::close);
+    let talking = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        talk(&mut talker, "after")
+    });
     // The conversation goes on meanwhile; the silent client is given up at the deadline.
     let report = runtime.drain(Instant::now() + Duration::from_millis(500));
     writeln!(io::stdout(), "{report}")?;
-    drop(silent);
-    let answer = talker.join().expect("the talker returns")?;
-    writeln!(io::stdout(), "the last answer: {answer}")?;
-    // False if a callback does not return: then the process ends without it.
-    Ok(report.is_complete())
+    writeln!(io::stdout(), "the last answer: {}", talking.join().expect("it returns")?)
 }
 
 fn accept_callback(ar: AsyncResult<op::Accept, Socket>) {
@@ -83,18 +72,9 @@ fn receive_callback(ar: AsyncResult<op::Receive<Vec<u8>>, Socket>) {
     }
 }
 
-/// Goes on for a while after the server has been asked to end.
-fn talk(server: SocketAddr, forever: bool) -> io::Result<String> {
-    let mut stream = TcpStream::connect(server)?;
-    let mut answer = [0; 5];
-    for word in ["first", "after"] {
-        stream.write_all(word.as_bytes())?;
-        stream.read_exact(&mut answer)?;
-        if !forever {
-            QUIT.set();
-        }
-        QUIT.wait_one();
-        thread::sleep(Duration::from_millis(50));
-    }
+fn talk(stream: &mut TcpStream, word: &str) -> io::Result<String> {
+    stream.write_all(word.as_bytes())?;
+    let mut answer = vec![0; word.len()];
+    stream.read_exact(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }

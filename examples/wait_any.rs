@@ -5,6 +5,7 @@
 //! cargo run --release --example wait_any -- --forever # one that goes on until Ctrl-C
 //! ```
 
+mod outcome;
 mod signals;
 
 use aio_core::{Runtime, is_aborted};
@@ -27,13 +28,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match listen(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("wait_any: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome::exit("wait_any", listen(&Options::parse()))
 }
 
 fn listen(options: &Options) -> io::Result<()> {
@@ -44,10 +39,7 @@ fn listen(options: &Options) -> io::Result<()> {
         let receive = client.receive_async(vec![0; 256]);
         match wait_any_timeout(&[&receive, &QUIT], Duration::from_millis(250)) {
             Some(0) => {}
-            Some(_) => {
-                writeln!(io::stdout(), "asked to quit")?;
-                return Ok(());
-            }
+            Some(_) => return writeln!(io::stdout(), "asked to quit"),
             None => {
                 writeln!(io::stdout(), "nothing for a while")?;
                 receive.cancel();
@@ -56,10 +48,7 @@ fn listen(options: &Options) -> io::Result<()> {
         // The operation may have won against its cancel: what it received must not be lost.
         let completion = receive.wait();
         match completion.result {
-            Ok(0) => {
-                writeln!(io::stdout(), "the server has closed")?;
-                return Ok(());
-            }
+            Ok(0) => return writeln!(io::stdout(), "the server has closed"),
             Ok(n) => {
                 let text = String::from_utf8_lossy(&completion.buffer[..n]);
                 writeln!(io::stdout(), "received {text:?}")?;
