@@ -39,7 +39,9 @@ use std::time::Duration;
 /// messages are sent whole and in the order of the calls; each receive takes the next message.
 ///
 /// A blocking call in a callback holds a worker, and gets on even if it holds the only one; so do the calls
-/// that it has to wait for, such as a receive that was begun before it.
+/// that it has to wait for, such as a receive that was begun before it. One thing needs another worker: a
+/// receive that tells its [progress](Self::with_progress), and for which no thread waits, since that
+/// callback is not run inside another one. A receive behind it waits with it, until its deadline.
 ///
 /// ```
 /// use aio_client::Client;
@@ -139,7 +141,8 @@ impl Client {
 
     /// Returns a handle whose receives call `progress` whenever they have to wait for more of a
     /// message: with the number of bytes received, and that of the whole message if its frame tells.
-    /// The call is made by whichever thread goes on with the receive, and counts against its deadline.
+    /// The call is made by the thread that begins the receive, by one that blocks in it, or by a worker
+    /// that is in no callback, and counts against the receive's deadline.
     /// If it panics, the receive ends with [`ErrorKind::InvalidInput`].
     ///
     /// ```
@@ -242,7 +245,8 @@ impl Client {
         F: Future<Output = Outcome<K>> + Send + 'static,
     {
         let deadline = Deadline::after(self.settings.timeout);
-        Task::start(self.connection.socket.runtime(), deadline, call, then)
+        let tells_progress = !K::IS_SEND && self.settings.progress.is_some();
+        Task::start(self.connection.socket.runtime(), deadline, tells_progress, call, then)
     }
 
     fn start_send(&self, message: Vec<u8>, then: Then<op::Send>) -> Arc<CallTask<op::Send>> {
@@ -306,7 +310,7 @@ impl Origin {
         match runtime {
             Ok(runtime) => {
                 let connect = |call| self.connect(runtime.clone(), call);
-                Task::start(runtime.clone(), deadline, connect, then)
+                Task::start(runtime.clone(), deadline, false, connect, then)
             }
             Err(error) => Task::failed(Err(error), then),
         }

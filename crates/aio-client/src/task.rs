@@ -16,7 +16,8 @@
 //!    task is with one worker at most.
 //! 3. A thread that blocks so goes through the call itself. It keeps the deadline itself, too. That, and that
 //!    steps run inside a callback that waits, is why a blocking call gets on in a callback that holds the
-//!    only worker, and so do the calls that are in its way.
+//!    only worker, and so do the calls that are in its way. A call that tells its progress is no step: whom it
+//!    tells is a callback of the user's, which must not be nested in another one.
 //! 4. Output, then event, then callback. The callback is posted to a worker: it runs never inside begin
 //!    and never nested in another one.
 //! 5. A call is ended early, by a cancel or by its deadline, through the event of its [`Call`], which
@@ -41,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) deadline: Deadline,
     /// `None` if there is no runtime; then the call has failed at once.
     runtime: Option<RuntimeHandle>,
+    /// True if a callback of the user's runs while somebody goes through the call.
+    tells_progress: bool,
     /// Why the call shall end early: 0, or an [`Interrupt`], the first that came.
     interrupt: AtomicU8,
     /// Set after that.
@@ -119,11 +122,12 @@ impl Call {
         }
     }
 
-    /// As [`post`](Self::post); if a callback holds the only worker and waits, inside that.
+    /// As [`post`](Self::post); if a callback holds the only worker and waits, inside that, unless a callback
+    /// of the user's would run there.
     fn post_step(&self, step: impl FnOnce() + Send + 'static) {
         match &self.runtime {
-            Some(runtime) => runtime.post_step(step),
-            None => self.post(step),
+            Some(runtime) if !self.tells_progress => runtime.post_step(step),
+            _ => self.post(step),
         }
     }
 
@@ -217,13 +221,14 @@ impl<T: Send + 'static> Task<T> {
     pub(crate) fn start<F>(
         runtime: RuntimeHandle,
         deadline: Deadline,
+        tells_progress: bool,
         future: impl FnOnce(Arc<Call>) -> F,
         then: Option<Then<T>>,
     ) -> Arc<Self>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let call = Call::new(Some(runtime), deadline);
+        let call = Call::new(Some(runtime), deadline, tells_progress);
         let task = Self::new(call.clone(), Phase::Waiting(Box::pin(future(call))), then);
         task.poll();
         task
@@ -231,7 +236,7 @@ impl<T: Send + 'static> Task<T> {
 
     /// Makes a call that is over, since there is no runtime for it.
     pub(crate) fn failed(output: T, then: Option<Then<T>>) -> Arc<Self> {
-        let call = Call::new(None, Deadline::after(Duration::MAX));
+        let call = Call::new(None, Deadline::after(Duration::MAX), false);
         let task = Self::new(call, Phase::Polling, then);
         task.complete(output);
         task
@@ -403,10 +408,11 @@ impl<T: Send + 'static> Wake for Task<T> {
 }
 
 impl Call {
-    fn new(runtime: Option<RuntimeHandle>, deadline: Deadline) -> Arc<Self> {
+    fn new(runtime: Option<RuntimeHandle>, deadline: Deadline, tells_progress: bool) -> Arc<Self> {
         Arc::new(Self {
             deadline,
             runtime,
+            tells_progress,
             interrupt: AtomicU8::new(0),
             interrupted: ManualResetEvent::new(false),
         })
@@ -433,7 +439,7 @@ mod tests {
         runtime: &Runtime,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Arc<Task<T>> {
-        Task::start(runtime.handle(), Deadline::after(Duration::MAX), |_| future, None)
+        Task::start(runtime.handle(), Deadline::after(Duration::MAX), false, |_| future, None)
     }
 
     /// Invariant 2.
