@@ -78,7 +78,8 @@ pub(crate) async fn connect(
             }
         }
         Whom::Malformed(_) => {
-            let reason = "an end point is a host, a colon and a port";
+            let reason =
+                r#"an end point is a host, a colon and a port, as in "localhost:80" or "[::1]:80""#;
             return Err(error(ErrorKind::InvalidInput, reason));
         }
     };

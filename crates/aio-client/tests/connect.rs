@@ -163,10 +163,16 @@ fn a_name_without_an_address_does_not_resolve() {
 
 #[test]
 fn what_is_no_end_point_is_said_at_connect() {
-    for text in ["", "localhost", "localhost:", "localhost:http", ":80", "::1:80", "a:65536"] {
+    let texts =
+        ["", "localhost", "localhost:", "localhost:http", ":80", "[]:80", "::1:80", "a:65536"];
+    for text in texts {
         let error = error_of(Client::connect(text), ErrorKind::InvalidInput);
+        let example = r#"a host, a colon and a port, as in "localhost:80""#;
+        assert!(error.to_string().contains(example), "{error}");
         assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
     }
+    let error = error_of(Client::connect(("", 80)), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains(r#"":80""#), "{error}");
 }
 
 #[test]

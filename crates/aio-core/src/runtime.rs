@@ -111,7 +111,7 @@ impl Runtime {
             if let Some(engine) = variable("AIO_ENGINE", str::parse::<Engine>)? {
                 builder = builder.engine(engine);
             }
-            if let Some(workers) = variable("AIO_WORKERS", str::parse::<NonZeroUsize>)? {
+            if let Some(workers) = variable("AIO_WORKERS", workers)? {
                 builder = builder.workers(workers.get());
             }
             builder.build()
@@ -241,6 +241,11 @@ fn variable<T, E: fmt::Display>(
         Ok(value) => Ok(Some(value)),
         Err(error) => Err(invalid(format!("environment variable {name}={value}: {error}"))),
     }
+}
+
+fn workers(value: &str) -> Result<NonZeroUsize, &'static str> {
+    let error = "it is a number of worker threads, 1 or more; without it there is one for each CPU";
+    value.parse().map_err(|_| error)
 }
 
 fn invalid(message: String) -> io::Error {
