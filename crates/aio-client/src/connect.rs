@@ -87,7 +87,7 @@ pub(crate) async fn connect(
         return Err(error(ErrorKind::Resolve, "there is no address"));
     }
     let mut left = alternate_families(addresses).into_iter();
-    let mut pending = Vec::new();
+    let mut pending = Vec::with_capacity(1);
     let mut failures = Vec::new();
     loop {
         if let Some(address) = left.next() {

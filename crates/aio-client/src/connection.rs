@@ -132,7 +132,7 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let inbound = mem::replace(&mut self.inbound, Inbound::empty());
+        let inbound = mem::replace(&mut self.inbound, Inbound::new());
         *self.connection.inbound.lock().unwrap_or_else(PoisonError::into_inner) = Some(inbound);
         self.connection.receive_turn.set();
     }

@@ -1,7 +1,7 @@
 //! What a connection has received and nobody has taken yet.
 
 use crate::task::Call;
-use aio_core::{Completion, Socket, is_aborted};
+use aio_core::{Completion, IoBuf, Socket, is_aborted};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -9,17 +9,21 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How many bytes a receive asks for, and how many it asks for at most: when as many are missing, or the
-/// receives before it have got all that they asked for.
-const USUAL_SIZE: usize = 16 * 1024;
+/// How many bytes the first receive asks for: few, since thousands of connections may be waiting for their first
+/// byte. Those that follow ask for more by this factor whenever one has got all that it asked for, or for
+/// as many as are missing, if that is known, and for so many at most.
+const FIRST_SIZE: usize = 1024;
+const GROWTH: usize = 4;
 const LARGEST_SIZE: usize = 64 * 1024;
 
 pub(crate) struct Inbound {
-    /// Received bytes in their order, of which those before `taken` have left in messages.
-    bytes: Vec<u8>,
-    taken: usize,
-    /// Empty exactly while a receive has it.
+    /// What has been received is in `buffer[taken..filled]`, in its order, and what is behind it is room. What
+    /// is before it has left in messages. A receive has the buffer while it is pending.
     buffer: Vec<u8>,
+    taken: usize,
+    filled: usize,
+    /// How many bytes the next receive asks for.
+    size: usize,
     end: Option<End>,
     /// True once the end of the stream has ended a message: it ends only one.
     end_was_taken: bool,
@@ -36,22 +40,17 @@ pub(crate) enum End {
 impl Inbound {
     pub(crate) fn new() -> Self {
         Self {
-            bytes: Vec::new(),
+            buffer: Vec::new(),
             taken: 0,
-            buffer: vec![0; USUAL_SIZE],
+            filled: 0,
+            size: FIRST_SIZE,
             end: None,
             end_was_taken: false,
         }
     }
 
-    /// Stands where an inbound was that has been taken away.
-    pub(crate) fn empty() -> Self {
-        let (bytes, buffer) = (Vec::new(), Vec::new());
-        Self { bytes, taken: 0, buffer, end: None, end_was_taken: false }
-    }
-
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.taken..]
+        &self.buffer[self.taken..self.filled]
     }
 
     pub(crate) fn end(&self) -> Option<&End> {
@@ -75,10 +74,9 @@ impl Inbound {
         call: &Call,
     ) -> io::Result<bool> {
         let is_late = until.is_some_and(|until| until <= Instant::now());
-        let mut buffer = mem::take(&mut self.buffer);
-        if let Some(missing) = missing.filter(|missing| *missing > buffer.len()) {
-            buffer.resize(missing.min(LARGEST_SIZE), 0);
-        }
+        self.make_room(missing.unwrap_or(0).clamp(self.size, LARGEST_SIZE));
+        let buffer = mem::take(&mut self.buffer).slice(self.filled..);
+        let room = buffer.as_slice().len();
         let operation = match until {
             Some(until) if !is_late => socket.with_deadline(until).receive_async(buffer),
             _ => socket.receive_async(buffer),
@@ -87,15 +85,13 @@ impl Inbound {
             operation.cancel();
         }
         let (Completion { result, buffer, .. }, is_canceled) = call.outcome(operation).await;
-        self.buffer = buffer;
+        self.buffer = buffer.into_inner();
         match result {
             Ok(0) => self.end = Some(End::Closed),
             Ok(received) => {
-                self.bytes.drain(..self.taken);
-                self.taken = 0;
-                self.bytes.extend_from_slice(&self.buffer[..received]);
-                if received == self.buffer.len() && received < LARGEST_SIZE {
-                    self.buffer.resize((2 * received).min(LARGEST_SIZE), 0);
+                self.filled += received;
+                if received == room {
+                    self.size = (GROWTH * self.size).min(LARGEST_SIZE);
                 }
             }
             Err(error) if is_aborted(&error) => {
@@ -111,20 +107,43 @@ impl Inbound {
         Ok(true)
     }
 
+    /// Sees to it that there is room for `wanted` bytes, or at least for half as many.
+    fn make_room(&mut self, wanted: usize) {
+        let is_enough = |buffer: &[u8], filled| buffer.len() - filled >= wanted / 2;
+        if is_enough(&self.buffer, self.filled) {
+            return;
+        }
+        if self.taken > 0 {
+            self.buffer.copy_within(self.taken..self.filled, 0);
+            self.filled -= mem::take(&mut self.taken);
+        }
+        if self.buffer.is_empty() {
+            // The system has memory that is zero already.
+            self.buffer = vec![0; wanted];
+        } else if !is_enough(&self.buffer, self.filled) {
+            self.buffer.resize(self.filled + wanted, 0);
+        }
+    }
+
     /// Takes the bytes up to `end`, and returns those of `content`.
     pub(crate) fn take(&mut self, content: Range<usize>, end: usize) -> Vec<u8> {
-        if self.taken == 0 && end == self.bytes.len() {
-            // All there is: no other memory for it, and without a prefix no copy, however long it is.
-            let mut message = mem::take(&mut self.bytes);
-            message.truncate(content.end);
-            message.drain(..content.start);
+        let is_all = self.taken + end == self.filled;
+        if is_all && content.len() >= self.buffer.capacity() / 2 {
+            // The message is most of the buffer, and becomes it, so that a long one is not copied.
+            let mut message = mem::take(&mut self.buffer);
+            message.truncate(self.taken + content.end);
+            message.drain(..self.taken + content.start);
+            (self.taken, self.filled) = (0, 0);
             return message;
         }
         let message = self.bytes()[content].to_vec();
         self.taken += end;
-        if self.taken == self.bytes.len() {
-            self.bytes.clear();
-            self.taken = 0;
+        if is_all {
+            (self.taken, self.filled) = (0, 0);
+            if self.buffer.capacity() > LARGEST_SIZE {
+                // A long message had it.
+                self.buffer = Vec::new();
+            }
         }
         message
     }
@@ -143,5 +162,55 @@ impl fmt::Debug for Inbound {
             .field("received", &self.bytes().len())
             .field("end", &self.end)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does what a receive does that gets `bytes`; it may get them in several.
+    fn arrive(inbound: &mut Inbound, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            inbound.make_room(inbound.size);
+            let room = inbound.buffer.len() - inbound.filled;
+            assert!(room >= inbound.size / 2);
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            inbound.buffer[inbound.filled..][..now.len()].copy_from_slice(now);
+            inbound.filled += now.len();
+            bytes = rest;
+        }
+    }
+
+    #[test]
+    fn messages_leave_as_they_arrived_whatever_their_lengths() {
+        let mut inbound = Inbound::new();
+        let stream: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let (mut arrived, mut left) = (0, 0);
+        for round in 0_usize.. {
+            if arrived == stream.len() {
+                break;
+            }
+            // Now a few bytes, now many; now all of them leave, now a part, behind a frame of one byte.
+            let pieces = [1, 300, 5_000, 1_024, 40_000, 17];
+            let piece = pieces[round % pieces.len()].min(stream.len() - arrived);
+            arrive(&mut inbound, &stream[arrived..arrived + piece]);
+            arrived += piece;
+            let there = inbound.bytes().len();
+            assert_eq!(there, arrived - left);
+            let end = if round % 5 == 0 { there } else { there - there / 3 };
+            assert_eq!(inbound.take(1..end, end), stream[left + 1..left + end]);
+            left += end;
+        }
+    }
+
+    #[test]
+    fn a_long_message_leaves_no_long_buffer_behind() {
+        let mut inbound = Inbound::new();
+        arrive(&mut inbound, &[1; 1_000_000]);
+        // It is not all there is, so that it is copied.
+        assert_eq!(inbound.take(0..999_990, 999_990).len(), 999_990);
+        assert_eq!(inbound.take(0..10, 10), [1; 10]);
+        assert!(inbound.buffer.capacity() <= LARGEST_SIZE);
     }
 }
