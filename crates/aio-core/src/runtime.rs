@@ -129,7 +129,7 @@ impl Runtime {
         r#type: Type,
         protocol: Option<Protocol>,
     ) -> io::Result<Socket> {
-        Socket::associate(&self.inner, socket2::Socket::new(domain, r#type, protocol)?)
+        Socket::create(&self.inner, domain, r#type, protocol)
     }
 
     /// Makes a TCP socket for IPv4.

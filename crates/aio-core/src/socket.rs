@@ -126,13 +126,58 @@ impl Socket {
         Runtime::global()?.tcp_v6()
     }
 
+    /// Makes a socket of the system's, too. What it was asked for is not asked of the system again.
+    pub(crate) fn create(
+        runtime: &Arc<RuntimeInner>,
+        domain: Domain,
+        r#type: Type,
+        protocol: Option<Protocol>,
+    ) -> io::Result<Self> {
+        let is_of_internet = domain == Domain::IPV4 || domain == Domain::IPV6;
+        let is_tcp = is_of_internet && r#type == Type::STREAM && protocol == Some(Protocol::TCP);
+        if !is_tcp {
+            return Self::associate(runtime, socket2::Socket::new(domain, r#type, protocol)?);
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let system = socket2::Socket::new(domain, r#type.nonblocking(), protocol)?;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let system = {
+            let system = socket2::Socket::new(domain, r#type, protocol)?;
+            system.set_nonblocking(true)?;
+            system
+        };
+        Ok(Self::of_system(runtime, system, Nature { is_stream: true, is_tcp }))
+    }
+
     pub(crate) fn associate(
         runtime: &Arc<RuntimeInner>,
         socket: socket2::Socket,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let is_stream = socket.r#type()? == Type::STREAM;
-        Ok(Self {
+        let nature = Nature { is_stream, is_tcp: is_stream && is_tcp(&socket) };
+        Ok(Self::of_system(runtime, socket, nature))
+    }
+
+    pub(crate) fn associate_connected(
+        runtime: &Arc<RuntimeInner>,
+        socket: socket2::Socket,
+    ) -> io::Result<Self> {
+        let socket = Self::associate(runtime, socket)?;
+        socket.inner.has_connected();
+        Ok(socket)
+    }
+
+    /// Makes a socket of one that a listener has accepted, and that does not block: it is what the listener is.
+    pub(crate) fn accepted(listener: &SocketInner, system: socket2::Socket) -> Self {
+        let socket = Self::of_system(&listener.runtime, system, listener.nature);
+        socket.inner.has_connected();
+        socket
+    }
+
+    /// `system` does not block.
+    fn of_system(runtime: &Arc<RuntimeInner>, system: socket2::Socket, nature: Nature) -> Self {
+        Self {
             inner: Arc::new_cyclic(|me| SocketInner {
                 number: socket_table::enter(me.clone()),
                 runtime: runtime.clone(),
@@ -148,21 +193,11 @@ impl Socket {
                 failure: AtomicI32::new(0),
                 #[cfg(feature = "testing")]
                 injections: runtime.injector.as_ref().map(Injector::next_socket),
-                is_stream,
-                is_tcp: is_stream && is_tcp(&socket),
-                descriptor: Descriptor::new(socket),
+                nature,
+                descriptor: Descriptor::new(system),
             }),
             limit: Limit::Never,
-        })
-    }
-
-    pub(crate) fn associate_connected(
-        runtime: &Arc<RuntimeInner>,
-        socket: socket2::Socket,
-    ) -> io::Result<Self> {
-        let socket = Self::associate(runtime, socket)?;
-        socket.inner.has_connected();
-        Ok(socket)
+        }
     }
 
     /// Returns a handle to the same socket whose operations have `timeout` for a limit, each from its
@@ -207,7 +242,7 @@ impl Socket {
         let address = address.into();
         self.with_socket(|socket| {
             #[cfg(unix)]
-            if self.inner.is_stream {
+            if self.inner.nature.is_stream {
                 socket.set_reuse_address(true)?;
             }
             socket
@@ -428,6 +463,12 @@ pub(crate) struct SocketInner {
     /// For the runtime's [`Injector`], if it has one.
     #[cfg(feature = "testing")]
     pub(crate) injections: Option<Injections>,
+    nature: Nature,
+}
+
+/// What a socket is, for good.
+#[derive(Clone, Copy, Debug)]
+struct Nature {
     is_stream: bool,
     is_tcp: bool,
 }
@@ -453,7 +494,7 @@ impl SocketInner {
     }
 
     pub(crate) fn is_stream(&self) -> bool {
-        self.is_stream
+        self.nature.is_stream
     }
 
     /// False if nobody can send anything to the socket, since it has no address. Asks the system until
@@ -480,7 +521,7 @@ impl SocketInner {
     /// True if a receive that gets less than it has room for has emptied the stream. Others stop
     /// short for other reasons: a Unix socket where descriptors were passed, SCTP after a message.
     pub(crate) fn is_tcp(&self) -> bool {
-        self.is_tcp
+        self.nature.is_tcp
     }
 
     /// Takes the socket's one chance to connect. A datagram socket may change its peer at will.
@@ -489,7 +530,7 @@ impl SocketInner {
             let order = Ordering::Relaxed;
             self.connection.compare_exchange(from, connection::ASKED, order, order)
         };
-        !self.is_stream || claim(connection::NOT_ASKED).is_ok()
+        !self.nature.is_stream || claim(connection::NOT_ASKED).is_ok()
     }
 
     /// The socket is connected: it has been, or it came to us so.
@@ -536,7 +577,7 @@ impl SocketInner {
             error.kind(),
             ConnectionAborted | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut
         );
-        if let Some(code) = error.raw_os_error().filter(|_| has_broken && self.is_stream) {
+        if let Some(code) = error.raw_os_error().filter(|_| has_broken && self.nature.is_stream) {
             self.failure.store(code, Ordering::Relaxed);
         }
     }

@@ -38,9 +38,9 @@ fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
     Some(
         match retry(|| {
             call.permit(Purpose::Accept, 0)?;
-            call.system.accept()
+            accept_nonblocking(call.system)
         })? {
-            Ok((socket, _)) => Socket::associate_connected(&call.socket.runtime, socket),
+            Ok(socket) => Ok(Socket::accepted(call.socket, socket)),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "accept on a socket that is not listening; bind it and call listen first",
@@ -48,6 +48,19 @@ fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
             Err(error) => Err(attempted("accept", error)),
         },
     )
+}
+
+fn accept_nonblocking(listener: &socket2::Socket) -> io::Result<socket2::Socket> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        listener.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).map(|(socket, _)| socket)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let (socket, _) = listener.accept()?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
 }
 
 /// Accepts a connection and receives its first bytes:

@@ -79,15 +79,14 @@ impl Connect {
     }
 
     /// The system reported the socket writable, or somebody else's report was mistaken for it: only
-    /// a socket that has a peer and no error is connected.
+    /// a socket that has a peer is connected. One that has none has an error, or is still on its way.
     fn outcome(call: Call<'_>) -> Option<io::Result<()>> {
+        let Err(no_peer) = call.system.peer_addr() else { return Some(Ok(())) };
         match call.system.take_error() {
             Ok(Some(error)) | Err(error) => Some(Err(error)),
-            Ok(None) => match call.system.peer_addr() {
-                Ok(_) => Some(Ok(())),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
-                Err(error) => Some(Err(error)),
-            },
+            // It may have been connected in between; then it is reported.
+            Ok(None) if no_peer.kind() == io::ErrorKind::NotConnected => None,
+            Ok(None) => Some(Err(no_peer)),
         }
     }
 }

@@ -114,8 +114,7 @@ impl Route {
         loop {
             let address = self.ahead.pop_front()?;
             let domain = Domain::for_address(address);
-            let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
-                .and_then(|socket| Socket::associate(runtime, socket));
+            let socket = Socket::create(runtime, domain, Type::STREAM, Some(Protocol::TCP));
             match socket {
                 Ok(socket) => {
                     self.current = Some(address);

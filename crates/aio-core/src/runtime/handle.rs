@@ -64,7 +64,7 @@ impl RuntimeHandle {
         r#type: Type,
         protocol: Option<Protocol>,
     ) -> io::Result<Socket> {
-        Socket::associate(&self.inner, socket2::Socket::new(domain, r#type, protocol)?)
+        Socket::create(&self.inner, domain, r#type, protocol)
     }
 
     /// Has `callback` run on a worker, after what the worker runs now. Never runs it inside the call,
