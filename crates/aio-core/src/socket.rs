@@ -596,6 +596,7 @@ impl SocketInner {
 
 impl Drop for SocketInner {
     fn drop(&mut self) {
+        self.runtime.driver.forget(self);
         socket_table::remove(self.number);
     }
 }

@@ -133,8 +133,8 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// A wait of this socket has ended early. For engines that keep something for it.
     fn wait_ended(&self, _socket: &SocketInner) {}
 
-    /// The socket's descriptor is about to be closed, and a duplicate of it goes on without this runtime.
-    fn release(&self, _socket: &SocketInner) {}
+    /// The socket's descriptor is about to be closed.
+    fn forget(&self, _socket: &SocketInner) {}
 
     /// Waits for work and adds it to `found`.
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>);

@@ -16,8 +16,12 @@
 //!
 //! A token is the socket's number (`socket_table.rs`): an event that was fetched before its socket was
 //! closed finds a socket that wants nothing any more, or nobody, and never the one that has the descriptor
-//! now (I6). Closing a descriptor takes it out of the poller; there is no call for that either. (If the user
-//! keeps a duplicate of it, the system goes on reporting; to nobody.)
+//! now (I6).
+//!
+//! A descriptor is taken out of the poller before it is closed, though closing would do that, too. While Linux
+//! looks whether a socket is ready, in the leader's wait, that wait holds the file (as seen on Linux
+//! 6.18); a close meanwhile then happens when the wait returns, and if it finds nothing else to report,
+//! that may be never: the peer would not learn of the close. Taking the descriptor out waits for the look to end.
 
 use super::{Driver, Engine};
 use crate::op::Direction;
@@ -158,9 +162,23 @@ impl Readiness {
             registered => registered,
         };
         let outcome = if registered.is_ok() { registration::DONE } else { registration::FAILED };
-        socket.registration.store(outcome, Ordering::Release);
+        let told = socket.registration.compare_exchange(
+            registration::UNDER_WAY,
+            outcome,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if told.is_err() {
+            // It has been forgotten meanwhile.
+            self.deregister(&system);
+        }
         fence(Ordering::SeqCst);
         registered
+    }
+
+    fn deregister(&self, system: &socket2::Socket) {
+        // Fails if the poller does not know it.
+        let _ = self.registry.deregister(&mut SourceFd(&system.as_raw_fd()));
     }
 
     fn interests() -> Interest {
@@ -205,6 +223,8 @@ mod registration {
     pub(super) const UNDER_WAY: u8 = 1;
     pub(super) const FAILED: u8 = 2;
     pub(super) const DONE: u8 = 3;
+    /// The descriptor is about to be closed.
+    pub(super) const FORGOTTEN: u8 = 4;
 }
 
 impl Driver for Readiness {
@@ -221,11 +241,13 @@ impl Driver for Readiness {
         self.register(socket)
     }
 
-    fn release(&self, socket: &SocketInner) {
-        // While there is a duplicate, closing does not take a descriptor out of the poller.
-        if let Some(system) = socket.descriptor.pin() {
-            // Fails if the poller does not know it.
-            let _ = self.registry.deregister(&mut SourceFd(&system.as_raw_fd()));
+    fn forget(&self, socket: &SocketInner) {
+        // Who is registering it finds this, and deregisters it in our place.
+        if socket.registration.swap(registration::FORGOTTEN, Ordering::AcqRel) == registration::DONE
+        {
+            if let Some(system) = socket.descriptor.pin() {
+                self.deregister(&system);
+            }
         }
     }
 

@@ -87,8 +87,10 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
 
 pub(super) fn close(socket: &SocketInner) {
     end(socket);
+    let driver = &socket.runtime.driver;
+    driver.forget(socket);
     socket.descriptor.close();
-    socket.runtime.driver.wait_ended(socket);
+    driver.wait_ended(socket);
 }
 
 /// Aborts everything that was begun on the socket, wherever it is pending.
@@ -106,7 +108,7 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     drop(system);
     end(socket);
     let driver = &socket.runtime.driver;
-    driver.release(socket);
+    driver.forget(socket);
     if !socket.descriptor.close() {
         // Somebody else has closed it meanwhile, or has it.
         return Err(Aborted::Closed.into());
