@@ -37,6 +37,7 @@ impl EndPoint {
     fn named(host: &str, port: u16) -> Self {
         match host.parse::<IpAddr>() {
             Ok(address) => SocketAddr::new(address, port).into(),
+            Err(_) if host.is_empty() => Self { whom: Whom::Malformed(format!(":{port}")) },
             Err(_) => Self { whom: Whom::Name { host: host.to_owned(), port } },
         }
     }
@@ -67,6 +68,7 @@ impl From<&str> for EndPoint {
         let Ok(port) = port.parse() else { return malformed() };
         // As in a URL, colons of the host need brackets: else they cannot be told from the port's.
         match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some("") => malformed(),
             Some(host) => Self::named(host, port),
             None if host.is_empty() || host.contains([':', '[', ']']) => malformed(),
             None => Self::named(host, port),

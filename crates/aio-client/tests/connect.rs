@@ -163,8 +163,11 @@ fn a_name_without_an_address_does_not_resolve() {
 
 #[test]
 fn what_is_no_end_point_is_said_at_connect() {
-    for text in ["", "localhost", "localhost:", "localhost:http", ":80", "::1:80", "a:65536"] {
-        let error = error_of(Client::connect(text), ErrorKind::InvalidInput);
+    let texts =
+        ["", "localhost", "localhost:", "localhost:http", ":80", "[]:80", "::1:80", "a:65536"];
+    let ends = texts.map(|text| (EndPoint::from(text), text));
+    for (end_point, text) in ends.into_iter().chain([(EndPoint::from(("", 80)), ":80")]) {
+        let error = error_of(Client::connect(end_point), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
     }
 }

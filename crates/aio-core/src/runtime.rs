@@ -111,7 +111,7 @@ impl Runtime {
             if let Some(engine) = variable("AIO_ENGINE", str::parse::<Engine>)? {
                 builder = builder.engine(engine);
             }
-            if let Some(workers) = variable("AIO_WORKERS", str::parse::<NonZeroUsize>)? {
+            if let Some(workers) = variable("AIO_WORKERS", workers)? {
                 builder = builder.workers(workers.get());
             }
             builder.build()
@@ -241,6 +241,10 @@ fn variable<T, E: fmt::Display>(
         Ok(value) => Ok(Some(value)),
         Err(error) => Err(invalid(format!("environment variable {name}={value}: {error}"))),
     }
+}
+
+fn workers(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "not a number of workers, which is 1 or more")
 }
 
 fn invalid(message: String) -> io::Error {
