@@ -80,6 +80,33 @@ fn a_byte_now_and_then_ends_with_the_deadline() {
     });
 }
 
+/// At its real pace.
+#[test]
+fn a_byte_a_second_ends_with_the_idle_timeout_or_else_with_the_deadline() {
+    let (idle, all) = (Duration::from_millis(500), Duration::from_millis(2500));
+    let cases = [(idle, Duration::from_secs(10)), (Duration::from_secs(10), all)];
+    let receives = cases.map(|(idle_timeout, timeout)| {
+        thread::spawn(move || {
+            let (address, server) = serve(|mut peer| {
+                while peer.write_all(b"x").is_ok() {
+                    thread::sleep(Duration::from_secs(1));
+                }
+            });
+            let lines = Client::connect(address).unwrap().with_framing(Framing::delimiter("\n"));
+            let start = Instant::now();
+            let patient = lines.with_idle_timeout(idle_timeout).with_timeout(timeout);
+            error_of(patient.receive(), ErrorKind::TimedOut);
+            let took = start.elapsed();
+            drop((patient, lines));
+            server.join().unwrap();
+            took
+        })
+    });
+    let [by_idle, by_deadline] = receives.map(|receive| receive.join().unwrap());
+    assert!(by_idle >= idle);
+    assert!(by_deadline >= all);
+}
+
 #[test]
 fn small_messages_without_end_do_not_pile_up() {
     with_every_runtime(|runtime| {
