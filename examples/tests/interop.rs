@@ -96,24 +96,32 @@ fn start_nc() -> Server {
     Server { process, port }
 }
 
-fn output(mut command: Command) -> Output {
+/// None if it had to be ended.
+fn output(mut command: Command) -> Option<Output> {
     let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = process.id();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(process.wait_with_output()));
     match receiver.recv_timeout(LIMIT) {
-        Ok(output) => output.unwrap(),
+        Ok(output) => Some(output.unwrap()),
         Err(_) => {
+            eprintln!("{command:?}: not over after {LIMIT:?}");
             let _ = Command::new("kill").arg(id.to_string()).status();
-            panic!("{command:?}: not over after {LIMIT:?}")
+            None
         }
     }
 }
 
-/// Runs a client to its end; one that finds nobody listening is run again.
-fn lines(command: impl Fn() -> Command) -> Vec<String> {
+/// Runs a client to its end; one that finds nobody listening is run again. It may hang fewer times than `hangs`:
+/// never, if it is ours; Mono's hangs now and then on a busy machine, with Mono's server, too.
+fn lines(hangs: usize, command: impl Fn() -> Command) -> Vec<String> {
+    let mut hung = 0;
     for _ in 0..200 {
-        let output = output(command());
+        let Some(output) = output(command()) else {
+            hung += 1;
+            assert!(hung < hangs, "it hangs");
+            continue;
+        };
         let text =
             |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
         if output.status.success() && !output.stdout.is_empty() {
@@ -152,7 +160,7 @@ fn every_client_gets_its_echo_from_every_server() {
         (
             "client",
             Box::new(|port| {
-                lines(|| {
+                lines(1, || {
                     let mut command = example("client");
                     command.args(["--port", &port.to_string(), "--timeout", "20"]);
                     command
@@ -173,7 +181,7 @@ fn every_client_gets_its_echo_from_every_server() {
                 servers.push((name, Box::new(move || announced(mono(&server, &[mode])))));
                 clients.push((
                     name,
-                    Box::new(move |port| lines(|| mono(&client, &[mode, &port.to_string()]))),
+                    Box::new(move |port| lines(3, || mono(&client, &[mode, &port.to_string()]))),
                 ));
             }
         }
@@ -186,8 +194,10 @@ fn every_client_gets_its_echo_from_every_server() {
     };
     if is_installed("python3") {
         servers.push(("python3", Box::new(move || announced(python("eof_server.py", None)))));
-        clients
-            .push(("python3", Box::new(move |port| lines(|| python("eof_client.py", Some(port))))));
+        clients.push((
+            "python3",
+            Box::new(move |port| lines(3, || python("eof_client.py", Some(port)))),
+        ));
     } else {
         eprintln!("skipped: python3 is not installed");
     }
@@ -196,7 +206,7 @@ fn every_client_gets_its_echo_from_every_server() {
         clients.push((
             "nc",
             Box::new(|port| {
-                lines(|| {
+                lines(3, || {
                     let script = format!("printf '{MESSAGE}' | nc 127.0.0.1 {port}");
                     let mut command = Command::new("sh");
                     command.args(["-c", &script]);
@@ -253,7 +263,7 @@ fn a_message_without_the_tag_is_not_answered() {
     let mut client = example("client");
     client.args(["--message", "This is a test", "--timeout", "0.5"]);
     client.args(["--port", &server.port.to_string()]);
-    let output = output(client);
+    let output = output(client).expect("it ends");
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
     let expected = format!("receive from 127.0.0.1:{}: timed out after 500ms", server.port);
