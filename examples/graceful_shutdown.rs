@@ -50,8 +50,8 @@ fn serve(forever: bool) -> io::Result<()> {
     });
     // The conversation goes on meanwhile; the silent client is given up at the deadline.
     let report = runtime.drain(Instant::now() + Duration::from_millis(500));
-    writeln!(io::stdout(), "{report}")?;
-    writeln!(io::stdout(), "the last answer: {}", talking.join().expect("it returns")?)
+    writeln!(io::stdout(), "{report}\nthe last answer: {}", talking.join().expect("it returns")?)?;
+    report.is_complete().then_some(()).ok_or_else(|| io::Error::other("a callback still runs"))
 }
 
 fn accept_callback(ar: AsyncResult<op::Accept, Socket>) {

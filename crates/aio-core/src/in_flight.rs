@@ -13,8 +13,9 @@
 //!    body to itself, and moving it between threads synchronizes as any move does.
 //! 2. A [`Handle`] never touches the body.
 //! 3. [`Owner::complete`] consumes the owner, or [`Owner::complete_here`] for a worker between two
-//!    pieces of work. An operation with a callback goes on to [`Owner::deliver`], which takes the callback out of the body: an operation completes once, and
-//!    its callback runs once (I1). An owner that is dropped on any other path is a bug in this crate.
+//!    pieces of work. An operation with a callback goes on to [`Owner::deliver`], which takes the callback
+//!    out of the body: an operation completes once, and its callback runs once (I1). An owner that is
+//!    dropped on any other path is a bug in this crate.
 //! 4. The result stands in the body before the event is set, and the event is set before the
 //!    completion is posted: in the callback `is_completed` is true and the wait handle is set.
 //! 5. An operation may go on elsewhere: an accept at the socket it has accepted, to receive there. Its
@@ -107,14 +108,7 @@ struct KindOf {
     ///
     /// The operation is one of this kind. The caller does with the pointer what an owner may.
     progress: unsafe fn(&Shared) -> *mut dyn Progress,
-    /// Completes an operation without a callback, whose result stands.
-    ///
-    /// # Safety
-    ///
-    /// The operation is one of this kind, and the caller is its owner.
-    finish: Option<unsafe fn(&Shared)>,
-    /// Runs the callback, if there is one: see [`deliver`].
-    deliver: Option<unsafe fn(Shared)>,
+    end: End,
     /// Drops the body; see [`References`].
     ///
     /// # Safety
@@ -127,6 +121,19 @@ struct KindOf {
     ///
     /// The operation is one of this kind, its body has been dropped, and nobody will touch it again.
     free: unsafe fn(NonNull<Header>),
+}
+
+/// What becomes of an operation whose result stands.
+///
+/// # Safety
+///
+/// Of either function: the operation is one of this kind, and the caller is its owner.
+#[derive(Clone, Copy)]
+enum End {
+    /// It is kept for who waits: see [`finish`].
+    Keep(unsafe fn(&Shared)),
+    /// Its callback runs: see [`deliver`].
+    Call(unsafe fn(Shared)),
 }
 
 /// Why a pending operation shall not go on.
@@ -206,6 +213,11 @@ impl Shared {
 
     fn is(&self, other: &Self) -> bool {
         self.0 == other.0
+    }
+
+    /// See [`Handle::identity`].
+    fn identity(&self) -> usize {
+        self.0.addr().get()
     }
 }
 
@@ -407,7 +419,7 @@ where
 ///
 /// # Safety
 ///
-/// The operation's body is of this kind, and the caller was its owner.
+/// As [`End`] has it.
 unsafe fn deliver<K, S, F>(operation: Shared)
 where
     K: Perform,
@@ -473,7 +485,7 @@ unsafe fn progress<B: Body>(operation: &Shared) -> *mut dyn Progress {
 ///
 /// # Safety
 ///
-/// As [`KindOf::finish`] has it.
+/// As [`End`] has it.
 unsafe fn finish<K: Perform>(operation: &Shared) {
     // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
     let body = unsafe { &mut *operation.body::<Kept<K>>() };
@@ -481,11 +493,7 @@ unsafe fn finish<K: Perform>(operation: &Shared) {
 }
 
 impl KindOf {
-    /// One has a callback or is finished without.
-    const fn new<B: Body + 'static>(
-        deliver: Option<unsafe fn(Shared)>,
-        finish: Option<unsafe fn(&Shared)>,
-    ) -> Self {
+    const fn new<B: Body + 'static>(end: End) -> Self {
         Self {
             index: kind_index(<B::Kind as Kind>::NAME),
             direction: B::Kind::DIRECTION,
@@ -493,8 +501,7 @@ impl KindOf {
             may_block: B::Kind::MAY_BLOCK,
             attempt: attempt::<B>,
             progress: progress::<B>,
-            finish,
-            deliver,
+            end,
             drop_body: drop_body::<B>,
             free: free::<B>,
         }
@@ -514,7 +521,7 @@ where
     S: Send + 'static,
     F: FnOnce(AsyncResult<K, S>) + Send + 'static,
 {
-    let kind = const { &KindOf::new::<WithCallback<K, S, F>>(Some(deliver::<K, S, F>), None) };
+    let kind = const { &KindOf::new::<WithCallback<K, S, F>>(End::Call(deliver::<K, S, F>)) };
     let (owner, handle) = Shared::new(
         Header::new(kind, socket, deadline),
         WithCallback { progress: InProgress::new(socket, work), then: Some((callback, state)) },
@@ -528,7 +535,7 @@ pub(crate) fn start<K: Perform>(
     deadline: Option<Instant>,
     work: K,
 ) -> (Owner, Pending<K>) {
-    let kind = const { &KindOf::new::<Kept<K>>(None, Some(finish::<K>)) };
+    let kind = const { &KindOf::new::<Kept<K>>(End::Keep(finish::<K>)) };
     let (owner, handle) = Shared::new(
         Header::new(kind, socket, deadline),
         Kept { progress: InProgress::new(socket, work), completion: None },
@@ -705,14 +712,14 @@ impl Owner {
 
     fn complete_at(mut self, runtime: &RuntimeInner, point: Point) -> Option<Self> {
         if let Some(deadline) = self.0.deadline {
-            runtime.timer.remove(deadline, self.0.0.addr().get());
+            runtime.timer.remove(deadline, self.0.identity());
         }
         if cfg!(feature = "tracing") {
             runtime.contain(|| self.progress().trace_result());
         }
-        let is_to_be_delivered = match self.0.kind.finish {
-            None => true,
-            Some(finish) => {
+        let is_to_be_delivered = match self.0.kind.end {
+            End::Call(_) => true,
+            End::Keep(finish) => {
                 // SAFETY: the function is that of the operation's kind, and this is the owner.
                 unsafe { finish(&self.0) };
                 false
@@ -742,8 +749,10 @@ impl Owner {
 
     /// Runs the callback.
     pub(crate) fn deliver(self) {
-        let deliver = self.0.kind.deliver.expect("what is posted has a callback");
-        // SAFETY: it was made for this operation's body, in `begin`, and this was the owner.
+        let End::Call(deliver) = self.0.kind.end else {
+            unreachable!("what is posted has a callback")
+        };
+        // SAFETY: the function is that of the operation's kind, and this was the owner.
         unsafe { deliver(self.0) };
     }
 
@@ -807,7 +816,7 @@ impl Handle {
 
     /// Tells the operation apart from every other that has not completed.
     pub(crate) fn identity(&self) -> usize {
-        self.0.0.addr().get()
+        self.0.identity()
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

@@ -274,13 +274,13 @@ impl OperationQueue {
 
     /// Takes everything out for good. Also returns true if a thread is attempting an operation: it learns of
     /// this when it comes back.
-    pub(crate) fn stop(&self, reason: Aborted) -> (Next, bool) {
+    pub(crate) fn stop(&self, reason: Aborted) -> (Abort, bool) {
         let mut state = self.lock();
         let is_attempting = state.phase == Phase::Attempting;
         if !matches!(state.phase, Phase::Stopped(_)) {
             self.enter(&mut state, Phase::Stopped(reason));
         }
-        (Next::abort(state.line.drain(), reason), is_attempting)
+        (Abort { operations: state.line.drain(), reason }, is_attempting)
     }
 
     /// Takes everybody out that waits: the engine cannot wait for them. If the first has done its work by

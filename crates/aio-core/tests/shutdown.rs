@@ -6,7 +6,7 @@ use aio_core::{AsyncResult, Engine, Runtime, Socket, is_aborted, op};
 use std::fs;
 use std::hint;
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -240,5 +240,39 @@ fn drop_ends_a_connect_to_a_host() {
                 assert!(thread.is_none_or(|name| name.starts_with("aio-worker")));
             }
         });
+    }
+}
+
+/// The end of a runtime that finds a send being attempted is no reason to reset what that send gets done.
+#[test]
+fn a_send_that_gets_done_while_its_runtime_ends_arrives_whole() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        for _ in 0..rounds(200) {
+            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
+            let pairs: Vec<_> = (0..8).map(|_| connected(&runtime)).collect();
+            let (report_first, first) = mpsc::channel();
+            let sent = thread::scope(|scope| {
+                let sender = scope.spawn(|| {
+                    let send = |(index, (socket, _)): (usize, &(Socket, TcpStream))| {
+                        let sent = socket.send_async(vec![1; 1000]);
+                        if index == 0 {
+                            report_first.send(()).unwrap();
+                        }
+                        sent.wait().result
+                    };
+                    pairs.iter().enumerate().map(send).collect::<Vec<_>>()
+                });
+                first.recv().unwrap();
+                drop(runtime);
+                sender.join().unwrap()
+            });
+            for ((socket, mut peer), sent) in pairs.into_iter().zip(sent) {
+                drop(socket);
+                if sent.is_ok() {
+                    let mut all = Vec::new();
+                    assert_eq!(peer.read_to_end(&mut all).expect("the end, in order"), 1000);
+                }
+            }
+        }
     }
 }

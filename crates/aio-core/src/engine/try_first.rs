@@ -10,7 +10,7 @@ use crate::descriptor::Pinned;
 use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
-use crate::operation_queue::{Next, OperationQueue, Ticket};
+use crate::operation_queue::{Abort, Next, OperationQueue, Ticket};
 use crate::runtime::Work;
 use crate::socket::SocketInner;
 use std::io;
@@ -78,7 +78,7 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
     let next = queue.cancel(operation);
     let over = queue.ticket().is_none();
     if let Next::Abort(all) = next {
-        abort(socket, system, all.operations, all.reason);
+        abort(socket, system, *all);
     }
     if over {
         socket.runtime.driver.wait_ended(socket);
@@ -173,7 +173,7 @@ fn go_on(
             Next::WaitFor(ticket) => return wait_for(socket, direction, ticket),
             Next::Schedule => return schedule(socket, direction),
             Next::Abort(all) => {
-                return abort(socket, socket.descriptor.pin(), all.operations, all.reason);
+                return abort(socket, socket.descriptor.pin(), *all);
             }
         };
     }
@@ -231,7 +231,7 @@ fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
     }
     drop(system);
     waiting.into_iter().for_each(|operation| operation.fail(&socket.runtime, error_like(error)));
-    abort(socket, None, behind, Aborted::Broken);
+    abort(socket, None, Abort { operations: behind, reason: Aborted::Broken });
 }
 
 /// Attempts one operation and says what is next.
@@ -246,7 +246,7 @@ fn attempt(
     // Held until the operation is back in the queue, so that one that is found to be stopped then
     // can still tell the peer; no longer, for wakers that run when it completes may wait for the pins.
     let Some(system) = socket.descriptor.pin() else {
-        abort(socket, None, vec![operation], Aborted::Closed);
+        abort(socket, None, Abort { operations: vec![operation], reason: Aborted::Closed });
         return queue.done(true, go_on);
     };
     #[cfg(feature = "testing")]
@@ -260,9 +260,9 @@ fn attempt(
             // The direction moves on before the callback can begin the next operation; unless this
             // one failed halfway, for what comes after the gap would be misread.
             let next = if is_partly_done {
-                let (next, _) = queue.stop(Aborted::Broken);
+                let (behind, _) = queue.stop(Aborted::Broken);
                 socket.reset_when_closed(&system);
-                next
+                Next::Abort(Box::new(behind))
             } else {
                 queue.done(drained, go_on)
             };
@@ -286,7 +286,7 @@ fn attempt(
     };
     match next {
         Next::Abort(all) => {
-            abort(socket, Some(system), all.operations, all.reason);
+            abort(socket, Some(system), *all);
             queue.done(true, go_on)
         }
         next => next,
@@ -298,27 +298,23 @@ pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
     for direction in [Direction::Send, Direction::Receive] {
         let queue = socket.queue(direction);
         let system = socket.descriptor.pin();
-        let (next, is_attempting) = queue.stop(reason);
+        let (all, is_attempting) = queue.stop(reason);
         // Who attempts a send may not have pinned the descriptor yet, and then finds it closed: too late to
-        // tell the peer.
-        if let (true, Direction::Send, Some(system)) = (is_attempting, direction, &system) {
+        // tell the peer. (A runtime that ends closes nothing: there the attempt finds out for itself.)
+        let is_too_late =
+            is_attempting && reason == Aborted::Closed && direction == Direction::Send;
+        if let Some(system) = system.as_ref().filter(|_| is_too_late) {
             socket.reset_when_closed(system);
         }
-        if let Next::Abort(all) = next {
-            abort(socket, system, all.operations, all.reason);
-        }
+        abort(socket, system, all);
     }
 }
 
 /// Completes `operations` as aborted; one that was canceled says so, whatever `reason` the others
 /// have. None completes under the pin: wakers run there, which may take the socket out of the runtime.
 #[cold]
-fn abort(
-    socket: &SocketInner,
-    system: Option<Pinned<'_>>,
-    mut operations: Vec<Owner>,
-    reason: Aborted,
-) {
+fn abort(socket: &SocketInner, system: Option<Pinned<'_>>, all: Abort) {
+    let Abort { mut operations, reason } = all;
     let reason_of = |operation: &Owner| operation.wish().map_or(reason, Aborted::from);
     let is_unfinished = |operation: &mut Owner| {
         let ends_the_socket = matches!(reason_of(operation), Aborted::Closed | Aborted::ShutDown);
