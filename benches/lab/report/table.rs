@@ -1,9 +1,9 @@
 //! The tables: a section for each work, a table for each case, a row for each contender.
 
-use super::thousands;
 use crate::cell::{Cell, Metric, Outcome};
 use crate::contender::Contender;
 use crate::environment::Environment;
+use crate::figures::figure;
 use crate::statistics::Spread;
 use crate::targets::Judged;
 use crate::weight::Weight;
@@ -181,15 +181,6 @@ fn reason(cells: &[&Cell]) -> Option<String> {
 fn median(cells: &[&Cell], metric: Metric) -> String {
     let values = cells.iter().filter_map(|cell| metric.of(cell.measurement()?));
     Spread::of(values).map_or_else(|| "–".to_owned(), |spread| figure(spread.median))
-}
-
-/// Three digits, or all before the point.
-pub(super) fn figure(value: f64) -> String {
-    match value.abs() {
-        100.0.. => thousands(value),
-        10.0.. => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
 }
 
 /// A target's columns: work, case, figure, limit, what was reached, verdict.
