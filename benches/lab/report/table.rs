@@ -122,6 +122,10 @@ fn table(cells: &[Cell], case: Case) -> Table {
             format!("{name} ÷ {baseline}")
         }));
     }
+    if columns.is_empty() {
+        // For the reasons.
+        columns.push("not measured".to_owned());
+    }
     let rows = contenders.into_iter().map(|contender| {
         let own: Vec<_> =
             cells.iter().filter(|cell| cell.contender == contender).copied().collect();
