@@ -16,6 +16,7 @@ mod eof_server;
 use aio_core::{AsyncResult, Completion, Engine, Runtime, Socket, is_aborted, op};
 use aio_sync::ManualResetEvent;
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 #[derive(Parser)]
 struct Options {
     /// Server to connect to, by name or address [default with --port: 127.0.0.1]
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     host: Option<String>,
     /// The server's port [default with --host: 11000]; with neither, an embedded server answers
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]

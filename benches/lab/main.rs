@@ -1,7 +1,7 @@
 //! The lab: thread pool against event loop, with everything else held equal.
 //!
 //! This process generates the load and measures; each server under test is a process of its own, the
-//! same program run as `lab serve`. What is measured is in `works.rs`, who takes part in `contender.rs`
+//! same program run as `lab serve`. What is measured is in `works.rs`, who takes part in `plan.rs`
 //! and in the library `servers`, how a cell is measured in `measure.rs`, and what is made of the cells in `report/`.
 //!
 //! It needs Linux: epoll, `/proc`, and contenders that run nowhere else.
@@ -12,12 +12,14 @@ mod contender;
 mod control;
 mod cost;
 mod environment;
+mod figures;
 mod generator;
 mod interrupt;
 mod measure;
 mod options;
 mod payload;
 mod pinning;
+mod plan;
 mod report;
 mod server_process;
 mod statistics;
@@ -72,7 +74,7 @@ fn compare(settings: &Settings) -> io::Result<()> {
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
 
     let mut report = Report::create(&settings.output, Environment::now(settings))?;
-    let plan = works::plan(settings);
+    let plan = plan::plan(settings);
     let progress = ProgressBar::new((plan.len() * settings.rounds) as u64);
     let style =
         ProgressStyle::with_template("{elapsed:>4} of {duration} [{bar:30}] {pos}/{len}  {msg}");
@@ -80,7 +82,7 @@ fn compare(settings: &Settings) -> io::Result<()> {
     progress.set_message("capacity of raw mio");
     let laboratory = Laboratory::set_up(settings)?;
     for round in 1..=settings.rounds {
-        for works::Planned { case, contender, skipped } in &plan {
+        for plan::Planned { case, contender, skipped } in &plan {
             progress.set_message(format!("{:?} {}: {contender}", case.work, case.title()));
             let outcome = match skipped {
                 Some(reason) => Outcome::Skipped(reason.clone()),
@@ -115,7 +117,7 @@ fn check(settings: &Settings) -> Result<(), String> {
         pinning.check()?;
     }
     let allowed = raise_descriptor_limit();
-    let needed = works::descriptors(settings);
+    let needed = plan::descriptors(settings);
     if allowed.is_some_and(|allowed| allowed < needed) {
         return Err(format!(
             "this needs {needed} descriptors, and a process may have {}; ask for fewer with \

@@ -53,7 +53,7 @@ pub(crate) struct Measure {
     #[arg(long, value_enum, default_value = "poisson")]
     arrivals: Arrivals,
     /// Workers of the runtimes that have some [default: 1,2]
-    #[arg(long, value_delimiter = ',', value_name = "COUNT", value_parser = count)]
+    #[arg(long, value_delimiter = ',', value_name = "COUNT", value_parser = workers)]
     workers: Vec<usize>,
     /// Seconds for each cell, after a fifth as much of warming up [default: 2]
     #[arg(long, value_parser = seconds)]
@@ -170,7 +170,7 @@ impl From<Measure> for Settings {
                 false => Work::value_variants().to_vec(),
             }),
             engines: or(measure.engines, || vec![Engine::Readiness, Engine::Blocking]),
-            peers: if measure.peers.is_empty() { every_peer() } else { peers },
+            peers: if measure.peers.is_empty() { every_peer() } else { or(peers, Vec::new) },
             connections: or(measure.connections, || {
                 extent.pick(vec![16, 64, 256, 1000, 4000], vec![16, 256], vec![16])
             }),
@@ -193,8 +193,18 @@ impl From<Measure> for Settings {
     }
 }
 
-fn or<T>(given: Vec<T>, default: impl FnOnce() -> Vec<T>) -> Vec<T> {
-    if given.is_empty() { default() } else { given }
+/// What is named twice is measured once.
+fn or<T: PartialEq>(given: Vec<T>, default: impl FnOnce() -> Vec<T>) -> Vec<T> {
+    if given.is_empty() {
+        return default();
+    }
+    let mut once = Vec::with_capacity(given.len());
+    for value in given {
+        if !once.contains(&value) {
+            once.push(value);
+        }
+    }
+    once
 }
 
 /// A server to compare with, or `none`.
@@ -221,6 +231,14 @@ fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1_000_000) => Ok(count),
         _ => Err("a whole number from 1 to 1,000,000".to_owned()),
+    }
+}
+
+/// Each is a thread.
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(workers @ 1..=1000) => Ok(workers),
+        _ => Err("a whole number from 1 to 1,000".to_owned()),
     }
 }
 

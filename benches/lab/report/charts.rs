@@ -1,9 +1,9 @@
 //! The charts, as SVG.
 
-use super::table::{cases, figure};
-use super::thousands;
+use super::table::cases;
 use crate::cell::{Cell, Metric};
 use crate::contender::Contender;
+use crate::figures::{figure, thousands};
 use crate::statistics::Spread;
 use crate::works::{Case, Work};
 use aio_core::Engine;

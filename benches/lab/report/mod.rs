@@ -65,19 +65,6 @@ impl Report {
     }
 }
 
-/// A whole number with separators.
-pub(crate) fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// What a reader must know of the run.
 fn facts(environment: &Environment) -> Vec<String> {
     let Environment { cpu, cpus, kernel, rustc, load, commit, pinning, arrivals, .. } = environment;

@@ -4,6 +4,7 @@ use super::charts;
 use super::table::{self, Entries, Section, TARGETS, Table, WEIGHTS, mark};
 use crate::cell::Cell;
 use crate::environment::Environment;
+use crate::figures::figure;
 use crate::targets::Judged;
 use crate::weight::Weight;
 use std::io;
@@ -45,7 +46,7 @@ pub(super) fn html(
             "<h2>{WEIGHTS}</h2>\n<table><tr><th></th><th>crates</th><th>build, seconds</th></tr>\n"
         );
         for Weight { name, crates, build_seconds } in weights {
-            let seconds = table::figure(*build_seconds);
+            let seconds = figure(*build_seconds);
             body += &format!("<tr><td>{name}</td><td>{crates}</td><td>{seconds}</td></tr>\n");
         }
         body += "</table>\n";

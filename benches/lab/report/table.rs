@@ -1,9 +1,9 @@
 //! The tables: a section for each work, a table for each case, a row for each contender.
 
-use super::thousands;
 use crate::cell::{Cell, Metric, Outcome};
 use crate::contender::Contender;
 use crate::environment::Environment;
+use crate::figures::figure;
 use crate::statistics::Spread;
 use crate::targets::Judged;
 use crate::weight::Weight;
@@ -122,6 +122,10 @@ fn table(cells: &[Cell], case: Case) -> Table {
             format!("{name} ÷ {baseline}")
         }));
     }
+    if columns.is_empty() {
+        // For the reasons.
+        columns.push("not measured".to_owned());
+    }
     let rows = contenders.into_iter().map(|contender| {
         let own: Vec<_> =
             cells.iter().filter(|cell| cell.contender == contender).copied().collect();
@@ -181,15 +185,6 @@ fn reason(cells: &[&Cell]) -> Option<String> {
 fn median(cells: &[&Cell], metric: Metric) -> String {
     let values = cells.iter().filter_map(|cell| metric.of(cell.measurement()?));
     Spread::of(values).map_or_else(|| "–".to_owned(), |spread| figure(spread.median))
-}
-
-/// Three digits, or all before the point.
-pub(super) fn figure(value: f64) -> String {
-    match value.abs() {
-        100.0.. => thousands(value),
-        10.0.. => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
 }
 
 /// A target's columns: work, case, figure, limit, what was reached, verdict.

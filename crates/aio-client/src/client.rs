@@ -15,7 +15,7 @@ use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::Framing;
 use crate::op::{self, Kind};
 use crate::operation::{Operation, OperationHandle};
-use crate::task::{self, Call, Task};
+use crate::task::{self, Call, Place, Task};
 use aio_core::{RuntimeHandle, Socket};
 use std::future::Future;
 use std::io;
@@ -246,7 +246,8 @@ impl Client {
     {
         let deadline = Deadline::after(self.settings.timeout);
         let tells_progress = !K::IS_SEND && self.settings.progress.is_some();
-        Task::start(self.connection.socket.runtime(), deadline, tells_progress, call, then)
+        let place = if tells_progress { Place::OnWorker } else { Place::InsideCallback };
+        Task::start(self.connection.socket.runtime(), deadline, place, call, then)
     }
 
     fn start_send(&self, message: Vec<u8>, then: Then<op::Send>) -> Arc<CallTask<op::Send>> {
@@ -310,7 +311,7 @@ impl Origin {
         match runtime {
             Ok(runtime) => {
                 let connect = |call| self.connect(runtime.clone(), call);
-                Task::start(runtime.clone(), deadline, false, connect, then)
+                Task::start(runtime.clone(), deadline, Place::InsideCallback, connect, then)
             }
             Err(error) => Task::failed(Err(error), then),
         }

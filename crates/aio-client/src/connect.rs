@@ -77,10 +77,8 @@ pub(crate) async fn connect(
                 })?,
             }
         }
-        Whom::Malformed(_) => {
-            let reason =
-                r#"an end point is a host, a colon and a port, as in "localhost:80" or "[::1]:80""#;
-            return Err(error(ErrorKind::InvalidInput, reason));
+        Whom::Malformed { flaw, .. } => {
+            return Err(error(ErrorKind::InvalidInput, &flaw.to_string()));
         }
     };
     if addresses.is_empty() {

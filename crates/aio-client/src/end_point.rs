@@ -30,15 +30,43 @@ pub(crate) enum Whom {
     },
     Addresses(Vec<SocketAddr>),
     /// Not an end point. That is reported when it is connected to, as everything else is.
-    Malformed(String),
+    Malformed {
+        text: String,
+        flaw: Flaw,
+    },
+}
+
+/// Why a text is no end point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    NoHost,
+    NoPort,
+    Other,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoHost => "the host is missing: ",
+            Self::NoPort => "the port is missing: ",
+            Self::Other => "",
+        })?;
+        f.write_str(
+            r#"an end point is a host, a colon and a port, as in "localhost:80" or "[::1]:80""#,
+        )
+    }
 }
 
 impl EndPoint {
+    fn malformed(text: &str, flaw: Flaw) -> Self {
+        Self { whom: Whom::Malformed { text: text.to_owned(), flaw } }
+    }
+
     fn named(host: &str, port: u16) -> Self {
         match host.parse::<IpAddr>() {
             Ok(address) => SocketAddr::new(address, port).into(),
             // The system would take it for this machine, or say that it does not know such a name.
-            Err(_) if host.is_empty() => Self { whom: Whom::Malformed(format!(":{port}")) },
+            Err(_) if host.is_empty() => Self::malformed(&format!(":{port}"), Flaw::NoHost),
             Err(_) => Self { whom: Whom::Name { host: host.to_owned(), port } },
         }
     }
@@ -57,23 +85,27 @@ impl fmt::Display for EndPoint {
                 let addresses: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
                 f.write_str(&addresses.join(", "))
             }
-            Whom::Malformed(text) => write!(f, "{text:?}"),
+            Whom::Malformed { text, .. } => write!(f, "{text:?}"),
         }
     }
 }
 
 impl From<&str> for EndPoint {
     fn from(text: &str) -> Self {
-        let malformed = || Self { whom: Whom::Malformed(text.to_owned()) };
-        let Some((host, port)) = text.rsplit_once(':') else { return malformed() };
-        let Ok(port) = port.parse() else { return malformed() };
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Self::malformed(text, if text.is_empty() { Flaw::Other } else { Flaw::NoPort });
+        };
         // As in a URL, colons of the host need brackets: else they cannot be told from the port's.
-        match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some("") => malformed(),
-            Some(host) => Self::named(host, port),
-            None if host.is_empty() || host.contains([':', '[', ']']) => malformed(),
-            None => Self::named(host, port),
-        }
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let flaw = match (bracketed.unwrap_or(host), port.parse()) {
+            ("", _) => Flaw::NoHost,
+            _ if port.is_empty() => Flaw::NoPort,
+            (host, Ok(port)) if bracketed.is_some() || !host.contains([':', '[', ']']) => {
+                return Self::named(host, port);
+            }
+            _ => Flaw::Other,
+        };
+        Self::malformed(text, flaw)
     }
 }
 

@@ -37,13 +37,21 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Where a call may be gone on with, when it is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On a worker, also inside a callback that waits.
+    InsideCallback,
+    /// On a worker that is in no callback, since one of the user's runs there.
+    OnWorker,
+}
+
 /// What a call goes by while it is under way.
 pub(crate) struct Call {
     pub(crate) deadline: Deadline,
     /// `None` if there is no runtime; then the call has failed at once.
     runtime: Option<RuntimeHandle>,
-    /// True if a callback of the user's runs while somebody goes through the call.
-    tells_progress: bool,
+    place: Place,
     /// Why the call shall end early: 0, or an [`Interrupt`], the first that came.
     interrupt: AtomicU8,
     /// Set after that.
@@ -126,7 +134,7 @@ impl Call {
     /// of the user's would run there.
     fn post_step(&self, step: impl FnOnce() + Send + 'static) {
         match &self.runtime {
-            Some(runtime) if !self.tells_progress => runtime.post_step(step),
+            Some(runtime) if self.place == Place::InsideCallback => runtime.post_step(step),
             _ => self.post(step),
         }
     }
@@ -221,14 +229,14 @@ impl<T: Send + 'static> Task<T> {
     pub(crate) fn start<F>(
         runtime: RuntimeHandle,
         deadline: Deadline,
-        tells_progress: bool,
+        place: Place,
         future: impl FnOnce(Arc<Call>) -> F,
         then: Option<Then<T>>,
     ) -> Arc<Self>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let call = Call::new(Some(runtime), deadline, tells_progress);
+        let call = Call::new(Some(runtime), deadline, place);
         let task = Self::new(call.clone(), Phase::Waiting(Box::pin(future(call))), then);
         task.poll();
         task
@@ -236,7 +244,7 @@ impl<T: Send + 'static> Task<T> {
 
     /// Makes a call that is over, since there is no runtime for it.
     pub(crate) fn failed(output: T, then: Option<Then<T>>) -> Arc<Self> {
-        let call = Call::new(None, Deadline::after(Duration::MAX), false);
+        let call = Call::new(None, Deadline::after(Duration::MAX), Place::OnWorker);
         let task = Self::new(call, Phase::Polling, then);
         task.complete(output);
         task
@@ -408,11 +416,11 @@ impl<T: Send + 'static> Wake for Task<T> {
 }
 
 impl Call {
-    fn new(runtime: Option<RuntimeHandle>, deadline: Deadline, tells_progress: bool) -> Arc<Self> {
+    fn new(runtime: Option<RuntimeHandle>, deadline: Deadline, place: Place) -> Arc<Self> {
         Arc::new(Self {
             deadline,
             runtime,
-            tells_progress,
+            place,
             interrupt: AtomicU8::new(0),
             interrupted: ManualResetEvent::new(false),
         })
@@ -439,7 +447,8 @@ mod tests {
         runtime: &Runtime,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Arc<Task<T>> {
-        Task::start(runtime.handle(), Deadline::after(Duration::MAX), false, |_| future, None)
+        let deadline = Deadline::after(Duration::MAX);
+        Task::start(runtime.handle(), deadline, Place::InsideCallback, |_| future, None)
     }
 
     /// Invariant 2.

@@ -163,16 +163,25 @@ fn a_name_without_an_address_does_not_resolve() {
 
 #[test]
 fn what_is_no_end_point_is_said_at_connect() {
-    let texts =
-        ["", "localhost", "localhost:", "localhost:http", ":80", "[]:80", "::1:80", "a:65536"];
-    for text in texts {
-        let error = error_of(Client::connect(text), ErrorKind::InvalidInput);
-        let example = r#"a host, a colon and a port, as in "localhost:80""#;
-        assert!(error.to_string().contains(example), "{error}");
-        assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+    for (end_point, text, flaw) in [
+        (EndPoint::from(""), "", ""),
+        (EndPoint::from("localhost"), "localhost", "the port is missing: "),
+        (EndPoint::from("localhost:"), "localhost:", "the port is missing: "),
+        (EndPoint::from("[::1]:"), "[::1]:", "the port is missing: "),
+        (EndPoint::from(":80"), ":80", "the host is missing: "),
+        (EndPoint::from("[]:80"), "[]:80", "the host is missing: "),
+        (EndPoint::from(("", 80)), ":80", "the host is missing: "),
+        (EndPoint::from((String::new(), 80)), ":80", "the host is missing: "),
+        (EndPoint::from("localhost:http"), "localhost:http", ""),
+        (EndPoint::from("::1:80"), "::1:80", ""),
+        (EndPoint::from("[::1"), "[::1", ""),
+        (EndPoint::from("a:65536"), "a:65536", ""),
+    ] {
+        let error = error_of(Client::connect(end_point), ErrorKind::InvalidInput);
+        let rule = r#"an end point is a host, a colon and a port, as in "localhost:80""#;
+        let expected = format!("{text:?}: {flaw}{rule}");
+        assert!(error.to_string().contains(&expected), "{error}");
     }
-    let error = error_of(Client::connect(("", 80)), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains(r#"":80""#), "{error}");
 }
 
 #[test]

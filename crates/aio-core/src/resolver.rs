@@ -110,13 +110,22 @@ pub(crate) struct Answer {
 impl Answer {
     /// A worker is here to tell the operation.
     pub(crate) fn tell(self) {
-        let Some(mut operation) = self.lookup.take() else { return };
-        let runtime = &self.lookup.runtime;
-        if operation.found(self.addresses) {
-            operation.complete(runtime);
-        } else {
-            op::set_out(runtime, operation);
+        if let Some(operation) = self.lookup.take() {
+            go_on(&self.lookup.runtime, operation, self.addresses);
         }
+    }
+}
+
+/// Has the operation complete, or set out for its addresses.
+fn go_on(
+    runtime: &Arc<RuntimeInner>,
+    mut operation: Owner,
+    addresses: io::Result<Vec<SocketAddr>>,
+) {
+    if operation.found(addresses) {
+        operation.complete(runtime);
+    } else {
+        op::set_out(runtime, operation);
     }
 }
 
@@ -145,6 +154,12 @@ static RESOLVER: Resolver = Resolver {
 pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operation: Owner) {
     if runtime.is_stopping() {
         operation.fail(runtime, Aborted::ShutDown.into());
+        return;
+    }
+    if name.is_empty() {
+        // The system would take it for this machine, or say that it does not know such a name.
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "the host is missing");
+        go_on(runtime, operation, Err(error));
         return;
     }
     let lookup = Arc::new(Lookup {

@@ -77,12 +77,15 @@ pub(crate) fn find(number: SocketNumber) -> Option<Arc<SocketInner>> {
 }
 
 /// Finds one socket after the other under one lock. None of them is to be dropped meanwhile.
+#[cfg(unix)]
 pub(crate) struct Finder(RwLockReadGuard<'static, Table>);
 
+#[cfg(unix)]
 pub(crate) fn finder() -> Finder {
     Finder(look())
 }
 
+#[cfg(unix)]
 impl Finder {
     pub(crate) fn find(&self, number: SocketNumber) -> Option<Arc<SocketInner>> {
         self.0.get(number)

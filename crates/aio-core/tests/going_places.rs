@@ -85,6 +85,23 @@ fn connects_to_a_host_by_its_name() {
     });
 }
 
+#[test]
+fn a_missing_host_is_named_and_not_looked_up() {
+    with_every_runtime(|runtime: &Runtime| {
+        let error = runtime.connect_to(("", 80)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(error.to_string(), "connect to :80: the host is missing");
+        let (sender, receiver) = mpsc::channel();
+        let told = move |connected| sender.send(Socket::end_connect_to(connected)).unwrap();
+        runtime.begin_connect_to(("", 80), told, ());
+        let error = receiver.recv_timeout(LIMIT).unwrap().result.unwrap_err();
+        assert_eq!(error.to_string(), "connect to :80: the host is missing");
+        let error = runtime.handle().look_up_async("", 80).wait().result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(error.to_string(), "the host is missing");
+    });
+}
+
 /// I1: looking up cannot be stopped, but its operation can, and is over at once.
 #[test]
 fn canceled_or_shut_down_while_the_name_is_looked_up() {

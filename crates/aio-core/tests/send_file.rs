@@ -103,7 +103,9 @@ fn a_file_that_has_nothing_to_read_yet_is_an_error() {
     with_every_runtime(|runtime: &Runtime| {
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let log = File::options().read(true).custom_flags(nonblocking).open("/dev/kmsg");
-        let Ok(log) = log else { return };
+        let Ok(log) = log else {
+            return support::skipped("the system's log may not be read here");
+        };
         if support::sends_are_cut_short() {
             // It gives whole records only.
             return;
