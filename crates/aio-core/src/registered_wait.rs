@@ -89,8 +89,8 @@ pub(crate) trait Registered: fmt::Debug + Send + Sync {
     /// A worker is here to run the callback.
     fn run(self: Arc<Self>);
 
-    /// True if that may happen inside another callback, which waits.
-    fn is_step(&self) -> bool;
+    /// Where that may be.
+    fn place(&self) -> Place;
 
     fn unregister(&self) -> bool;
 
@@ -126,11 +126,20 @@ struct Parts<H: WaitHandle, F> {
     callback: F,
 }
 
+/// Where the callback of a wait may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On a worker that is in no callback.
+    OnWorker,
+    /// There, or inside a callback that waits: it is a step.
+    InsideCallback,
+}
+
 struct EventWait<H: WaitHandle, F> {
     runtime: Arc<RuntimeInner>,
     timeout: Option<Duration>,
     once: bool,
-    is_step: bool,
+    place: Place,
     state: Mutex<State<H, F>>,
     ended: ManualResetEvent,
 }
@@ -141,7 +150,7 @@ pub(crate) fn register<H, F>(
     handle: H,
     timeout: Option<Duration>,
     once: bool,
-    is_step: bool,
+    place: Place,
     callback: F,
 ) -> RegisteredWait
 where
@@ -152,7 +161,7 @@ where
         runtime: runtime.clone(),
         timeout,
         once,
-        is_step,
+        place,
         state: Mutex::new(State {
             phase: Phase::Held,
             parts: None,
@@ -297,8 +306,8 @@ where
         }
     }
 
-    fn is_step(&self) -> bool {
-        self.is_step
+    fn place(&self) -> Place {
+        self.place
     }
 
     fn run(self: Arc<Self>) {

@@ -26,7 +26,7 @@ use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Direction, kind_index};
 use crate::operation_queue::Ticket;
-use crate::registered_wait::{self, Registered, RegisteredWait, Waits};
+use crate::registered_wait::{self, Place, Registered, RegisteredWait, Waits};
 use crate::resolver::{self, Answer};
 use crate::socket::{Socket, SocketInner};
 use crate::socket_table;
@@ -208,7 +208,7 @@ impl Runtime {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, false, callback)
+        registered_wait::register(&self.inner, handle, timeout, once, Place::OnWorker, callback)
     }
 
     /// Returns the number of workers.
@@ -875,7 +875,7 @@ impl Host for RuntimeInner {
 
     fn run_inside(&self, work: Work) -> Option<Work> {
         match work {
-            Work::Wait(wait) if wait.is_step() => {
+            Work::Wait(wait) if wait.place() == Place::InsideCallback => {
                 wait.run();
                 self.is_over(self.worker(), const { kind_index("register_wait") }, false);
                 None

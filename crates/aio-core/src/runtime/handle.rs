@@ -5,7 +5,7 @@ use crate::error::Aborted;
 use crate::in_flight;
 use crate::op::{self, kind_index};
 use crate::operation::Operation;
-use crate::registered_wait::{self, RegisteredWait};
+use crate::registered_wait::{self, Place, RegisteredWait};
 use crate::resolver;
 use crate::socket::Socket;
 use aio_sync::WaitHandle;
@@ -143,7 +143,7 @@ impl RuntimeHandle {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, false, callback)
+        registered_wait::register(&self.inner, handle, timeout, once, Place::OnWorker, callback)
     }
 
     /// As [`register_wait`](Self::register_wait), but the callback is a step, as
@@ -159,7 +159,7 @@ impl RuntimeHandle {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, true, step)
+        registered_wait::register(&self.inner, handle, timeout, once, Place::InsideCallback, step)
     }
 
     /// Blocks until the event of `handle` is signaled, as its own wait does, or until `timeout` has
