@@ -79,29 +79,26 @@
 //!
 //! # Before a thread sleeps
 //!
-//! To put a thread to sleep and to wake it takes longer than many a packet takes to come. So a waiting
-//! thread first *looks out*: [`LOOKS`] times it looks at its event and, if that is nonsignaled, lets run
-//! whoever else wants its processor, who may be about to post. It is on the stack meanwhile, and whoever
+//! A waiting thread first looks out (`lookout.rs`), for its signal. It is on the stack meanwhile, and whoever
 //! claims it does what they do to a sleeper, but need not call the system. So nothing above knows of it.
 //!
 //! Only the thread that began to wait last looks out, since it is the next to be claimed: `newest` says
 //! whose event is worth looking at. It is a hint. One who wrongly believes to be the last looks a few
 //! times more, one who wrongly believes not to be sleeps, and either takes its signal when it comes.
-//!
-//! A thread whose looks were in vain leaves them out the next time it waits, then three times, and so on up
-//! to 31 times. So where packets come seldom this costs little, and a thread that waits for long nothing.
 
+use crate::lookout::Lookout;
 use crossbeam::queue::SegQueue;
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::mem;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
-use sync::{AtomicUsize, Deadline, Event, LOOKS, Mutex, MutexGuard, thread_local, yield_now};
+use sync::{AtomicUsize, Deadline, Event, Mutex, MutexGuard, thread_local};
 
 /// A queue of completion packets and the threads that wait for them.
 ///
@@ -671,21 +668,18 @@ impl Gate {
     /// The thread of `seat`, which waits, looks for its signal as long as no other has begun to wait after it,
     /// for a while at most. Returns true if it has taken the signal.
     fn look_out(&self, seat: &Seat, deadline: &Deadline) -> bool {
-        if !seat.looks_out() {
-            return false;
-        }
-        for _ in 0..LOOKS {
-            if seat.event.try_wait() {
-                seat.misses.set(0);
-                return true;
-            }
-            if self.newest.load(Ordering::Relaxed) != seat.number() || deadline.has_come() {
-                return false;
-            }
-            yield_now();
-        }
-        seat.misses.set(MOST_MISSES.min(seat.misses.get() + 1));
-        false
+        seat.lookout.is_due()
+            && seat.lookout.watch(|| {
+                if seat.event.try_wait() {
+                    ControlFlow::Break(true)
+                } else if self.newest.load(Ordering::Relaxed) != seat.number()
+                    || deadline.has_come()
+                {
+                    ControlFlow::Break(false)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
     }
 
     /// A thread that ran, and has this gate in its seat no longer, has stopped.
@@ -714,14 +708,9 @@ struct Seat {
     event: Arc<Event>,
     /// The gate that counts the thread as running, if one does.
     gate: Cell<Option<Arc<Gate>>>,
-    /// How often the thread has looked out in vain since it did with success, [`MOST_MISSES`] at most; and
-    /// how often it has waited since it looked out.
-    misses: Cell<u32>,
-    unlooked: Cell<u32>,
+    /// Whether it pays for the thread to look out before it sleeps.
+    lookout: Lookout,
 }
-
-/// A thread that never looks out with success does so every 32nd time.
-const MOST_MISSES: u32 = 5;
 
 thread_local! {
     static SEAT: Rc<Seat> = Rc::new(Seat::new());
@@ -729,26 +718,12 @@ thread_local! {
 
 impl Seat {
     fn new() -> Self {
-        Self {
-            event: Arc::new(Event::new()),
-            gate: Cell::new(None),
-            misses: Cell::new(0),
-            unlooked: Cell::new(0),
-        }
+        Self { event: Arc::new(Event::new()), gate: Cell::new(None), lookout: Lookout::default() }
     }
 
     /// Tells apart the threads that wait; not 0.
     fn number(&self) -> usize {
         Arc::as_ptr(&self.event).addr()
-    }
-
-    /// Returns true if the thread, which begins to wait, is to look out: after *n* vain tries in a row, every
-    /// 2ⁿth time.
-    fn looks_out(&self) -> bool {
-        let waited = self.unlooked.get() + 1;
-        let is_due = waited >> self.misses.get() > 0;
-        self.unlooked.set(if is_due { 0 } else { waited });
-        is_due
     }
 
     /// Returns the seat of this thread; one for the caller alone if the thread is so near its end
@@ -788,12 +763,7 @@ mod sync {
     use aio_sync::{AutoResetEvent, WaitOptions};
     pub(super) use std::sync::atomic::AtomicUsize;
     pub(super) use std::sync::{Mutex, MutexGuard};
-    pub(super) use std::thread::yield_now;
     pub(super) use std::thread_local;
-
-    /// How often a thread looks out, with what runs beside it on its processor in between: a part of the time
-    /// that it takes to wake a thread.
-    pub(super) const LOOKS: u32 = 32;
     use std::time::{Duration, Instant};
 
     /// Whether to look out before is the gate's business.
@@ -853,11 +823,6 @@ mod sync {
     use std::mem;
     use std::sync::Arc;
     use std::time::Duration;
-
-    /// Another thread may do any number of things before the one look, or none.
-    pub(super) const LOOKS: u32 = 1;
-
-    pub(super) fn yield_now() {}
 
     pub(super) struct Event {
         state: Mutex<EventState>,
