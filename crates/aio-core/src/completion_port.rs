@@ -69,23 +69,36 @@
 //!   or that there is none, for good (6). After close nobody sleeps and no limit holds: a thread that
 //!   counts as running and never comes back cannot keep others from the end.
 //! * *A permit against the end of its thread.* Between the two nothing runs but the pop.
+//! * *A look against a signal.* The event decides: the look takes the signal, or the sleep does.
 //! * *The end of a thread against everything.* Its seat is dropped with its thread-locals and stops
 //!   its running. A call made later still, from the destructor of another thread-local, gets a seat
 //!   for the duration of the call.
 //!
 //! Under the lock no user code runs and no packet is dropped; the queue grows by a block at a time.
 //! Signals are given after it is released. Nobody holds two gates' locks.
+//!
+//! # Before a thread sleeps
+//!
+//! A waiting thread first looks out (`lookout.rs`), for its signal. It is on the stack meanwhile, and whoever
+//! claims it does what they do to a sleeper, but need not call the system. So nothing above knows of it.
+//!
+//! Only the thread that began to wait last looks out, since it is the next to be claimed: `newest` says
+//! whose event is worth looking at. It is a hint. One who wrongly believes to be the last looks a few
+//! times more, one who wrongly believes not to be sleeps, and either takes its signal when it comes.
 
+use crate::lookout::Lookout;
 use crossbeam::queue::SegQueue;
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::mem;
+use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
-use sync::{Deadline, Event, Mutex, MutexGuard, thread_local};
+use sync::{AtomicUsize, Deadline, Event, Mutex, MutexGuard, thread_local};
 
 /// A queue of completion packets and the threads that wait for them.
 ///
@@ -534,6 +547,9 @@ impl Error for WaitError {}
 /// Who may take a packet, who sleeps, and who is to be woken.
 struct Gate {
     limit: usize,
+    /// The number of the seat whose thread began to wait last; whether it still waits is not said. Written
+    /// under the lock.
+    newest: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -583,7 +599,7 @@ impl Gate {
             0 => thread::available_parallelism().map_or(1, usize::from),
             limit => limit,
         };
-        Self { limit, state: Mutex::new(State::default()) }
+        Self { limit, newest: AtomicUsize::new(0), state: Mutex::new(State::default()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -632,8 +648,9 @@ impl Gate {
                 return Err(WaitError::TimedOut);
             };
             state.waiting.push(seat.event.clone());
+            self.newest.store(seat.number(), Ordering::Relaxed);
             drop(state);
-            expired = !seat.event.wait_until(deadline);
+            expired = !self.look_out(&seat, deadline) && !seat.event.wait_until(deadline);
             state = self.lock();
             if expired {
                 if state.forget(&seat.event) {
@@ -646,6 +663,23 @@ impl Gate {
             }
             state.waking = false;
         }
+    }
+
+    /// The thread of `seat`, which waits, looks for its signal as long as no other has begun to wait after it,
+    /// for a while at most. Returns true if it has taken the signal.
+    fn look_out(&self, seat: &Seat, deadline: &Deadline) -> bool {
+        seat.lookout.is_due()
+            && seat.lookout.watch(|| {
+                if seat.event.try_wait() {
+                    ControlFlow::Break(true)
+                } else if self.newest.load(Ordering::Relaxed) != seat.number()
+                    || deadline.has_come()
+                {
+                    ControlFlow::Break(false)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
     }
 
     /// A thread that ran, and has this gate in its seat no longer, has stopped.
@@ -674,6 +708,8 @@ struct Seat {
     event: Arc<Event>,
     /// The gate that counts the thread as running, if one does.
     gate: Cell<Option<Arc<Gate>>>,
+    /// Whether it pays for the thread to look out before it sleeps.
+    lookout: Lookout,
 }
 
 thread_local! {
@@ -682,7 +718,12 @@ thread_local! {
 
 impl Seat {
     fn new() -> Self {
-        Self { event: Arc::new(Event::new()), gate: Cell::new(None) }
+        Self { event: Arc::new(Event::new()), gate: Cell::new(None), lookout: Lookout::default() }
+    }
+
+    /// Tells apart the threads that wait; not 0.
+    fn number(&self) -> usize {
+        Arc::as_ptr(&self.event).addr()
     }
 
     /// Returns the seat of this thread; one for the caller alone if the thread is so near its end
@@ -719,10 +760,14 @@ impl Drop for Resume {
 /// What threads share and sleep on: std's and aio-sync's, or loom's.
 #[cfg(not(loom))]
 mod sync {
-    use aio_sync::AutoResetEvent;
+    use aio_sync::{AutoResetEvent, WaitOptions};
+    pub(super) use std::sync::atomic::AtomicUsize;
     pub(super) use std::sync::{Mutex, MutexGuard};
     pub(super) use std::thread_local;
     use std::time::{Duration, Instant};
+
+    /// Whether to look out before is the gate's business.
+    const AT_ONCE: WaitOptions = WaitOptions::new().spins(0);
 
     pub(super) struct Event(AutoResetEvent);
 
@@ -735,6 +780,10 @@ mod sync {
             self.0.set();
         }
 
+        pub(super) fn try_wait(&self) -> bool {
+            self.0.try_wait()
+        }
+
         pub(super) fn wait_one(&self) {
             self.0.wait_one();
         }
@@ -742,13 +791,8 @@ mod sync {
         /// Returns false if the moment came before a signal.
         pub(super) fn wait_until(&self, deadline: &Deadline) -> bool {
             match deadline.0 {
-                None => {
-                    self.0.wait_one();
-                    true
-                }
-                Some(moment) => {
-                    self.0.wait_timeout(moment.saturating_duration_since(Instant::now()))
-                }
+                None => self.0.wait_with(&AT_ONCE),
+                Some(moment) => self.0.wait_with(&AT_ONCE.deadline(moment)),
             }
         }
     }
@@ -762,6 +806,10 @@ mod sync {
         pub(super) fn after(timeout: Duration) -> Self {
             Self(Instant::now().checked_add(timeout))
         }
+
+        pub(super) fn has_come(&self) -> bool {
+            self.0.is_some_and(|moment| Instant::now() >= moment)
+        }
     }
 }
 
@@ -769,8 +817,10 @@ mod sync {
 #[cfg(loom)]
 mod sync {
     use loom::sync::Condvar;
+    pub(super) use loom::sync::atomic::AtomicUsize;
     pub(super) use loom::sync::{Mutex, MutexGuard};
     pub(super) use loom::thread_local;
+    use std::mem;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -793,6 +843,10 @@ mod sync {
         pub(super) fn set(&self) {
             self.state.lock().unwrap().signaled = true;
             self.changed.notify_one();
+        }
+
+        pub(super) fn try_wait(&self) -> bool {
+            mem::take(&mut self.state.lock().unwrap().signaled)
         }
 
         pub(super) fn wait_one(&self) {
@@ -821,6 +875,10 @@ mod sync {
 
         pub(super) fn after(_: Duration) -> Self {
             Self::NEVER
+        }
+
+        pub(super) fn has_come(&self) -> bool {
+            self.0.as_ref().is_some_and(|event| event.state.lock().unwrap().expired)
         }
 
         #[cfg(test)]

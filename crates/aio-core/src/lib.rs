@@ -110,6 +110,7 @@ mod histogram;
 mod in_flight;
 #[expect(unsafe_code, reason = "gives one thread at a time access to what a lock protects")]
 mod lock;
+mod lookout;
 mod metrics;
 pub mod op;
 #[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]

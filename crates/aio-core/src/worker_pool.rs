@@ -25,7 +25,9 @@
 //! 2. To wake an idle worker for work is to *claim* it: to take it out of the idle under the lock.
 //!    A claimed worker notes the wake-up (clears `waking`) before it looks at the queues. Until then
 //!    other posts rely on it. So one wake-up at a time is under way, and none is spent on a worker
-//!    that has become busy.
+//!    that has become busy. A running worker that has run out of what other threads post *looks out*
+//!    (`lookout.rs`) before it goes idle: it takes `waking`, unless it is taken, as if it had been
+//!    claimed, and gives it back before it looks at the queues for the last time.
 //! 3. A push to the shared queue is followed by a sequentially consistent fence and a look at `idle`
 //!    and `waking`; an entry in `idle`, like the clearing of `waking`, by such a fence and a look at
 //!    the queue. Of two threads doing these at once, one sees the other: no work is left behind.
@@ -47,6 +49,7 @@
 #[expect(unsafe_code, reason = "a run queue's own end is used on one thread alone")]
 mod run_queue;
 
+use crate::lookout::Lookout;
 use crate::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Queue, fence, has_passed,
 };
@@ -57,6 +60,8 @@ use run_queue::{OwnEnd, RunQueue};
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::mem;
+use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU32 as StdAtomicU32;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -70,6 +75,9 @@ const INSIDE_TICK: Duration = Duration::from_millis(1);
 
 /// For how many ticks without any work a watcher stays: waking it again costs more than this does.
 const QUIET_TICKS: u32 = 20;
+
+/// A worker that looks out looks, as often as that, at what a wait would find.
+const LOOKS_PER_WAIT: u32 = 8;
 
 /// How many pieces of work may be queued with a running worker before the watcher lends a hand.
 const BACKLOG: usize = 64;
@@ -426,22 +434,23 @@ impl<W: Send + 'static> WorkerPool<W> {
     }
 
     /// Takes the next piece of work that is rightly `me`'s, or that nobody else may get to.
-    fn next(&self, me: usize, mine: &OwnEnds<'_, W>, begun: u64) -> Option<W> {
+    fn next(&self, me: usize, mine: &OwnEnds<'_, W>, begun: u64) -> Option<Next<W>> {
         if begun % FOUND_INTERVAL == 0 {
             if begun % SHARED_INTERVAL == 0 {
-                if let Some(work) = self.shared.pop().or_else(|| self.rescue(me)) {
-                    return Some(work);
+                if let Some(next) = self.next_shared().or_else(|| self.rescue(me).map(Next::kept)) {
+                    return Some(next);
                 }
             }
             if let Some(work) = mine.found.pop() {
-                return Some(work);
+                return Some(Next::kept(work));
             }
         }
-        mine.posted
-            .pop()
-            .or_else(|| mine.found.pop())
-            .or_else(|| self.shared.pop())
-            .or_else(|| self.steal(me))
+        let own = mine.posted.pop().or_else(|| mine.found.pop()).map(Next::kept);
+        own.or_else(|| self.next_shared()).or_else(|| self.steal(me).map(Next::kept))
+    }
+
+    fn next_shared(&self) -> Option<Next<W>> {
+        self.shared.pop().map(|work| Next { work, was_shared: true })
     }
 
     /// Takes a piece of work from another worker's queues.
@@ -503,6 +512,18 @@ impl<W> fmt::Debug for WorkerPool<W> {
             .field("workers", &self.workers.len())
             .field("idle", &self.idle)
             .finish_non_exhaustive()
+    }
+}
+
+/// A piece of work to run, and whether it was in the shared queue.
+struct Next<W> {
+    work: W,
+    was_shared: bool,
+}
+
+impl<W> Next<W> {
+    fn kept(work: W) -> Self {
+        Self { work, was_shared: false }
     }
 }
 
@@ -675,6 +696,9 @@ fn work<H: Host>(host: &H, me: usize) {
     let mine = pool.workers[me].own_ends();
     let mut begun = 0;
     let mut begun_at_wait = 0;
+    // True if this worker has just run what another thread posted, and that may go on.
+    let mut is_posted_to = false;
+    let lookout = Lookout::default();
     loop {
         // What is waited for gets its turn even if what is queued never ends.
         if begun - begun_at_wait >= WAIT_INTERVAL {
@@ -687,7 +711,8 @@ fn work<H: Host>(host: &H, me: usize) {
         if let Some(next) = pool.next(me, &mine, begun) {
             begun += 1;
             pool.begin(host, me, begun);
-            host.run(next);
+            host.run(next.work);
+            is_posted_to = next.was_shared;
             continue;
         }
         if pool.is_ending() {
@@ -697,8 +722,12 @@ fn work<H: Host>(host: &H, me: usize) {
             }
             continue;
         }
-        idle(host, me, &mut watch, &mut found);
         begun_at_wait = begun;
+        if mem::take(&mut is_posted_to) && lookout.is_due() {
+            look_out(host, me, &lookout, &mut found);
+            continue;
+        }
+        idle(host, me, &mut watch, &mut found);
     }
     CURRENT.with(|current| current.set(Current::NOBODY));
 }
@@ -711,6 +740,34 @@ fn keep<W>(pool: &WorkerPool<W>, me: usize, found: &mut Vec<W>) {
     let mine = pool.workers[me].found.own();
     found.drain(..).for_each(|work| mine.push(work));
     // Before a look at this worker's mark: see invariant 4.
+    fence(Ordering::SeqCst);
+}
+
+/// Looks for a while whether more is posted to `me`, which has nothing to run, and whether a wait would find
+/// something.
+fn look_out<H: Host>(host: &H, me: usize, lookout: &Lookout, found: &mut Vec<H::Work>) {
+    let pool = host.pool();
+    // Nobody is woken for what this worker is about to see: invariant 2.
+    if pool.waking.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
+    let mut looks = 0;
+    lookout.watch(|| {
+        if looks % LOOKS_PER_WAIT == 0 {
+            host.wait(me, Wait::LOOK, found);
+        }
+        looks += 1;
+        if !pool.shared.is_empty() {
+            ControlFlow::Break(true)
+        } else if !found.is_empty() || !pool.workers[me].posted.is_empty() || pool.is_stopping() {
+            ControlFlow::Break(false)
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    keep(pool, me, found);
+    pool.waking.store(false, Ordering::SeqCst);
     fence(Ordering::SeqCst);
 }
 

@@ -174,6 +174,36 @@ fn wait_many_waits_for_one_and_takes_what_is_there_up_to_the_maximum() {
     });
 }
 
+/// P5: it looks for a packet for some microseconds and then sleeps.
+#[test]
+fn a_thread_that_waits_for_long_uses_no_processor_time() {
+    within(LIMIT, "asleep", || {
+        let port = Arc::new(CompletionPort::<()>::new(0));
+        // The system tells it of a thread in nanoseconds, if it does.
+        let used = || -> Option<u64> {
+            let line = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+            line.split(' ').next()?.parse().ok()
+        };
+        let waiters = [(); 4].map(|()| {
+            let port = port.clone();
+            thread::spawn(move || {
+                let before = used();
+                assert_eq!(port.wait(), None);
+                (before, used())
+            })
+        });
+        until(|| port.waiting() == 4);
+        let long = 10 * A_WHILE;
+        thread::sleep(long);
+        port.close();
+        for waiter in waiters {
+            if let (Some(before), Some(after)) = waiter.join().unwrap() {
+                assert!(u128::from(after - before) < long.as_nanos() / 10);
+            }
+        }
+    });
+}
+
 /// IO-8.
 #[test]
 fn no_more_threads_run_than_the_concurrency_value() {
