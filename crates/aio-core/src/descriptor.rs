@@ -13,18 +13,18 @@
 //! 4. An unpin releases and the closing thread acquires, so that every call made under a pin
 //!    happens before the close.
 
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
-const CLOSED: usize = 1;
-const PIN: usize = 2;
+const CLOSED: u32 = 1;
+const PIN: u32 = 2;
 
 /// `S` is socket2's socket, but for the models.
 pub(crate) struct Descriptor<S = socket2::Socket> {
-    state: AtomicUsize,
+    state: AtomicU32,
     socket: UnsafeCell<ManuallyDrop<S>>,
 }
 
@@ -34,7 +34,7 @@ unsafe impl<S: Send + Sync> Sync for Descriptor<S> {}
 
 impl<S> Descriptor<S> {
     pub(crate) fn new(socket: S) -> Self {
-        Self { state: AtomicUsize::new(0), socket: UnsafeCell::new(ManuallyDrop::new(socket)) }
+        Self { state: AtomicU32::new(0), socket: UnsafeCell::new(ManuallyDrop::new(socket)) }
     }
 
     /// Keeps the descriptor open until the guard is dropped; `None` once it has been closed.

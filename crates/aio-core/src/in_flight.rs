@@ -80,13 +80,15 @@ struct Header {
     wish: AtomicU8,
     /// True if it takes one of the places of a limited runtime.
     has_place: AtomicBool,
-    /// When it was begun, by its runtime's clock.
-    begun: AtomicU64,
-    /// When it completed, if that is measured.
-    completed_at: AtomicU64,
+    /// When it was begun, by its runtime's clock; then, if that is measured, when it completed.
+    moment: AtomicU64,
     /// Set when the result stands in the body.
     completed: ManualResetEvent,
 }
+
+/// Every pending operation has one.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Header>() <= 80);
 
 /// What operations with bodies of one type have in common.
 struct KindOf {
@@ -171,8 +173,7 @@ impl Header {
             deadline,
             wish: AtomicU8::new(0),
             has_place: AtomicBool::new(false),
-            begun: AtomicU64::new(0),
-            completed_at: AtomicU64::new(0),
+            moment: AtomicU64::new(0),
             completed: ManualResetEvent::new(false),
         }
     }
@@ -606,7 +607,7 @@ impl Owner {
 
     /// The operation begins.
     pub(crate) fn begins_at(&self, now: Moment) {
-        self.0.begun.store(now, Ordering::Relaxed);
+        self.0.moment.store(now, Ordering::Relaxed);
     }
 
     /// It has been given one of the places of a limited runtime.
@@ -617,7 +618,7 @@ impl Owner {
     /// What is to be told of it, pending at `socket` if at any.
     pub(crate) fn report(&self, clock: &Clock, socket: Option<&SocketInner>) -> OperationReport {
         let system = socket.and_then(|socket| socket.descriptor.pin());
-        let age = clock.since(self.0.begun.load(Ordering::Relaxed));
+        let age = clock.since(self.0.moment.load(Ordering::Relaxed));
         OperationReport::new(self.kind(), system.as_deref(), age)
     }
 
@@ -729,8 +730,8 @@ impl Owner {
         runtime.counters.count(worker, kind, point);
         if let Some(latencies) = &runtime.latencies {
             let now = runtime.clock.now();
-            header.completed_at.store(now, Ordering::Relaxed);
-            let took = now.saturating_sub(header.begun.load(Ordering::Relaxed));
+            let took = now.saturating_sub(header.moment.load(Ordering::Relaxed));
+            header.moment.store(now, Ordering::Relaxed);
             latencies.record(worker, kind, Stretch::UntilCompleted, took);
         }
         if !is_to_be_delivered {
@@ -761,7 +762,7 @@ impl Owner {
     }
 
     pub(crate) fn completed_at(&self) -> Moment {
-        self.0.completed_at.load(Ordering::Relaxed)
+        self.0.moment.load(Ordering::Relaxed)
     }
 
     /// The number of the socket where it is, or was last.

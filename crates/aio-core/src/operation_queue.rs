@@ -58,7 +58,7 @@ pub(crate) struct OperationQueue {
     state: Lock<State>,
     /// Invariant 2. Written under the lock.
     maybe_ready: AtomicBool,
-    /// The ticket of the wait that the queue is in; 0 exactly when it is not *Waiting*. Written
+    /// The ticket of the wait that the queue is in, or, without [`WAITING`], of the one before. Written
     /// under the lock, read by engines that want to know whether a wait is still worth their while.
     ticket: AtomicU64,
 }
@@ -70,15 +70,19 @@ struct State {
     /// hung up: no further report may come, and an attempt that found little has not found all.
     stays_ready: bool,
     line: Line,
-    last_ticket: u64,
 }
 
-/// First in, first out. One operation, the common case, takes no allocation.
+/// First in, first out. One operation, the common case, takes no allocation, and two words.
 #[derive(Debug, Default)]
 struct Line {
     /// `None` exactly when there is nobody in line.
     first: Option<Owner>,
-    rest: VecDeque<Owner>,
+    /// `None` until there is a second one for the first time.
+    #[expect(
+        clippy::box_collection,
+        reason = "a socket has two lines, nearly always without a second"
+    )]
+    rest: Option<Box<VecDeque<Owner>>>,
 }
 
 impl Line {
@@ -86,19 +90,19 @@ impl Line {
         if self.first.is_none() {
             self.first = Some(operation);
         } else {
-            self.rest.push_back(operation);
+            self.rest().push_back(operation);
         }
     }
 
     fn push_front(&mut self, operation: Owner) {
         if let Some(second) = self.first.replace(operation) {
-            self.rest.push_front(second);
+            self.rest().push_front(second);
         }
     }
 
     fn pop_front(&mut self) -> Option<Owner> {
         let first = self.first.take();
-        self.first = self.rest.pop_front();
+        self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
         first
     }
 
@@ -106,14 +110,23 @@ impl Line {
         if self.first.as_ref().is_some_and(|first| first.is_of(handle)) {
             return self.pop_front();
         }
-        let position = self.rest.iter().position(|operation| operation.is_of(handle))?;
-        self.rest.remove(position)
+        let rest = self.rest.as_mut()?;
+        let position = rest.iter().position(|operation| operation.is_of(handle))?;
+        rest.remove(position)
     }
 
     fn drain(&mut self) -> Vec<Owner> {
-        self.first.take().into_iter().chain(self.rest.drain(..)).collect()
+        let rest = self.rest.iter_mut().flat_map(|rest| rest.drain(..));
+        self.first.take().into_iter().chain(rest).collect()
+    }
+
+    fn rest(&mut self) -> &mut VecDeque<Owner> {
+        self.rest.get_or_insert_default()
     }
 }
+
+/// In the ticket of a wait that is not over.
+const WAITING: Ticket = 1;
 
 /// Identifies one stay in *Waiting*, so that an engine can tell whether it is over.
 pub(crate) type Ticket = u64;
@@ -156,7 +169,6 @@ impl OperationQueue {
                 phase: Phase::Idle,
                 stays_ready: false,
                 line: Line::default(),
-                last_ticket: 0,
             }),
             maybe_ready: AtomicBool::new(true),
             ticket: AtomicU64::new(0),
@@ -312,7 +324,7 @@ impl OperationQueue {
 
     /// Returns the ticket of the wait that the queue is in.
     pub(crate) fn ticket(&self) -> Option<Ticket> {
-        Some(self.ticket.load(Ordering::Relaxed)).filter(|ticket| *ticket != 0)
+        Some(self.ticket.load(Ordering::Relaxed)).filter(|ticket| ticket & WAITING != 0)
     }
 
     fn put_back(&self, state: &mut State, operation: Owner) -> Option<Next> {
@@ -345,7 +357,7 @@ impl OperationQueue {
         }
         if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
-            return Next::WaitFor(state.last_ticket);
+            return Next::WaitFor(self.ticket.load(Ordering::Relaxed));
         }
         if !go_on {
             self.enter(state, Phase::Scheduled);
@@ -358,12 +370,8 @@ impl OperationQueue {
 
     fn enter(&self, state: &mut State, phase: Phase) {
         state.phase = phase;
-        let ticket = if phase == Phase::Waiting {
-            state.last_ticket += 1;
-            state.last_ticket
-        } else {
-            0
-        };
+        let last = self.ticket.load(Ordering::Relaxed) & !WAITING;
+        let ticket = if phase == Phase::Waiting { (last + 2 * WAITING) | WAITING } else { last };
         self.ticket.store(ticket, Ordering::Relaxed);
     }
 }

@@ -78,6 +78,11 @@ impl Wait {
         socket.queue(self.direction).is_waiting(self.ticket).then_some(socket)
     }
 
+    /// True for the wait in the other direction of the same socket.
+    fn is_beside(&self, other: &Self) -> bool {
+        self.socket.ptr_eq(&other.socket)
+    }
+
     fn events(&self) -> PollFlags {
         match self.direction {
             Direction::Receive => PollFlags::IN,
@@ -92,7 +97,7 @@ impl Wait {
             || !(revents - (PollFlags::IN | PollFlags::OUT)).is_empty()
     }
 
-    fn into_work(self, socket: Arc<SocketInner>) -> Work {
+    fn work(&self, socket: Arc<SocketInner>) -> Work {
         Work::Ready {
             socket,
             report: Report {
@@ -171,42 +176,31 @@ impl Waiter {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls for `waits`; turns those that are ready into work and drops those that are over.
-    fn poll(
-        &self,
-        waits: Vec<Wait>,
-        timeout: Option<Duration>,
-        found: &mut Vec<Work>,
-    ) -> Vec<Wait> {
-        let (mut waits, mut sockets) = (waits, Vec::new());
+    /// Polls for `waits`; turns those that are ready into work, and drops those that are over.
+    fn poll(&self, waits: &mut Vec<Wait>, timeout: Option<Duration>, found: &mut Vec<Work>) {
         // The two directions of a socket side by side. What was sorted before still is.
         waits.sort_by_key(|wait| wait.socket.as_ptr());
-        waits.retain(|wait| {
-            wait.wanted().is_some_and(|socket| {
-                sockets.push(socket);
-                true
-            })
-        });
-        let pins: Vec<_> = sockets.iter().map(|socket| socket.descriptor.pin()).collect();
-        let mut descriptors = vec![PollFd::new(&self.wake, PollFlags::IN)];
-        // Where in `descriptors` each wait is; `None` if its socket has been closed and so stopped.
-        let mut entries: Vec<Option<usize>> = Vec::with_capacity(waits.len());
-        for (index, (wait, pin)) in waits.iter().zip(&pins).enumerate() {
-            let Some(system) = pin else {
-                entries.push(None);
-                continue;
-            };
+        let mut sockets = Vec::with_capacity(waits.len());
+        waits.retain(|wait| wait.wanted().map(|socket| sockets.push(socket)).is_some());
+        let mut pins = Vec::with_capacity(sockets.len());
+        for socket in &sockets {
+            // One that was closed this moment was stopped before: its wait is over, and the caller comes back.
+            let Some(pin) = socket.descriptor.pin() else { return };
+            pins.push(pin);
+        }
+        let mut descriptors = Vec::with_capacity(1 + waits.len());
+        descriptors.push(PollFd::new(&self.wake, PollFlags::IN));
+        let mut before: Option<&Wait> = None;
+        for (wait, system) in waits.iter().zip(&pins) {
             let mut events = wait.events();
             // `poll` refuses more entries than a process may have descriptors, so a socket has one
             // entry, not one for each direction.
-            if entries.last().is_some_and(Option::is_some)
-                && Arc::ptr_eq(&sockets[index - 1], &sockets[index])
-            {
-                events |= waits[index - 1].events();
+            if let Some(other) = before.filter(|before| before.is_beside(wait)) {
+                events |= other.events();
                 descriptors.pop();
             }
             descriptors.push(PollFd::new(&**system, events));
-            entries.push(Some(descriptors.len() - 1));
+            before = Some(wait);
         }
         let timeout = timeout.map(|timeout| {
             Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
@@ -218,13 +212,14 @@ impl Waiter {
             Err(_) => descriptors.iter_mut().for_each(PollFd::clear_revents),
         }
         let woken = !descriptors[0].revents().is_empty();
-        let ready: Vec<bool> = waits
-            .iter()
-            .zip(entries)
-            .map(|(wait, entry)| {
-                entry.is_some_and(|entry| wait.is_answered_by(descriptors[entry].revents()))
-            })
-            .collect();
+        let mut is_ready = Vec::with_capacity(waits.len());
+        let (mut entry, mut before) = (0, None);
+        for wait in &*waits {
+            entry += usize::from(!before.is_some_and(|before: &Wait| before.is_beside(wait)));
+            is_ready.push(wait.is_answered_by(descriptors[entry].revents()));
+            before = Some(wait);
+        }
+        drop(descriptors);
         drop(pins);
         if woken {
             self.wake.clear();
@@ -232,15 +227,14 @@ impl Waiter {
             // finds `woken` and sends nothing, but what it is about is seen from here on.
             self.woken.swap(false, Ordering::AcqRel);
         }
-        let mut still_waiting = Vec::with_capacity(waits.len());
-        for ((wait, socket), ready) in waits.into_iter().zip(sockets).zip(ready) {
-            if ready {
-                found.push(wait.into_work(socket));
-            } else {
-                still_waiting.push(wait);
+        let mut answers = is_ready.into_iter().zip(sockets);
+        waits.retain(|wait| {
+            let (is_ready, socket) = answers.next().expect("there is one of each wait");
+            if is_ready {
+                found.push(wait.work(socket));
             }
-        }
-        still_waiting
+            !is_ready
+        });
     }
 }
 
@@ -294,10 +288,13 @@ impl Driver for Blocking {
         self.adopt(worker, &mut waits);
         let before = waits.len();
         let timeout = if woken { Some(Duration::ZERO) } else { wait.timeout };
-        let waits = me.poll(waits, timeout, found);
+        me.poll(&mut waits, timeout, found);
         me.polling.store(false, Ordering::Relaxed);
         me.count.fetch_sub(before - waits.len(), Ordering::Relaxed);
-        me.waits().list.extend(waits);
+        let mut mine = me.waits();
+        // What has come meanwhile goes behind them.
+        waits.append(&mut mine.list);
+        mine.list = waits;
     }
 
     fn wake(&self, worker: usize) {

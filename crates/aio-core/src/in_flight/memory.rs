@@ -1,8 +1,9 @@
 //! The memory of operations. A thread keeps some of what it frees for what it makes next: the callback of one
 //! operation begins another, so that in a steady exchange nothing is allocated.
 //!
-//! 1. A block's size is a multiple of [`STEP`], so that operations of several kinds can have it one after the
-//!    other. A thread keeps one of each size, up to [`LARGEST`]: two kilobytes and a quarter at most.
+//! 1. A block is as large as its operation, but for [`STEP`], so that ten thousand that are pending take no more
+//!    than they need. A thread keeps one of each size, up to [`LARGEST`]: of operations of several kinds that
+//!    follow one another each finds its own.
 //! 2. Blocks of these sizes come from the allocator with the layout of their size, and go back with it. So it
 //!    does not matter which thread frees what which other has made.
 
@@ -10,8 +11,8 @@ use std::alloc::{self, Layout};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-const STEP: usize = 64;
-const SIZES: usize = 8;
+const STEP: usize = 8;
+const SIZES: usize = 64;
 const LARGEST: usize = SIZES * STEP;
 const ALIGNMENT: usize = 16;
 
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn a_block_is_used_again_by_what_fits_and_never_by_two() {
         on_a_fresh_thread(|| {
-            let (first, second) = (allocate::<[u64; 9]>(), allocate::<[u64; 16]>());
+            let (first, second) = (allocate::<[u64; 9]>(), allocate::<[[u32; 3]; 6]>());
             assert_ne!(first.cast::<u8>(), second.cast());
             // SAFETY: it is from there, and unused.
             unsafe { release(first) };
@@ -118,7 +119,7 @@ mod tests {
             // SAFETY: as above.
             unsafe { release(second) };
             assert_eq!(kept(), 1, "one of a size");
-            let third = allocate::<[u8; 128]>();
+            let third = allocate::<[u8; 70]>();
             assert_eq!((third.cast(), kept()), (first, 0));
             // SAFETY: as above.
             unsafe { release(third) };

@@ -8,21 +8,22 @@
 //! 3. A weak reference is made by who has one of the others. So once `strong` is 0, `weak` only falls; who made
 //!    it 0 and finds 1 has found its own, which it need not take away.
 
-use crate::sync::{AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, fence};
 use std::process;
 
-/// More references than memory could hold, but for those that were forgotten.
-const MOST: usize = isize::MAX as usize;
+/// More references than memory holds, but for those that were forgotten. A few threads may be above this at a
+/// time, each by one, before they end the process.
+const MOST: u32 = i32::MAX as u32;
 
 pub(super) struct References {
-    strong: AtomicUsize,
-    weak: AtomicUsize,
+    strong: AtomicU32,
+    weak: AtomicU32,
 }
 
 impl References {
     /// Those of an operation that is being made.
     pub(super) fn two() -> Self {
-        Self { strong: AtomicUsize::new(2), weak: AtomicUsize::new(1) }
+        Self { strong: AtomicU32::new(2), weak: AtomicU32::new(1) }
     }
 
     pub(super) fn add(&self) {
