@@ -86,12 +86,18 @@ struct Line {
 }
 
 impl Line {
+    #[inline]
     fn push_back(&mut self, operation: Owner) {
         if self.first.is_none() {
             self.first = Some(operation);
         } else {
-            self.rest().push_back(operation);
+            self.queue_up(operation);
         }
+    }
+
+    #[cold]
+    fn queue_up(&mut self, operation: Owner) {
+        self.rest().push_back(operation);
     }
 
     fn push_front(&mut self, operation: Owner) {
@@ -100,9 +106,12 @@ impl Line {
         }
     }
 
+    #[inline]
     fn pop_front(&mut self) -> Option<Owner> {
         let first = self.first.take();
-        self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        if let Some(rest) = &mut self.rest {
+            self.first = rest.pop_front();
+        }
         first
     }
 
@@ -186,6 +195,7 @@ impl OperationQueue {
     }
 
     /// A new operation. `go_on`: the caller may attempt it itself.
+    #[inline]
     pub(crate) fn begin(&self, operation: Owner, go_on: bool) -> Next {
         let mut state = self.lock();
         match state.phase {
@@ -205,6 +215,7 @@ impl OperationQueue {
 
     /// The attempt is over and so is its operation. `drained`: another attempt would find nothing.
     /// `go_on`: the caller may attempt the next one itself.
+    #[inline]
     pub(crate) fn done(&self, drained: bool, go_on: bool) -> Next {
         let mut state = self.lock();
         if !drained || state.stays_ready {
@@ -236,6 +247,7 @@ impl OperationQueue {
     }
 
     /// The engine reports that the direction may be able to make progress.
+    #[inline]
     pub(crate) fn ready(&self, stays_ready: bool) -> Next {
         if !stays_ready && self.maybe_ready.load(Ordering::Relaxed) {
             // Invariant 5.

@@ -2,8 +2,8 @@
 //! operation begins another, so that in a steady exchange nothing is allocated.
 //!
 //! 1. A block is as large as its operation, but for [`STEP`], so that ten thousand that are pending take no more
-//!    than they need. A thread keeps one of each size, up to [`LARGEST`]: of operations of several kinds that
-//!    follow one another each finds its own.
+//!    than they need. A thread keeps [`KEPT_OF_A_SIZE`] of each size, up to [`LARGEST`]: of operations of several
+//!    kinds that follow one another each finds its own, even if two of a kind end before one begins.
 //! 2. Blocks of these sizes come from the allocator with the layout of their size, and go back with it. So it
 //!    does not matter which thread frees what which other has made.
 
@@ -15,20 +15,42 @@ const STEP: usize = 8;
 const SIZES: usize = 64;
 const LARGEST: usize = SIZES * STEP;
 const ALIGNMENT: usize = 16;
+const KEPT_OF_A_SIZE: usize = 2;
+
+type Block = NonNull<u8>;
 
 /// The blocks that this thread keeps, by size.
-struct Kept([Cell<Option<NonNull<u8>>>; SIZES]);
+struct Kept([[Cell<Option<Block>>; KEPT_OF_A_SIZE]; SIZES]);
 
 thread_local! {
-    static KEPT: Kept = const { Kept([const { Cell::new(None) }; SIZES]) };
+    static KEPT: Kept = const { Kept([const { [const { Cell::new(None) }; _] }; _]) };
+}
+
+impl Kept {
+    #[inline]
+    fn take(&self, size: usize) -> Option<Block> {
+        self.0[size].iter().find_map(Cell::take)
+    }
+
+    /// Returns false if there are enough of this size.
+    #[inline]
+    fn put(&self, size: usize, block: Block) -> bool {
+        for place in &self.0[size] {
+            if place.get().is_none() {
+                place.set(Some(block));
+                return true;
+            }
+        }
+        false
+    }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        for (index, block) in self.0.iter().enumerate() {
-            if let Some(block) = block.take() {
+        for size in 0..SIZES {
+            while let Some(block) = self.take(size) {
                 // SAFETY: it was allocated with this layout (invariant 2), and nobody else has it.
-                unsafe { alloc::dealloc(block.as_ptr(), layout_of(index)) };
+                unsafe { alloc::dealloc(block.as_ptr(), layout_of(size)) };
             }
         }
     }
@@ -59,7 +81,7 @@ pub(super) fn allocate<T>() -> NonNull<T> {
     let (size, layout) = const { block_of::<T>() };
     if let Some(size) = size {
         // A thread that ends keeps nothing.
-        if let Ok(Some(block)) = KEPT.try_with(|kept| kept.0[size].take()) {
+        if let Ok(Some(block)) = KEPT.try_with(|kept| kept.take(size)) {
             return block.cast();
         }
     }
@@ -78,14 +100,7 @@ pub(super) unsafe fn release<T>(memory: NonNull<T>) {
     let (size, layout) = const { block_of::<T>() };
     let block = memory.cast();
     if let Some(size) = size {
-        let keep = |kept: &Kept| {
-            let is_free = kept.0[size].get().is_none();
-            if is_free {
-                kept.0[size].set(Some(block));
-            }
-            is_free
-        };
-        if KEPT.try_with(keep).unwrap_or(false) {
+        if KEPT.try_with(|kept| kept.put(size, block)).unwrap_or(false) {
             return;
         }
     }
@@ -100,7 +115,7 @@ mod tests {
 
     /// Returns how many blocks this thread keeps.
     fn kept() -> usize {
-        KEPT.with(|kept| kept.0.iter().filter(|block| block.get().is_some()).count())
+        KEPT.with(|kept| kept.0.iter().flatten().filter(|place| place.get().is_some()).count())
     }
 
     /// On a thread that has kept nothing yet.
@@ -111,18 +126,24 @@ mod tests {
     #[test]
     fn a_block_is_used_again_by_what_fits_and_never_by_two() {
         on_a_fresh_thread(|| {
-            let (first, second) = (allocate::<[u64; 9]>(), allocate::<[[u32; 3]; 6]>());
-            assert_ne!(first.cast::<u8>(), second.cast());
-            // SAFETY: it is from there, and unused.
-            unsafe { release(first) };
-            assert_eq!(kept(), 1);
-            // SAFETY: as above.
-            unsafe { release(second) };
-            assert_eq!(kept(), 1, "one of a size");
-            let third = allocate::<[u8; 70]>();
-            assert_eq!((third.cast(), kept()), (first, 0));
-            // SAFETY: as above.
-            unsafe { release(third) };
+            let blocks = [(); KEPT_OF_A_SIZE + 1].map(|()| allocate::<[u64; 9]>());
+            for (released, block) in blocks.into_iter().enumerate() {
+                assert_eq!(kept(), released);
+                // SAFETY: it is from there, and unused.
+                unsafe { release(block) };
+            }
+            assert_eq!(kept(), KEPT_OF_A_SIZE, "no more of a size");
+            let again = [(); KEPT_OF_A_SIZE + 1].map(|()| allocate::<[u8; 70]>());
+            assert_eq!(kept(), 0);
+            for block in again {
+                let is_kept = blocks[..KEPT_OF_A_SIZE].contains(&block.cast());
+                let times = again.iter().filter(|other| **other == block).count();
+                assert_eq!((is_kept, times), (block != again[KEPT_OF_A_SIZE], 1));
+            }
+            for block in again {
+                // SAFETY: as above.
+                unsafe { release(block) };
+            }
         });
     }
 
