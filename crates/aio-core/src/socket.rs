@@ -468,7 +468,7 @@ pub(crate) struct SocketInner {
 
 /// Of ten thousand connections nearly all are idle, with a receive pending: this and the operation's header are
 /// what each of them costs.
-#[cfg(all(target_pointer_width = "64", unix, not(any(feature = "testing", loom))))]
+#[cfg(all(target_pointer_width = "64", target_os = "linux", not(any(feature = "testing", loom))))]
 const _: () = assert!(size_of::<SocketInner>() <= 168);
 
 /// What a socket is, for good.
