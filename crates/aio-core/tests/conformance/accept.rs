@@ -117,6 +117,7 @@ fn close_racing_with_a_connection_ends_the_accept() {
             let accept = case.accept(&listener);
             let thread = thread::spawn(move || drop(TcpStream::connect(address)));
             listener.close();
+            let _holder = hold(address);
             if let Err(error) = accept.end().result {
                 assert!(is_aborted(&error));
             }
