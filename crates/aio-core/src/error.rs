@@ -16,6 +16,8 @@ pub(crate) enum Aborted {
     TimedOut,
     /// Its socket was closed.
     Closed,
+    /// Its socket was taken out of the runtime.
+    Released,
     /// A send before it on the same stream ended after some of its bytes, and what comes after the gap
     /// would be misread; or a connect before it was canceled.
     Broken,
@@ -29,6 +31,7 @@ impl fmt::Display for Aborted {
             Self::Canceled => "operation aborted: it was canceled",
             Self::TimedOut => "operation aborted: its deadline has passed",
             Self::Closed => "operation aborted: the socket is closed",
+            Self::Released => "operation aborted: the socket has been taken out of the runtime",
             Self::Broken => {
                 "operation aborted: an earlier send or connect on this socket ended halfway"
             }

@@ -22,9 +22,14 @@
 //!    owner says so in the header before it goes there, and there its wish is looked at, under the
 //!    lock of that queue. A cancel states the wish, then looks for the place. Both put a sequentially
 //!    consistent fence in between, so that of a move and a cancel at the same time one sees what the other did.
-//! 6. The owner of an operation without a callback ends by setting the event; it touches the body no
-//!    more. From then on the body belongs to the one [`Pending`] that [`start`] returned, which does
-//!    not touch it before it has seen the event set.
+//! 6. An operation without a callback has one [`Pending`], which [`start`] returned, and a `standing`, which says
+//!    whose its body is. *Undecided*: the owner's. *Stands*: the completion is in the body, which is the
+//!    `Pending`'s; the owner touches the body no more, sets the event and ends. *Abandoned*: the owner's for good,
+//!    since the `Pending` was dropped. The two others leave *Undecided* by one compare-exchange, so one of them wins.
+//!    The owner tries as soon as an attempt has done the work, before the queue lets the next operation begin. If
+//!    it loses, it gives what it has taken back to the socket there and then; if it wins, the `Pending` does when
+//!    it is dropped. So a thread that drops an operation and then begins another one gets, with that, what the
+//!    first had taken, and nothing is lost (I2).
 //! 7. Owner, handles and pending each have one of the operation's [`References`], as long as they live; weak
 //!    handles have weak ones. Who takes the last of the former away drops the body; who takes the last of
 //!    all away frees the memory.
@@ -40,9 +45,10 @@ use crate::async_result::{AsyncResult, Completion, OperationHandle};
 use crate::error::{Aborted, is_aborted};
 use crate::metrics::OperationReport;
 use crate::op::{Attempt, Call, Direction, KIND_NAMES, Kind, Perform, Route, kind_index};
+use crate::operation_queue::{Place, Placed, Queued};
 use crate::resolver::Lookup;
 use crate::runtime::{Clock, Moment, Point, RuntimeInner, Stretch, Work};
-use crate::socket::SocketInner;
+use crate::socket::{Envelope, GivenBack, Order, SocketInner};
 use crate::socket_table::{self, SocketNumber};
 use crate::span::Span;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
@@ -51,7 +57,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop};
+use std::mem::{self, ManuallyDrop, offset_of};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -76,8 +82,12 @@ struct Header {
     lookup: OnceLock<Weak<Lookup>>,
     /// When it is to be canceled, if it has not completed.
     deadline: Option<Instant>,
+    /// Its place in the line of its socket.
+    place: Place,
     /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
     wish: AtomicU8,
+    /// A [`standing`].
+    standing: AtomicU8,
     /// True if it takes one of the places of a limited runtime.
     has_place: AtomicBool,
     /// When it was begun, by its runtime's clock; then, if that is measured, when it completed.
@@ -88,7 +98,16 @@ struct Header {
 
 /// Every pending operation has one.
 #[cfg(all(target_pointer_width = "64", not(loom)))]
-const _: () = assert!(size_of::<Header>() <= 80);
+const _: () = assert!(size_of::<Header>() <= 104);
+
+/// The values of [`Header::standing`]: invariant 6.
+mod standing {
+    pub(super) const UNDECIDED: u8 = 0;
+    pub(super) const STANDS: u8 = 1;
+    pub(super) const ABANDONED: u8 = 2;
+    /// *Abandoned*, and the owner has given back what there was.
+    pub(super) const GIVEN_BACK: u8 = 3;
+}
 
 /// What operations with bodies of one type have in common.
 struct KindOf {
@@ -129,11 +148,16 @@ struct KindOf {
 ///
 /// # Safety
 ///
-/// Of either function: the operation is one of this kind, and the caller is its owner.
+/// Of each function: the operation is one of this kind, and its body is the caller's.
 #[derive(Clone, Copy)]
 enum End {
-    /// It is kept for who waits: see [`finish`].
-    Keep(unsafe fn(&Shared)),
+    /// It is kept for the thread or task that waits.
+    Keep {
+        /// See [`finish`].
+        finish: unsafe fn(&Shared, Option<Order>),
+        /// See [`give_back`].
+        give_back: unsafe fn(&Shared),
+    },
     /// Its callback runs: see [`deliver`].
     Call(unsafe fn(Shared)),
 }
@@ -171,7 +195,9 @@ impl Header {
             socket: AtomicUsize::new(socket.map_or(0, |socket| socket.number.get())),
             lookup: OnceLock::new(),
             deadline,
+            place: Place::new(),
             wish: AtomicU8::new(0),
+            standing: AtomicU8::new(standing::UNDECIDED),
             has_place: AtomicBool::new(false),
             moment: AtomicU64::new(0),
             completed: ManualResetEvent::new(false),
@@ -212,13 +238,15 @@ impl Shared {
         UnsafeCell::raw_get(unsafe { &raw const (*operation).body })
     }
 
-    fn is(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-
     /// See [`Handle::identity`].
     fn identity(&self) -> usize {
         self.0.addr().get()
+    }
+
+    /// The operation's place in a line, from which the operation can be found.
+    fn place(&self) -> NonNull<Place> {
+        // SAFETY: the place is within the allocation.
+        unsafe { self.0.byte_add(offset_of!(Header, place)) }.cast()
     }
 }
 
@@ -328,6 +356,7 @@ trait Progress {
     fn route(&mut self) -> Option<&mut Route>;
     fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
     fn go_to(&mut self, socket: Arc<SocketInner>);
+    fn give_up(&mut self);
     /// Tells who traces that the result stands.
     fn trace_result(&self);
 }
@@ -391,6 +420,14 @@ impl<K: Perform> Progress for InProgress<K> {
         self.socket = Some(socket);
     }
 
+    fn give_up(&mut self) {
+        if let (Some(Err(_)), Some(work), Some(socket)) =
+            (&self.result, &mut self.work, &self.socket)
+        {
+            work.give_up(socket);
+        }
+    }
+
     fn trace_result(&self) {
         let error = self.result.as_ref().and_then(|result| result.as_ref().err());
         self.span.completed(error, self.work.as_ref().map_or(0, K::bytes_transferred));
@@ -442,6 +479,11 @@ where
 struct Kept<K: Kind> {
     progress: InProgress<K>,
     completion: Option<Completion<K>>,
+    /// Where it was begun. It may have moved on to another socket.
+    begun_at: Option<SocketNumber>,
+    /// What has to be known to give back what it has taken: see [`Perform::give_back`].
+    envelope: Option<Box<Envelope>>,
+    order: Option<Order>,
 }
 
 impl<K: Perform> Body for Kept<K> {
@@ -454,9 +496,21 @@ impl<K: Perform> Body for Kept<K> {
 
 impl<K: Perform> Kept<K> {
     /// The result stands.
-    fn finish(&mut self) {
+    fn finish(&mut self, order: Option<Order>) {
+        self.envelope = self.progress.work.as_mut().and_then(K::envelope);
+        self.order = order;
         self.completion = Some(self.progress.complete(()));
         let _ = mem::take(&mut self.progress.span);
+    }
+
+    /// Nobody will look at the completion: what it has taken goes back to the socket.
+    fn give_back(&mut self) {
+        let Some(completion) = self.completion.take() else { return };
+        let (envelope, order) = (self.envelope.take(), self.order.take());
+        // If the socket is gone, nobody can receive from it any more.
+        if let (Some(socket), Some(order)) = (self.begun_at.and_then(socket_table::find), order) {
+            K::give_back(completion, GivenBack { socket: &socket, order, envelope });
+        }
     }
 }
 
@@ -482,15 +536,26 @@ unsafe fn progress<B: Body>(operation: &Shared) -> *mut dyn Progress {
     body.progress()
 }
 
-/// Completes an operation without a callback.
+/// Completes an operation without a callback: its result stands.
 ///
 /// # Safety
 ///
 /// As [`End`] has it.
-unsafe fn finish<K: Perform>(operation: &Shared) {
-    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+unsafe fn finish<K: Perform>(operation: &Shared, order: Option<Order>) {
+    // SAFETY: the body is of this type, and the caller's (invariant 6).
     let body = unsafe { &mut *operation.body::<Kept<K>>() };
-    body.finish();
+    body.finish(order);
+}
+
+/// Gives back what an operation has taken whose completion nobody will look at, if it has taken something.
+///
+/// # Safety
+///
+/// As [`End`] has it.
+unsafe fn give_back<K: Perform>(operation: &Shared) {
+    // SAFETY: the body is of this type, and the caller's (invariant 6).
+    let body = unsafe { &mut *operation.body::<Kept<K>>() };
+    body.give_back();
 }
 
 impl KindOf {
@@ -536,17 +601,26 @@ pub(crate) fn start<K: Perform>(
     deadline: Option<Instant>,
     work: K,
 ) -> (Owner, Pending<K>) {
-    let kind = const { &KindOf::new::<Kept<K>>(End::Keep(finish::<K>)) };
-    let (owner, handle) = Shared::new(
-        Header::new(kind, socket, deadline),
-        Kept { progress: InProgress::new(socket, work), completion: None },
-    );
-    (Owner(owner), Pending { handle: Handle(handle), kind: PhantomData })
+    let kind = const {
+        let end = End::Keep { finish: finish::<K>, give_back: give_back::<K> };
+        &KindOf::new::<Kept<K>>(end)
+    };
+    let body = Kept {
+        progress: InProgress::new(socket, work),
+        completion: None,
+        begun_at: socket.map(|socket| socket.number),
+        envelope: None,
+        order: None,
+    };
+    let (owner, handle) = Shared::new(Header::new(kind, socket, deadline), body);
+    (Owner(owner), Pending { handle: Handle(handle), taken: false, kind: PhantomData })
 }
 
 /// The one that gets an operation's completion when it has no callback. Never cloned.
 pub(crate) struct Pending<K: Kind> {
     handle: Handle,
+    /// True once the completion has been returned.
+    taken: bool,
     /// The operation's body is a `Kept<K>`.
     kind: PhantomData<fn() -> K>,
 }
@@ -565,7 +639,70 @@ impl<K: Kind> Pending<K> {
         // visible, and the body is this one's (invariant 6), which is borrowed exclusively. `start` made
         // the two of one type.
         let body = unsafe { &mut *self.handle.0.body::<Kept<K>>() };
+        self.taken = true;
         body.completion.take()
+    }
+}
+
+/// Nobody will look at the completion any more. A pending operation is canceled, unless it is a send; what one
+/// that has done its work has taken goes back to the socket (invariant 6).
+impl<K: Kind> Drop for Pending<K> {
+    fn drop(&mut self) {
+        let operation = &self.handle.0;
+        if self.taken {
+            return;
+        }
+        let End::Keep { give_back, .. } = operation.kind.end else {
+            unreachable!("an operation that is waited for is kept")
+        };
+        let abandoned = operation.standing.compare_exchange(
+            standing::UNDECIDED,
+            standing::ABANDONED,
+            Ordering::Acquire,
+            Ordering::Acquire,
+        );
+        if abandoned.is_err() {
+            // SAFETY: the function is that of the operation's kind, and the body is this one's (invariant 6).
+            unsafe { give_back(operation) };
+        } else if !self.handle.is_send() {
+            self.handle.cancel(Wish::Cancel);
+        }
+    }
+}
+
+// SAFETY: the place is a part of the header, which stays where it is, and each operation has its own.
+unsafe impl Placed for Owner {
+    fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    fn into_place(self) -> NonNull<Place> {
+        ManuallyDrop::new(self).0.place()
+    }
+
+    unsafe fn from_place(place: NonNull<Place>) -> Self {
+        // SAFETY: `into_place` made it of a pointer to the header, by as much.
+        Self(Shared(unsafe { place.byte_sub(offset_of!(Header, place)) }.cast()))
+    }
+}
+
+impl Queued for Owner {
+    type Handle = Handle;
+
+    fn place_of(handle: &Handle) -> NonNull<Place> {
+        handle.0.place()
+    }
+
+    fn is_at(handle: &Handle, socket: usize) -> bool {
+        handle.0.socket.load(Ordering::Relaxed) == socket
+    }
+
+    fn wish(&self) -> Option<Wish> {
+        self.wish()
+    }
+
+    fn is_partly_done(&mut self) -> bool {
+        self.progress().is_partly_done()
     }
 }
 
@@ -605,6 +742,11 @@ impl Owner {
         self.0.deadline
     }
 
+    /// Its deadline had passed when it was begun: it has one attempt.
+    pub(crate) fn is_late(&self) {
+        self.0.wish.store(Wish::TimeOut as u8, Ordering::Relaxed);
+    }
+
     /// The operation begins.
     pub(crate) fn begins_at(&self, now: Moment) {
         self.0.moment.store(now, Ordering::Relaxed);
@@ -624,7 +766,7 @@ impl Owner {
 
     /// Why the operation shall not go on, if it shall not.
     pub(crate) fn wish(&self) -> Option<Wish> {
-        match self.0.wish.load(Ordering::Relaxed) {
+        match self.0.wish.load(Ordering::Acquire) {
             0 => None,
             wish if wish == Wish::Cancel as u8 => Some(Wish::Cancel),
             wish if wish == Wish::TimeOut as u8 => Some(Wish::TimeOut),
@@ -635,11 +777,6 @@ impl Owner {
     pub(crate) fn downgrade(&self) -> WeakHandle {
         self.0.references.add_weak();
         WeakHandle(WeakShared(self.0.0))
-    }
-
-    /// True if `handle` is one of this operation.
-    pub(crate) fn is_of(&self, handle: &Handle) -> bool {
-        self.0.is(&handle.0)
     }
 
     /// Makes the operation's call, without blocking. When it is done, its result stands.
@@ -711,18 +848,52 @@ impl Owner {
         self.complete_at(runtime, Point::Completed)
     }
 
+    /// The result stands. An operation without a callback says so; one that has been dropped gives back what it has
+    /// taken (invariant 6). `order` is that of what it may have taken. The second call changes nothing.
+    pub(crate) fn settle(&mut self, runtime: &RuntimeInner, order: impl FnOnce() -> Option<Order>) {
+        let End::Keep { finish, give_back } = self.0.kind.end else { return };
+        match self.0.standing.load(Ordering::Acquire) {
+            standing::STANDS | standing::GIVEN_BACK => return,
+            standing::ABANDONED => self.progress().give_up(),
+            _ => {}
+        }
+        self.trace_result(runtime);
+        // SAFETY: the function is that of the operation's kind, and this is the owner of an operation that does not
+        // stand.
+        unsafe { finish(&self.0, order()) };
+        let stands = self.0.standing.compare_exchange(
+            standing::UNDECIDED,
+            standing::STANDS,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if stands.is_err() {
+            // What is dropped there is the user's.
+            runtime.contain(|| {
+                // SAFETY: as above: it was abandoned, and its body is the owner's for good.
+                unsafe { give_back(&self.0) };
+            });
+            self.0.standing.store(standing::GIVEN_BACK, Ordering::Relaxed);
+        }
+    }
+
+    fn trace_result(&mut self, runtime: &RuntimeInner) {
+        if cfg!(feature = "tracing") {
+            runtime.contain(|| self.progress().trace_result());
+        }
+    }
+
     fn complete_at(mut self, runtime: &RuntimeInner, point: Point) -> Option<Self> {
         if let Some(deadline) = self.0.deadline {
             runtime.timer.remove(deadline, self.0.identity());
         }
-        if cfg!(feature = "tracing") {
-            runtime.contain(|| self.progress().trace_result());
-        }
         let is_to_be_delivered = match self.0.kind.end {
-            End::Call(_) => true,
-            End::Keep(finish) => {
-                // SAFETY: the function is that of the operation's kind, and this is the owner.
-                unsafe { finish(&self.0) };
+            End::Call(_) => {
+                self.trace_result(runtime);
+                true
+            }
+            End::Keep { .. } => {
+                self.settle(runtime, || None);
                 false
             }
         };
@@ -829,7 +1000,8 @@ impl Handle {
         if self.completed().is_set() {
             return;
         }
-        let _ = self.0.wish.compare_exchange(0, wish as u8, Ordering::Relaxed, Ordering::Relaxed);
+        // Released, as the thread that reads the wish is to see whether the operation was dropped before.
+        let _ = self.0.wish.compare_exchange(0, wish as u8, Ordering::Release, Ordering::Relaxed);
         // Before a look at the place: invariant 5.
         fence(Ordering::SeqCst);
         if let Some(socket) = self.0.socket() {

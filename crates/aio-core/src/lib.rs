@@ -113,7 +113,6 @@ mod lock;
 mod lookout;
 mod metrics;
 pub mod op;
-#[expect(unsafe_code, reason = "an awaited operation is a node in its event's queue: pinned")]
 mod operation;
 mod operation_queue;
 mod registered_wait;
@@ -138,7 +137,7 @@ pub use metrics::{Latency, Metrics, OperationMetrics, OperationReport};
 pub use operation::Operation;
 pub use registered_wait::RegisteredWait;
 pub use runtime::{Builder, PanicPolicy, Runtime, RuntimeHandle, ShutdownReport};
-pub use socket::Socket;
+pub use socket::{IntoSocket2Error, Socket, Unread};
 pub use socket2;
 
 #[cfg(doctest)]

@@ -20,8 +20,10 @@ use std::time::{Duration, Instant};
 /// posted to a port ([`post_to`](Self::post_to)). It is a wait handle, so that it can be waited for
 /// beside events and other operations, and it costs no worker.
 ///
-/// Dropping a pending operation cancels it, unless it is a send, which goes on. What a receive may have
-/// taken at that moment is gone, so cancel and wait where that matters.
+/// Dropping a pending operation cancels it, unless it is a send, which goes on. Nothing is lost, whenever that
+/// happens: if a receive or an accept had taken something, the next receive or accept on the socket gets it, before
+/// anything from the system. So an operation may be dropped by `select!` in a loop. `Operation` is `Unpin`: a loop
+/// may as well keep it, and pass `&mut operation` to `select!`.
 ///
 /// ```
 /// use aio_sync::{ManualResetEvent, wait_any_timeout};
@@ -47,16 +49,16 @@ use std::time::{Duration, Instant};
 /// ```
 #[must_use = "dropping a pending operation cancels it, unless it is a send"]
 pub struct Operation<K: Kind> {
-    pending: Pending<K>,
-    /// Registered while a task waits. Pinned with the operation.
-    registration: Registration<Handle>,
+    /// There once a task has waited. Dropped first: no task is there to be woken by the cancel that follows.
+    registration: Option<Pin<Box<Registration<Handle>>>>,
     /// The waker of that task.
     waker: Option<Waker>,
+    pending: Pending<K>,
 }
 
 impl<K: Kind> Operation<K> {
     pub(crate) fn new(pending: Pending<K>) -> Self {
-        Self { registration: Registration::new(pending.handle().clone()), pending, waker: None }
+        Self { registration: None, waker: None, pending }
     }
 
     /// Returns true once the result stands: [`wait`](Self::wait) then returns at once.
@@ -153,7 +155,6 @@ impl<K: Kind> Operation<K> {
 struct Posting<K: Kind, T, F>(Mutex<Posted<K, T, F>>);
 
 struct Posted<K: Kind, T, F> {
-    /// Pinned: it stays here, in the [`Posting`]'s `Arc`, until it is dropped.
     operation: Operation<K>,
     /// `None` once the operation has completed.
     then: Option<(Arc<CompletionPort<T>>, F)>,
@@ -171,8 +172,7 @@ where
         if posted.then.is_none() {
             return;
         }
-        // SAFETY: nobody moves the operation (see `Posted`).
-        let operation = unsafe { Pin::new_unchecked(&mut posted.operation) };
+        let operation = Pin::new(&mut posted.operation);
         let Poll::Ready(completion) = operation.poll(&mut Context::from_waker(&waker)) else {
             return;
         };
@@ -198,28 +198,32 @@ where
 
 const TAKEN: &str = "an operation has one completion, and it has been returned";
 
-/// Awaits the completion. Safe to drop, which cancels as above, and to poll from changing tasks.
+/// Awaits the completion. It may be dropped at any time, which loses nothing (see above), and be polled from changing
+/// tasks.
 impl<K: Kind> Future for Operation<K> {
     type Output = Completion<K>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completion<K>> {
-        // SAFETY: nothing that is pinned is moved: that is `registration` alone, of which only a
-        // pinned reference is made.
-        let this = unsafe { self.get_unchecked_mut() };
-        // SAFETY: it is pinned with the operation, which does not move it when it is dropped either.
-        let mut registration = unsafe { Pin::new_unchecked(&mut this.registration) };
-        let is_waiting = match &this.waker {
-            Some(waker) if waker.will_wake(context.waker()) && registration.is_registered() => {
-                !this.pending.handle().completed().is_set()
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completion<K>> {
+        let this = &mut *self;
+        let handle = this.pending.handle();
+        if !handle.completed().is_set() {
+            let mut registration = this
+                .registration
+                .get_or_insert_with(|| Box::pin(Registration::new(handle.clone())))
+                .as_mut();
+            let is_waiting = match &this.waker {
+                Some(waker) if waker.will_wake(context.waker()) && registration.is_registered() => {
+                    !handle.completed().is_set()
+                }
+                _ => {
+                    registration.as_mut().take_back();
+                    this.waker = Some(context.waker().clone());
+                    registration.register(context.waker().clone())
+                }
+            };
+            if is_waiting {
+                return Poll::Pending;
             }
-            _ => {
-                registration.as_mut().take_back();
-                this.waker = Some(context.waker().clone());
-                registration.register(context.waker().clone())
-            }
-        };
-        if is_waiting {
-            return Poll::Pending;
         }
         // The task may own the operation, and would by its own waker own itself.
         this.waker = None;
@@ -230,19 +234,6 @@ impl<K: Kind> Future for Operation<K> {
 impl<K: Kind> WaitHandle for Operation<K> {
     fn event(&self) -> EventRef<'_> {
         self.pending.handle().event()
-    }
-}
-
-impl<K: Kind> Drop for Operation<K> {
-    fn drop(&mut self) {
-        // SAFETY: if it was registered it is pinned with the operation, and not moved before it is dropped.
-        let registration = unsafe { Pin::new_unchecked(&mut self.registration) };
-        // Nobody is there to be woken by what follows.
-        registration.take_back();
-        let handle = self.pending.handle();
-        if !handle.is_send() {
-            handle.cancel(Wish::Cancel);
-        }
     }
 }
 

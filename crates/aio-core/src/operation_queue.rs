@@ -4,13 +4,13 @@
 //! attempted, by one thread at a time, while the others stand in line:
 //!
 //! ```text
-//!            begin                    done, nobody in line
+//!            begin                    done, no other in line
 //!   ┌──────┐ ─────────────▶ ┌────────────┐ ─────────────▶ Idle
 //!   │ Idle │                │ Attempting │ ◀───────────┐
 //!   └──────┘                └────────────┘             │ ready / take_turn
-//!       │ begin, known          │        │ yielded  ┌───────────┐
+//!       │ begin, known          │        │ yielded, ┌───────────┐
 //!       │ not to be ready       │        └────────▶ │ Scheduled │
-//!       │               blocked │                   └───────────┘
+//!       │               blocked │  or others in line└───────────┘
 //!       │                       ▼                      │
 //!       └──────────────▶ ┌─────────┐ ──────────────────┘
 //!                        │ Waiting │
@@ -23,26 +23,57 @@
 //!    attempted by a worker, which knows. *Stopped*: no operation, ever.
 //! 2. `maybe_ready` is false exactly when the last attempt found nothing (more) to do and no
 //!    readiness has been reported since that attempt began. It is cleared under the lock before an
-//!    attempt and set by a report at any time: a report that arrives during an attempt makes it be
-//!    repeated instead of getting lost, which with edge-triggered reports would be for ever.
+//!    attempt and set by a report at any time: a report that arrives during an attempt repeats it
+//!    instead of getting lost, which with edge-triggered reports would be for good.
 //! 3. In *Waiting*, `maybe_ready` is false. (By 2, a report would have led elsewhere.)
 //! 4. An operation is in the queue, with the attempting thread, or completed. A cancel that finds
 //!    it in neither the queue nor completed leaves it to the attempting thread, which looks at the
 //!    operation's `wish` under the lock before it puts it back.
 //! 5. A report that finds `maybe_ready` true has nothing to do, and need not take the lock to see that: most
 //!    reports for sending are of this kind, since a system that reports that there is something to be
-//!    received says each time that there is room to send, too. If an attempt that clears it is about to begin,
-//!    the attempt finds what was reported: had its call come before what is reported, then, by the system's own
-//!    lock around the socket, the clearing would have happened before the report, and been seen.
+//!    received says each time that there is room to send, too. If an attempt that clears it is about to begin, the
+//!    attempt finds what was reported. The clearing comes before the attempt's call, and between the two the thread
+//!    gives back the lock and makes a system call; the kernel publishes what it reports before it reports it. So a
+//!    call that misses what is reported began before the report, the clearing came earlier still, and the report,
+//!    which reads `maybe_ready` after a system call of its own, sees it. (This leans on system calls ordering the
+//!    memory accesses around them, as they do on every system that this crate runs on; not on a lock of the
+//!    kernel's, which it does not take to look at a datagram socket.)
+//! 6. A thread that attempts an operation moves the direction on before it completes the operation: it leaves the
+//!    queue *Idle* or *Waiting*, or has *Scheduled* a worker. Wakers and `post_to` maps run when an operation
+//!    completes. One that waits for the next operation of this direction finds it where every other worker does.
 //!
-//! The lock is held for a few instructions, never across a system call, a callback or the drop of
-//! something a user gave us (I8): whatever leaves the queue is returned to the caller.
+//! The lock is held for a few instructions, however long the line is: never across a system call, a callback, an
+//! allocation or the drop of something a user gave us (I8). Whatever leaves the queue is returned to the caller.
+
+#[expect(unsafe_code, reason = "links operations that bring their own places in line")]
+mod line;
+
+pub(crate) use line::{Line, Place, Placed};
 
 use crate::error::Aborted;
-use crate::in_flight::{Handle, Owner};
+use crate::in_flight::{Owner, Wish};
 use crate::lock::{Lock, Locked};
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use line::Mark;
+use std::ptr::NonNull;
+
+/// What stands in an [`OperationQueue`].
+pub(crate) trait Queued: Placed {
+    /// What others hold of an operation. It keeps the operation's place.
+    type Handle;
+
+    /// The place of the operation, as [`Placed::into_place`] returns it.
+    fn place_of(handle: &Self::Handle) -> NonNull<Place>;
+
+    /// True if the operation is at the socket with this number.
+    fn is_at(handle: &Self::Handle, socket: usize) -> bool;
+
+    /// Why the operation shall not go on, if it shall not.
+    fn wish(&self) -> Option<Wish>;
+
+    /// True if the operation, were it to end now without success, could not be followed by another.
+    fn is_partly_done(&mut self) -> bool;
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -54,8 +85,8 @@ enum Phase {
 }
 
 #[derive(Debug)]
-pub(crate) struct OperationQueue {
-    state: Lock<State>,
+pub(crate) struct OperationQueue<O: Queued = Owner> {
+    state: Lock<State<O>>,
     /// Invariant 2. Written under the lock.
     maybe_ready: AtomicBool,
     /// The ticket of the wait that the queue is in, or, without [`WAITING`], of the one before. Written
@@ -64,120 +95,49 @@ pub(crate) struct OperationQueue {
 }
 
 #[derive(Debug)]
-struct State {
+struct State<O: Queued> {
     phase: Phase,
     /// True once it has been reported that the direction stays ready, as it does when the peer has
     /// hung up: no further report may come, and an attempt that found little has not found all.
     stays_ready: bool,
-    line: Line,
+    /// On the places of those in `line`.
+    mark: Mark,
+    line: Line<O>,
 }
 
-/// First in, first out. One operation, the common case, takes no allocation, and two words.
-#[derive(Debug, Default)]
-struct Line {
-    /// `None` exactly when there is nobody in line.
-    first: Option<Owner>,
-    /// `None` until there is a second one for the first time.
-    #[expect(
-        clippy::box_collection,
-        reason = "a socket has two lines, nearly always without a second"
-    )]
-    rest: Option<Box<VecDeque<Owner>>>,
-}
-
-impl Line {
-    #[inline]
-    fn push_back(&mut self, operation: Owner) {
-        if self.first.is_none() {
-            self.first = Some(operation);
-        } else {
-            self.queue_up(operation);
-        }
-    }
-
-    #[cold]
-    fn queue_up(&mut self, operation: Owner) {
-        self.rest().push_back(operation);
-    }
-
-    fn push_front(&mut self, operation: Owner) {
-        if let Some(second) = self.first.replace(operation) {
-            self.rest().push_front(second);
-        }
-    }
-
-    #[inline]
-    fn pop_front(&mut self) -> Option<Owner> {
-        let first = self.first.take();
-        if let Some(rest) = &mut self.rest {
-            self.first = rest.pop_front();
-        }
-        first
-    }
-
-    fn remove(&mut self, handle: &Handle) -> Option<Owner> {
-        if self.first.as_ref().is_some_and(|first| first.is_of(handle)) {
-            return self.pop_front();
-        }
-        let rest = self.rest.as_mut()?;
-        let position = rest.iter().position(|operation| operation.is_of(handle))?;
-        rest.remove(position)
-    }
-
-    fn drain(&mut self) -> Vec<Owner> {
-        let rest = self.rest.iter_mut().flat_map(|rest| rest.drain(..));
-        self.first.take().into_iter().chain(rest).collect()
-    }
-
-    fn rest(&mut self) -> &mut VecDeque<Owner> {
-        self.rest.get_or_insert_default()
-    }
-}
-
-/// In the ticket of a wait that is not over.
+/// In the ticket of a wait that has not ended.
 const WAITING: Ticket = 1;
 
-/// Identifies one stay in *Waiting*, so that an engine can tell whether it is over.
+/// Identifies one stay in *Waiting*, so that an engine can tell whether it has ended.
 pub(crate) type Ticket = u64;
 
 /// What is to be done next.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum Next<O: Queued = Owner> {
     /// Attempt this operation, then report what came of it.
-    Attempt(Owner),
+    Attempt(O),
     /// Have the engine wait until the direction can make progress.
     WaitFor(Ticket),
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
-    /// Complete these as aborted.
-    Abort(Box<Abort>),
-    /// Nothing; somebody else will, or there is nothing to do.
+    /// Complete these as aborted, in this order; those that were canceled say so themselves.
+    Abort(Line<O>, Aborted),
+    /// Nothing; another thread will, or there is nothing to do.
     Nothing,
 }
 
-/// Operations to be completed as aborted, in this order; those that were canceled say so themselves.
-///
-/// Boxed in a [`Next`], so that the others, which every operation comes by, are two words.
-#[derive(Debug)]
-pub(crate) struct Abort {
-    pub(crate) operations: Vec<Owner>,
-    pub(crate) reason: Aborted,
-}
+/// Every operation comes by one.
+#[cfg(all(target_pointer_width = "64", not(loom)))]
+const _: () = assert!(size_of::<Next>() <= 16);
 
-impl Next {
-    #[cold]
-    fn abort(operations: Vec<Owner>, reason: Aborted) -> Self {
-        Self::Abort(Box::new(Abort { operations, reason }))
-    }
-}
-
-impl OperationQueue {
+impl<O: Queued> OperationQueue<O> {
     pub(crate) fn new() -> Self {
         Self {
             state: Lock::new(State {
                 phase: Phase::Idle,
                 stays_ready: false,
-                line: Line::default(),
+                mark: Mark::FIRST,
+                line: Line::new(),
             }),
             maybe_ready: AtomicBool::new(true),
             ticket: AtomicU64::new(0),
@@ -185,7 +145,7 @@ impl OperationQueue {
     }
 
     #[inline]
-    fn lock(&self) -> Locked<'_, State> {
+    fn lock(&self) -> Locked<'_, State<O>> {
         self.state.lock()
     }
 
@@ -194,41 +154,55 @@ impl OperationQueue {
         self.ticket.load(Ordering::Relaxed) == ticket
     }
 
-    /// A new operation. `go_on`: the caller may attempt it itself.
+    /// True if an attempt that begins now may find something to do.
     #[inline]
-    pub(crate) fn begin(&self, operation: Owner, go_on: bool) -> Next {
+    pub(crate) fn may_be_ready(&self) -> bool {
+        self.maybe_ready.load(Ordering::Relaxed)
+    }
+
+    /// A new operation. `at_once`: the caller may attempt it itself.
+    #[inline]
+    pub(crate) fn begin(&self, operation: O, at_once: bool) -> Next<O> {
         let mut state = self.lock();
-        match state.phase {
-            Phase::Stopped(reason) => Next::abort(vec![operation], reason),
-            // Its deadline has passed before it got here.
-            _ if operation.wish().is_some() => self.abort(&mut state, operation),
-            Phase::Idle => {
-                state.line.push_back(operation);
-                self.next(&mut state, go_on)
+        match (state.phase, operation.wish()) {
+            (Phase::Stopped(reason), _) => Next::Abort(Line::of(operation), reason),
+            (Phase::Idle, None) => {
+                state.push_back(operation);
+                self.next(&mut state, at_once)
             }
-            Phase::Attempting | Phase::Waiting | Phase::Scheduled => {
-                state.line.push_back(operation);
+            // It had no time from the start, or its time is up already. It gets the one attempt that it has
+            // before the attempting thread finds the wish.
+            (Phase::Idle, Some(Wish::TimeOut)) => {
+                self.maybe_ready.store(true, Ordering::Relaxed);
+                state.push_back(operation);
+                self.next(&mut state, at_once)
+            }
+            (_, Some(_)) => self.abort(&mut state, operation),
+            (Phase::Attempting | Phase::Waiting | Phase::Scheduled, None) => {
+                state.push_back(operation);
                 Next::Nothing
             }
         }
     }
 
-    /// The attempt is over and so is its operation. `drained`: another attempt would find nothing.
-    /// `go_on`: the caller may attempt the next one itself.
+    /// The attempt has ended and so has its operation. `drained`: another attempt would find nothing.
+    ///
+    /// The caller does not attempt the next operation before it has completed this one (invariant 6), so this
+    /// does not return one to attempt.
     #[inline]
-    pub(crate) fn done(&self, drained: bool, go_on: bool) -> Next {
+    pub(crate) fn done(&self, drained: bool) -> Next<O> {
         let mut state = self.lock();
         if !drained || state.stays_ready {
             self.maybe_ready.store(true, Ordering::Relaxed);
         }
         match state.phase {
             Phase::Stopped(_) => Next::Nothing,
-            _ => self.next(&mut state, go_on),
+            _ => self.next(&mut state, false),
         }
     }
 
     /// The attempt of `operation` found that it would have to wait.
-    pub(crate) fn blocked(&self, operation: Owner) -> Next {
+    pub(crate) fn blocked(&self, operation: O) -> Next<O> {
         let mut state = self.lock();
         match self.put_back(&mut state, operation) {
             Some(abort) => abort,
@@ -236,8 +210,8 @@ impl OperationQueue {
         }
     }
 
-    /// The attempt of `operation` stopped to let others have their turn.
-    pub(crate) fn yielded(&self, operation: Owner) -> Next {
+    /// The attempt of `operation` stopped so that others have their turn.
+    pub(crate) fn yielded(&self, operation: O) -> Next<O> {
         let mut state = self.lock();
         self.maybe_ready.store(true, Ordering::Relaxed);
         match self.put_back(&mut state, operation) {
@@ -248,7 +222,7 @@ impl OperationQueue {
 
     /// The engine reports that the direction may be able to make progress.
     #[inline]
-    pub(crate) fn ready(&self, stays_ready: bool) -> Next {
+    pub(crate) fn ready(&self, stays_ready: bool) -> Next<O> {
         if !stays_ready && self.maybe_ready.load(Ordering::Relaxed) {
             // Invariant 5.
             return Next::Nothing;
@@ -262,8 +236,19 @@ impl OperationQueue {
         }
     }
 
+    /// There is something to receive that the system does not know of: what a dropped operation had taken has come
+    /// back. As [`ready`](Self::ready), but a worker makes the attempt.
+    pub(crate) fn given_back(&self) -> Next<O> {
+        let mut state = self.lock();
+        self.maybe_ready.store(true, Ordering::Relaxed);
+        match state.phase {
+            Phase::Waiting => self.next(&mut state, false),
+            _ => Next::Nothing,
+        }
+    }
+
     /// The worker that was asked by [`Next::Schedule`] is here.
-    pub(crate) fn take_turn(&self) -> Next {
+    pub(crate) fn take_turn(&self) -> Next<O> {
         let mut state = self.lock();
         match state.phase {
             Phase::Scheduled => self.next(&mut state, true),
@@ -271,51 +256,60 @@ impl OperationQueue {
         }
     }
 
-    /// Takes the operation out if it is in line; if it is being attempted, its `wish`
-    /// tells the attempting thread.
-    pub(crate) fn cancel(&self, handle: &Handle) -> Next {
+    /// Takes the operation out if it is in line at the socket with this number, which is this queue's; if it is being
+    /// attempted, its `wish` tells the attempting thread.
+    #[expect(unsafe_code, reason = "takes an operation out of the line")]
+    pub(crate) fn cancel(&self, handle: &O::Handle, socket: usize) -> Next<O> {
         let mut state = self.lock();
-        let Some(operation) = state.line.remove(handle) else { return Next::Nothing };
-        if state.line.first.is_none() && state.phase != Phase::Attempting {
-            self.enter(&mut state, Phase::Idle);
+        let place = O::place_of(handle);
+        // SAFETY: the handle keeps it.
+        let is_in_line = state.mark.is_on(unsafe { place.as_ref() }) && O::is_at(handle, socket);
+        if !is_in_line {
+            return Next::Nothing;
         }
+        // SAFETY: its place has the mark, and it is at this socket.
+        let operation = unsafe { state.line.remove(place) };
+        self.has_removed(&mut state);
         self.abort(&mut state, operation)
     }
 
-    /// Takes out those in line of which `is_over` is true; not one that is being attempted.
-    pub(crate) fn take_out(&self, is_over: impl Fn(&Owner) -> bool, reason: Aborted) -> Next {
+    /// Takes out those in line of which `is_meant` is true; not one that is being attempted.
+    pub(crate) fn take_out(&self, is_meant: impl Fn(&O) -> bool, reason: Aborted) -> Next<O> {
+        let mut out = Line::new();
         let mut state = self.lock();
-        let (out, rest): (Vec<_>, Vec<_>) = state.line.drain().into_iter().partition(is_over);
-        rest.into_iter().for_each(|operation| state.line.push_back(operation));
+        for operation in state.take() {
+            if is_meant(&operation) {
+                out.add(operation);
+            } else {
+                state.push_back(operation);
+            }
+        }
         if out.is_empty() {
             return Next::Nothing;
         }
-        if state.line.first.is_none() && state.phase != Phase::Attempting {
-            self.enter(&mut state, Phase::Idle);
-        }
-        Next::abort(out, reason)
+        self.has_removed(&mut state);
+        Next::Abort(out, reason)
     }
 
-    /// Takes everything out for good. Also returns true if a thread is attempting an operation: it learns of
-    /// this when it comes back.
-    pub(crate) fn stop(&self, reason: Aborted) -> (Abort, bool) {
+    /// Takes everything out for good; the operations are to complete as aborted. A thread that is attempting
+    /// one learns of this when it comes back.
+    pub(crate) fn stop(&self, reason: Aborted) -> Line<O> {
         let mut state = self.lock();
-        let is_attempting = state.phase == Phase::Attempting;
         if !matches!(state.phase, Phase::Stopped(_)) {
             self.enter(&mut state, Phase::Stopped(reason));
         }
-        (Abort { operations: state.line.drain(), reason }, is_attempting)
+        state.take()
     }
 
-    /// Takes everybody out that waits: the engine cannot wait for them. If the first has done its work by
+    /// Takes out every operation that waits: the engine cannot wait for them. If the first has done its work by
     /// halves, nothing can follow it.
-    pub(crate) fn give_up(&self) -> Vec<Owner> {
+    pub(crate) fn give_up(&self) -> Line<O> {
         let mut state = self.lock();
         if state.phase != Phase::Waiting {
-            return Vec::new();
+            return Line::new();
         }
-        let mut waiting = state.line.drain();
-        if waiting.first_mut().is_some_and(Owner::is_partly_done) {
+        let mut waiting = state.take();
+        if waiting.first_mut(O::is_partly_done) == Some(true) {
             self.enter(&mut state, Phase::Stopped(Aborted::Broken));
         } else {
             self.enter(&mut state, Phase::Idle);
@@ -329,6 +323,11 @@ impl OperationQueue {
         self.lock().phase == Phase::Attempting
     }
 
+    /// True once the socket is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().phase == Phase::Stopped(Aborted::Closed)
+    }
+
     /// True if an operation ended halfway here, so that nothing can follow it.
     pub(crate) fn is_broken(&self) -> bool {
         self.lock().phase == Phase::Stopped(Aborted::Broken)
@@ -339,31 +338,38 @@ impl OperationQueue {
         Some(self.ticket.load(Ordering::Relaxed)).filter(|ticket| ticket & WAITING != 0)
     }
 
-    fn put_back(&self, state: &mut State, operation: Owner) -> Option<Next> {
+    fn put_back(&self, state: &mut State<O>, operation: O) -> Option<Next<O>> {
         match state.phase {
-            Phase::Stopped(reason) => Some(Next::abort(vec![operation], reason)),
+            Phase::Stopped(reason) => Some(Next::Abort(Line::of(operation), reason)),
             _ if operation.wish().is_some() => Some(self.abort(state, operation)),
             _ => {
-                state.line.push_front(operation);
+                state.push_front(operation);
                 None
             }
         }
     }
 
     /// Aborts a canceled operation, and with it those that cannot go on without it.
-    fn abort(&self, state: &mut State, mut operation: Owner) -> Next {
+    fn abort(&self, state: &mut State<O>, mut operation: O) -> Next<O> {
         if operation.is_partly_done() {
             self.enter(state, Phase::Stopped(Aborted::Broken));
-            let mut all = vec![operation];
-            all.append(&mut state.line.drain());
-            return Next::abort(all, Aborted::Broken);
+            let mut all = state.take();
+            all.add_in_front(operation);
+            return Next::Abort(all, Aborted::Broken);
         }
-        Next::abort(vec![operation], Aborted::Canceled)
+        Next::Abort(Line::of(operation), Aborted::Canceled)
+    }
+
+    /// Operations were taken out of the line.
+    fn has_removed(&self, state: &mut State<O>) {
+        if state.line.is_empty() && matches!(state.phase, Phase::Waiting | Phase::Scheduled) {
+            self.enter(state, Phase::Idle);
+        }
     }
 
     /// Decides what becomes of the first in line. Entered in every phase but *Stopped*.
-    fn next(&self, state: &mut State, go_on: bool) -> Next {
-        if state.line.first.is_none() {
+    fn next(&self, state: &mut State<O>, at_once: bool) -> Next<O> {
+        if state.line.is_empty() {
             self.enter(state, Phase::Idle);
             return Next::Nothing;
         }
@@ -371,16 +377,16 @@ impl OperationQueue {
             self.enter(state, Phase::Waiting);
             return Next::WaitFor(self.ticket.load(Ordering::Relaxed));
         }
-        if !go_on {
+        if !at_once {
             self.enter(state, Phase::Scheduled);
             return Next::Schedule;
         }
         self.enter(state, Phase::Attempting);
         self.maybe_ready.store(false, Ordering::Relaxed);
-        Next::Attempt(state.line.pop_front().expect("somebody is in line"))
+        Next::Attempt(state.line.pop_front().expect("an operation is in line"))
     }
 
-    fn enter(&self, state: &mut State, phase: Phase) {
+    fn enter(&self, state: &mut State<O>, phase: Phase) {
         state.phase = phase;
         let last = self.ticket.load(Ordering::Relaxed) & !WAITING;
         let ticket = if phase == Phase::Waiting { (last + 2 * WAITING) | WAITING } else { last };
@@ -388,10 +394,27 @@ impl OperationQueue {
     }
 }
 
-#[cfg(test)]
+impl<O: Queued> State<O> {
+    fn push_back(&mut self, operation: O) {
+        self.line.push_back(self.mark, operation);
+    }
+
+    fn push_front(&mut self, operation: O) {
+        self.line.push_front(self.mark, operation);
+    }
+
+    fn take(&mut self) -> Line<O> {
+        self.line.detach(&mut self.mark)
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::in_flight::{self, Wish};
+    use crate::in_flight::{self, Handle};
     use crate::{Runtime, Socket, op};
 
     fn operation(socket: &Socket) -> (Owner, Handle) {
@@ -417,17 +440,11 @@ mod tests {
             assert!(matches!(queue.begin(operation(&socket).0, true), Next::Nothing));
             handle.cancel(Wish::Cancel);
             let next = if yielded { queue.yielded(owner) } else { queue.blocked(owner) };
-            assert!(matches!(
-                next,
-                Next::Abort(abort)
-                    if abort.operations.len() == 1 && abort.reason == Aborted::Canceled
-            ));
+            let Next::Abort(operations, Aborted::Canceled) = next else { panic!("{next:?}") };
+            assert_eq!(operations.count(), 1);
             // The one behind it has its turn, or waits, as if the first had never been.
-            let next = queue.done(true, true);
-            assert!(matches!(
-                (yielded, next),
-                (true, Next::Attempt(_)) | (false, Next::WaitFor(_))
-            ));
+            let next = queue.done(true);
+            assert!(matches!((yielded, next), (true, Next::Schedule) | (false, Next::WaitFor(_))));
         }
     }
 

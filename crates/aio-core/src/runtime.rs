@@ -21,7 +21,7 @@ pub(crate) use latencies::Stretch;
 pub(crate) use running::Callback;
 pub use shutdown::ShutdownReport;
 
-use crate::engine::{self, Driver, Engine};
+use crate::engine::{self, Driver, Engine, Failing};
 use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Direction, kind_index};
@@ -479,6 +479,8 @@ pub(crate) enum Work {
     Done(Owner),
     /// The engine reports that this socket may be able to make progress.
     Ready { socket: Arc<SocketInner>, report: Readiness },
+    /// These operations fail together: complete one.
+    Fail(Arc<Failing>),
     /// Another thread has left this turn to a worker.
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This name has been looked up: its operation goes on.
@@ -608,6 +610,7 @@ impl RuntimeInner {
             Work::Call(Call(callback)) | Work::Step(Call(callback)) => {
                 self.run_callback(const { kind_index("post") }, || self.contain(callback));
             }
+            Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
             Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
@@ -624,39 +627,48 @@ impl RuntimeInner {
         }
     }
 
-    /// Lets sockets have their turns; posts what they complete, but for the first.
+    /// Lets sockets have their turns. Returns an operation with a callback that this has completed, and posts the
+    /// others.
     fn take_turns(&self, work: Work) -> Option<Owner> {
-        let mut first = None;
         match work {
             Work::Ready { socket, report } => {
-                if report.receive {
-                    let Readiness { ticket, stays_ready, .. } = report;
-                    engine::ready(&socket, Direction::Receive, ticket, stays_ready, &mut first);
+                let Readiness { ticket, stays_ready, .. } = report;
+                let mut completed = None;
+                if report.receive
+                    && engine::concerns(&socket, Direction::Receive, ticket, stays_ready)
+                {
+                    completed = engine::ready(&socket, Direction::Receive, stays_ready);
                 }
-                if report.send {
-                    engine::ready(&socket, Direction::Send, report.ticket, false, &mut first);
+                if report.send && engine::concerns(&socket, Direction::Send, ticket, false) {
+                    // The second turn may run a waker, or wait for a disk.
+                    if let Some(operation) = completed.take() {
+                        self.post(Work::Completed(operation));
+                    }
+                    completed = engine::ready(&socket, Direction::Send, false);
                 }
                 // A report that the engine has not made ends a wait that it does not know to be over.
                 #[cfg(feature = "testing")]
                 if self.injector.is_some() && report.ticket.is_none() {
                     self.driver.wait_ended(&socket);
                 }
+                completed
             }
             // One that could go on for long does not outlast its runtime.
             Work::Turn { socket, .. } if self.is_stopping() => {
                 engine::stop(&socket, Aborted::ShutDown);
+                None
             }
-            Work::Turn { socket, direction } => {
-                engine::take_turn(&socket, direction, &mut first);
+            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
+            Work::Found(answer) => {
+                answer.tell();
+                None
             }
-            Work::Found(answer) => answer.tell(),
             #[cfg(feature = "testing")]
             Work::Done(_) => unreachable!("this is no turn"),
-            Work::Completed(_) | Work::Wait(_) | Work::Call(_) | Work::Step(_) => {
+            Work::Completed(_) | Work::Fail(_) | Work::Wait(_) | Work::Call(_) | Work::Step(_) => {
                 unreachable!("these are no turns")
             }
         }
-        first
     }
 
     /// Runs the callback of an operation that has completed.
@@ -713,7 +725,8 @@ impl RuntimeInner {
 
     /// Counts an operation that is about to start, and has it canceled at its deadline, if it has one.
     /// If too many are pending it completes here; else it is returned.
-    pub(crate) fn admit(&self, operation: Owner) -> Option<Owner> {
+    /// `is_late`: its deadline has passed already, and it has one attempt.
+    pub(crate) fn admit(&self, operation: Owner, is_late: bool) -> Option<Owner> {
         self.counters.count(self.worker(), operation.kind(), Point::Begun);
         operation.begins_at(self.clock.now());
         if let Some(limit) = &self.limit {
@@ -723,15 +736,13 @@ impl RuntimeInner {
             }
             operation.takes_place();
         }
-        self.watch_deadline(&operation);
-        Some(operation)
-    }
-
-    fn watch_deadline(&self, operation: &Owner) {
-        if let Some(deadline) = operation.deadline() {
-            let operation = operation.handle();
-            self.watch(deadline, operation.identity(), Timed::Operation(operation));
+        if is_late {
+            operation.is_late();
+        } else if let Some(deadline) = operation.deadline() {
+            let handle = operation.handle();
+            self.watch(deadline, handle.identity(), Timed::Operation(handle));
         }
+        Some(operation)
     }
 
     /// Has `entry` seen to at its deadline.
@@ -884,6 +895,10 @@ impl Host for RuntimeInner {
             Work::Step(Call(step)) => {
                 self.contain(step);
                 self.is_over(self.worker(), const { kind_index("post") }, false);
+                None
+            }
+            Work::Fail(failing) => {
+                failing.fail_one(self);
                 None
             }
             #[cfg(feature = "testing")]

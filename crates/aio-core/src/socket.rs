@@ -4,6 +4,10 @@ mod begin_end;
 mod started;
 #[expect(unsafe_code, reason = "a synchronous call lends borrowed bytes to its operation")]
 mod synchronous;
+mod unread;
+
+pub use unread::Unread;
+pub(crate) use unread::{Envelope, GivenBack, Order, Origin, Piece};
 
 use crate::async_result::{AsyncResult, OperationHandle};
 use crate::departed::Departed;
@@ -19,12 +23,14 @@ use crate::socket_table::{self, SocketNumber};
 #[cfg(feature = "testing")]
 use crate::testing::{Injections, Injector};
 use socket2::{Domain, Protocol, SockAddr, Type};
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
+use unread::Store;
 
 /// A socket whose operations are begun and ended.
 ///
@@ -88,12 +94,13 @@ enum Limit {
 }
 
 impl Limit {
-    /// The deadline of an operation that is begun now; none if it is further away than the clock goes.
-    fn deadline(self) -> Option<Instant> {
+    /// The deadline of an operation that is begun now, none if it is further away than the clock goes; and whether it
+    /// has passed.
+    fn deadline(self) -> (Option<Instant>, bool) {
         match self {
-            Self::Never => None,
-            Self::After(timeout) => Instant::now().checked_add(timeout),
-            Self::At(deadline) => Some(deadline),
+            Self::Never => (None, false),
+            Self::After(timeout) => (Instant::now().checked_add(timeout), timeout.is_zero()),
+            Self::At(deadline) => (Some(deadline), deadline <= Instant::now()),
         }
     }
 }
@@ -146,7 +153,11 @@ impl Socket {
             system.set_nonblocking(true)?;
             system
         };
-        Ok(Self::of_system(runtime, system, Nature { is_stream: true, is_tcp }))
+        Ok(Self::of_system(
+            runtime,
+            system,
+            Nature { is_stream: true, is_connection: true, is_tcp },
+        ))
     }
 
     pub(crate) fn associate(
@@ -154,8 +165,10 @@ impl Socket {
         socket: socket2::Socket,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let is_stream = socket.r#type()? == Type::STREAM;
-        let nature = Nature { is_stream, is_tcp: is_stream && is_tcp(&socket) };
+        let r#type = socket.r#type()?;
+        let is_stream = r#type == Type::STREAM;
+        let is_connection = is_stream || is_sequence_of_packets(r#type);
+        let nature = Nature { is_stream, is_connection, is_tcp: is_stream && is_tcp(&socket) };
         Ok(Self::of_system(runtime, socket, nature))
     }
 
@@ -189,8 +202,10 @@ impl Socket {
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
                 departed: Departed::new(),
+                unread: Store::default(),
                 accepts: AtomicBool::new(false),
                 failure: AtomicI32::new(0),
+                linger: AtomicI32::new(linger::NOT_REPLACED),
                 #[cfg(feature = "testing")]
                 injections: runtime.injector.as_ref().map(Injector::next_socket),
                 nature,
@@ -310,7 +325,7 @@ impl Socket {
             if how != Shutdown::Read {
                 self.inner.ended_by_user.store(true, Ordering::SeqCst);
                 if self.inner.send.is_broken() {
-                    socket.set_linger(None)?;
+                    self.inner.restore_linger(socket)?;
                 }
             }
             self.inner.shut_down(socket, how)
@@ -352,11 +367,49 @@ impl Socket {
     /// # Errors
     ///
     /// If the socket is closed; the system's if there is no descriptor left to duplicate it, or its mode
-    /// cannot be changed.
-    pub fn into_socket2(self) -> io::Result<socket2::Socket> {
-        let system = engine::release(&self.inner)?;
-        system.set_nonblocking(false)?;
-        Ok(system)
+    /// cannot be changed. `ResourceBusy` while there is something that dropped operations had taken from the
+    /// system, which the system's socket does not have any more: receive it first, or
+    /// [take](Self::take_unread) it. The error has the socket, so that nothing is lost.
+    pub fn into_socket2(self) -> Result<socket2::Socket, IntoSocket2Error> {
+        if self.inner.unread.has_some() {
+            return Err(IntoSocket2Error::unread(self));
+        }
+        let system = match engine::release(&self.inner) {
+            Ok(system) => system,
+            Err(error) => return Err(IntoSocket2Error { socket: self, error }),
+        };
+        if self.inner.unread.has_some() {
+            // An operation that was dropped a moment ago has taken something since.
+            return Err(IntoSocket2Error::unread(self.again(system)));
+        }
+        match system.set_nonblocking(false) {
+            Ok(()) => Ok(system),
+            Err(error) => Err(IntoSocket2Error { socket: self.again(system), error }),
+        }
+    }
+
+    /// Takes what dropped operations had taken from the system and no operation has received since, in order.
+    ///
+    /// There is something only after an operation was dropped that had done its work, or was doing it. The next
+    /// operations get it, so this is of use only before the socket leaves the runtime
+    /// ([`into_socket2`](Self::into_socket2)), and once the runtime has ended.
+    #[must_use = "it is the socket's no more"]
+    pub fn take_unread(&self) -> Vec<Unread> {
+        self.inner.unread.take_all().into_iter().map(Unread::from).collect()
+    }
+
+    /// The same socket anew, of a duplicate of its descriptor.
+    fn again(&self, system: socket2::Socket) -> Self {
+        let before = &self.inner;
+        let socket = Self::of_system(&before.runtime, system, before.nature);
+        let after = &socket.inner;
+        let order = Ordering::SeqCst;
+        after.connection.store(before.connection.load(order), order);
+        after.ended_by_user.store(before.ended_by_user.load(order), order);
+        after.failure.store(before.failure.load(order), order);
+        after.linger.store(before.linger.load(order), order);
+        after.unread.take_over(&before.unread);
+        socket
     }
 
     /// A handle to a socket that an operation has come to.
@@ -372,9 +425,14 @@ impl Socket {
         self.inner
     }
 
+    pub(crate) fn shared(&self) -> &Arc<SocketInner> {
+        &self.inner
+    }
+
     fn start<K: Perform>(&self, work: K) -> Operation<K> {
-        let (operation, pending) = in_flight::start(Some(&self.inner), self.limit.deadline(), work);
-        if let Some(operation) = self.inner.runtime.admit(operation) {
+        let (deadline, is_late) = self.limit.deadline();
+        let (operation, pending) = in_flight::start(Some(&self.inner), deadline, work);
+        if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
             self.inner.runtime.driver.start(&self.inner, operation);
         }
         Operation::new(pending)
@@ -391,13 +449,26 @@ impl Socket {
         S: Send + 'static,
         F: FnOnce(AsyncResult<K, S>) + Send + 'static,
     {
-        let deadline = self.limit.deadline();
+        let (deadline, is_late) = self.limit.deadline();
         let (operation, handle) =
             in_flight::begin(Some(&self.inner), deadline, work, callback, state);
-        if let Some(operation) = self.inner.runtime.admit(operation) {
+        if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
             self.inner.runtime.driver.start(&self.inner, operation);
         }
         OperationHandle::new(handle)
+    }
+}
+
+/// True for sockets that send datagrams to the peer that they are connected to.
+fn is_sequence_of_packets(r#type: Type) -> bool {
+    #[cfg(unix)]
+    {
+        r#type == Type::SEQPACKET
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = r#type;
+        false
     }
 }
 
@@ -422,6 +493,51 @@ fn internet_address(address: SockAddr) -> io::Result<SocketAddr> {
     })
 }
 
+/// Why [`Socket::into_socket2`] has failed, and the socket.
+///
+/// Converts into an [`io::Error`], which drops the socket.
+#[derive(Debug)]
+pub struct IntoSocket2Error {
+    socket: Socket,
+    error: io::Error,
+}
+
+impl IntoSocket2Error {
+    fn unread(socket: Socket) -> Self {
+        let message = "an operation that was dropped had taken something from this socket: receive it first, or \
+                       take it with take_unread";
+        Self { socket, error: io::Error::new(io::ErrorKind::ResourceBusy, message) }
+    }
+
+    /// Returns why it has failed.
+    pub fn error(&self) -> &io::Error {
+        &self.error
+    }
+
+    /// Returns the socket.
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+}
+
+impl fmt::Display for IntoSocket2Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for IntoSocket2Error {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<IntoSocket2Error> for io::Error {
+    fn from(error: IntoSocket2Error) -> Self {
+        error.error
+    }
+}
+
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Socket").field(&self.inner.descriptor).finish()
@@ -434,6 +550,13 @@ mod connection {
     pub(super) const NOT_ASKED: u8 = 0;
     pub(super) const ASKED: u8 = 1;
     pub(super) const CONNECTED: u8 = 2;
+}
+
+/// The values of [`SocketInner::linger`] that are no seconds.
+mod linger {
+    pub(super) const NOT_REPLACED: i32 = -1;
+    /// It was off.
+    pub(super) const OFF: i32 = -2;
 }
 
 /// What the handles and the operations of a socket share.
@@ -454,12 +577,16 @@ pub(crate) struct SocketInner {
     ended_by_user: AtomicBool,
     /// True once the socket is known to have an address.
     bound: AtomicBool,
+    /// What dropped operations had taken here.
+    pub(crate) unread: Store,
     /// What was begun here and has gone on elsewhere.
     pub(crate) departed: Departed,
     /// True once an accept has been begun here, and the runtime knows.
     accepts: AtomicBool,
     /// The system's error by which the connection of a stream has broken, once an operation was told; else 0.
     failure: AtomicI32,
+    /// The user's SO_LINGER, in seconds, while a reset has replaced it: a [`linger`].
+    linger: AtomicI32,
     /// For the runtime's [`Injector`], if it has one.
     #[cfg(feature = "testing")]
     pub(crate) injections: Option<Injections>,
@@ -469,12 +596,13 @@ pub(crate) struct SocketInner {
 /// Of ten thousand connections nearly all are idle, with a receive pending: this and the operation's header are
 /// what each of them costs.
 #[cfg(all(target_pointer_width = "64", target_os = "linux", not(any(feature = "testing", loom))))]
-const _: () = assert!(size_of::<SocketInner>() <= 168);
+const _: () = assert!(size_of::<SocketInner>() <= 176);
 
 /// What a socket is, for good.
 #[derive(Clone, Copy, Debug)]
 struct Nature {
     is_stream: bool,
+    is_connection: bool,
     is_tcp: bool,
 }
 
@@ -523,6 +651,11 @@ impl SocketInner {
         self.connection.store(connection::NOT_ASKED, Ordering::Relaxed);
     }
 
+    /// True for what is connected to one peer: it has an end, and can break.
+    pub(crate) fn is_connection(&self) -> bool {
+        self.nature.is_connection
+    }
+
     /// True if a receive that gets less than it has room for has emptied the stream. Others stop
     /// short for other reasons: a Unix socket where descriptors were passed, SCTP after a message.
     pub(crate) fn is_tcp(&self) -> bool {
@@ -550,12 +683,34 @@ impl SocketInner {
         if is_ended() {
             return;
         }
+        let before = match system.linger() {
+            Ok(Some(time)) => i32::try_from(time.as_secs()).unwrap_or(i32::MAX),
+            Ok(None) | Err(_) => linger::OFF,
+        };
+        let order = Ordering::SeqCst;
+        // The first to replace it has found the user's.
+        let _ = self.linger.compare_exchange(linger::NOT_REPLACED, before, order, order);
         // The worst that a failure leaves is an ordinary close.
         let _ = system.set_linger(Some(Duration::ZERO));
         // `shutdown` may have come between, before the queue said that it is broken.
         if is_ended() {
-            let _ = system.set_linger(None);
+            let _ = self.restore_linger(system);
         }
+    }
+
+    /// Closing is to be what the user has asked for, and no reset.
+    fn restore_linger(&self, system: &socket2::Socket) -> io::Result<()> {
+        match self.linger.load(Ordering::SeqCst) {
+            linger::NOT_REPLACED => Ok(()),
+            linger::OFF => system.set_linger(None),
+            seconds => system.set_linger(Some(Duration::from_secs(seconds as u64))),
+        }
+    }
+
+    /// The order of what an attempt has just taken, if it may have taken something.
+    #[inline]
+    pub(crate) fn order_of_taken(&self, direction: Direction) -> Option<Order> {
+        (direction == Direction::Receive).then(|| self.unread.order())
     }
 
     /// Ends one or both directions of the connection.
@@ -582,7 +737,8 @@ impl SocketInner {
             error.kind(),
             ConnectionAborted | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut
         );
-        if let Some(code) = error.raw_os_error().filter(|_| has_broken && self.nature.is_stream) {
+        if let Some(code) = error.raw_os_error().filter(|_| has_broken && self.nature.is_connection)
+        {
             self.failure.store(code, Ordering::Relaxed);
         }
     }

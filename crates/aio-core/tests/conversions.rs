@@ -20,7 +20,7 @@ fn a_socket_becomes_one_of_std_and_comes_back() {
         let mut stream: TcpStream = socket.into_socket2().unwrap().into();
         assert!(is_aborted(&pending.wait().result.unwrap_err()));
         assert!(is_aborted(&other.send(b"gone").unwrap_err()));
-        assert!(is_aborted(&other.clone().into_socket2().unwrap_err()));
+        assert!(is_aborted(&other.clone().into_socket2().unwrap_err().into()));
         // It is connected, and blocks.
         stream.write_all(b"out").unwrap();
         let mut bytes = [0; 3];

@@ -24,6 +24,7 @@
 //! where they wait; what they share is in [`try_first`].
 
 mod blocking;
+mod failing;
 #[cfg(unix)]
 mod readiness;
 mod try_first;
@@ -39,7 +40,8 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub(crate) use try_first::{ready, refuse_accepts, release, stop, take_turn};
+pub(crate) use failing::Failing;
+pub(crate) use try_first::{concerns, given_back, ready, refuse_accepts, release, stop, take_turn};
 
 /// Where a pending operation waits.
 ///

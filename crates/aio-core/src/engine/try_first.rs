@@ -1,27 +1,29 @@
 //! What the engines share that try an operation's call first and wait for readiness when it would
 //! block.
 //!
-//! A *turn* is one thread going through a socket's operations in one direction: attempt the first,
-//! complete it, go on to the next, until there is none, or it has to wait, or the turn has been
-//! long enough. The thread that begins an operation attempts that one alone; whatever others have
-//! queued meanwhile is left to a worker.
+//! A *turn* is one attempt: a thread takes the first operation of a socket and direction, makes its call, moves the
+//! direction on, and completes the operation. If others are in line, a worker takes the next turn.
+//!
+//! 1. A thread pins the descriptor before the queue gives it an operation, and until the queue knows what came of the
+//!    attempt. So a close in between leaves the closing to that thread, which learns from the queue that it is stopped
+//!    before it lets go: if a send is unfinished then, and only then, it can still reset the connection.
+//! 2. A thread moves the direction on, and lets go of the descriptor, before it completes an operation: wakers and
+//!    `post_to` maps run there, which may wait for the next operation, or for the pins (`operation_queue.rs`,
+//!    invariant 6).
+//! 3. Operations that fail together are shared with the workers while one of them completes (`failing.rs`).
 
+use super::failing::Failing;
 use crate::descriptor::Pinned;
 use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
-use crate::operation_queue::{Abort, Next, OperationQueue, Ticket};
-use crate::runtime::Work;
+use crate::operation_queue::{Line, Next, OperationQueue, Ticket};
+use crate::runtime::{RuntimeInner, Work};
 use crate::socket::SocketInner;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::thread;
-
-/// How many operations of one socket and direction a worker completes before it serves others (I4).
-const OPERATIONS_PER_TURN: usize = 16;
-
-/// How many operations a thread completes that is here to begin one.
-const OPERATIONS_PER_BEGIN: usize = 1;
 
 pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
     let runtime = &*socket.runtime;
@@ -33,9 +35,16 @@ pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
     if accepts {
         socket.is_about_to_accept();
     }
-    let (direction, at_once) = (operation.direction(), !operation.may_block());
-    let next = socket.queue(direction).begin(operation, at_once);
-    go_on(socket, direction, next, OPERATIONS_PER_BEGIN, None);
+    let direction = operation.direction();
+    let queue = socket.queue(direction);
+    // An operation that would have to wait needs no pin.
+    let may_attempt =
+        !operation.may_block() && (queue.may_be_ready() || operation.wish().is_some());
+    let system = if may_attempt { socket.descriptor.pin() } else { None };
+    let next = queue.begin(operation, system.is_some());
+    if let Some(completed) = advance(socket, direction, next, system) {
+        runtime.post(Work::Completed(completed));
+    }
     if accepts && runtime.refuses_accepts() {
         // A drain that looked for listeners before this one was known has passed it by.
         refuse_accepts(socket);
@@ -44,12 +53,11 @@ pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
 
 /// The runtime drains: accepts that have not come to anything complete as aborted.
 pub(crate) fn refuse_accepts(socket: &Arc<SocketInner>) {
-    let direction = Direction::Receive;
-    let queue = socket.queue(direction);
+    let queue = socket.queue(Direction::Receive);
     let next = queue.take_out(Owner::is_accept, Aborted::ShutDown);
-    let over = queue.ticket().is_none();
-    go_on(socket, direction, next, 0, None);
-    if over {
+    let has_ended = queue.ticket().is_none();
+    settle(socket, Direction::Receive, next);
+    if has_ended {
         socket.runtime.driver.wait_ended(socket);
     }
 }
@@ -64,29 +72,44 @@ fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner)
     }
     let direction = operation.direction();
     let next = socket.queue(direction).begin(operation, false);
-    go_on(socket, direction, next, 0, None);
+    settle(socket, direction, next);
 }
 
 pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
     let queue = socket.queue(direction);
     #[cfg(feature = "testing")]
     if socket.runtime.injector.as_ref().is_some_and(|injector| injector.cancels_late(socket)) {
-        go_on(socket, direction, queue.ready(false), OPERATIONS_PER_BEGIN, None);
+        if let Some(completed) = ready(socket, direction, false) {
+            socket.runtime.post(Work::Completed(completed));
+        }
     }
     // Pinned before the queue is broken, if it is, so that a close in between still resets the connection.
     let system = socket.descriptor.pin();
-    let next = queue.cancel(operation);
-    let over = queue.ticket().is_none();
-    if let Next::Abort(all) = next {
-        abort(socket, system, *all);
+    let next = queue.cancel(operation, socket.number.get());
+    let has_ended = queue.ticket().is_none();
+    if let Next::Abort(all, reason) = next {
+        abort(socket, system, all, reason);
     }
-    if over {
+    if has_ended {
         socket.runtime.driver.wait_ended(socket);
     }
 }
 
+/// What a dropped operation had taken has come back.
+pub(crate) fn given_back(socket: &Arc<SocketInner>) {
+    if matches!(socket.receive.given_back(), Next::Schedule) {
+        schedule(socket, Direction::Receive);
+        socket.runtime.driver.wait_ended(socket);
+    }
+    if socket.receive.is_closed() {
+        // Its connections are closed with a listener, as those are that the system holds for it.
+        drop(socket.unread.take_all());
+    }
+}
+
 pub(super) fn close(socket: &SocketInner) {
-    end(socket);
+    end(socket, Aborted::Closed);
+    drop(socket.unread.take_all());
     let driver = &socket.runtime.driver;
     driver.forget(socket);
     socket.descriptor.close();
@@ -94,8 +117,8 @@ pub(super) fn close(socket: &SocketInner) {
 }
 
 /// Aborts everything that was begun on the socket, wherever it is pending.
-fn end(socket: &SocketInner) {
-    stop(socket, Aborted::Closed);
+fn end(socket: &SocketInner, reason: Aborted) {
+    stop(socket, reason);
     for operation in socket.departed.close() {
         operation.cancel(Wish::Close);
     }
@@ -106,7 +129,7 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     let Some(system) = socket.descriptor.pin() else { return Err(Aborted::Closed.into()) };
     let duplicate = system.try_clone()?;
     drop(system);
-    end(socket);
+    end(socket, Aborted::Released);
     let driver = &socket.runtime.driver;
     driver.forget(socket);
     if !socket.descriptor.close() {
@@ -121,69 +144,128 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     Ok(duplicate)
 }
 
-/// The driver reports that `direction` may be able to make progress.
+/// True if a report of readiness has something to tell the queue of `direction`.
 ///
-/// `ticket`: the wait that the report is for, if it is for one. One that is over is not reported.
-/// `first`: where the first operation that this completes is put for the caller to deliver, if there
-/// is none yet.
-pub(crate) fn ready(
-    socket: &Arc<SocketInner>,
+/// `ticket`: the wait that the report is for, if it is for one.
+#[inline]
+pub(crate) fn concerns(
+    socket: &SocketInner,
     direction: Direction,
     ticket: Option<Ticket>,
     stays_ready: bool,
-    first: &mut Option<Owner>,
-) {
+) -> bool {
     let queue = socket.queue(direction);
-    if ticket.is_some_and(|ticket| !queue.is_waiting(ticket)) {
-        return;
+    match ticket {
+        Some(ticket) => queue.is_waiting(ticket),
+        None => stays_ready || !queue.may_be_ready(),
     }
-    let next = queue.ready(stays_ready);
-    go_on(socket, direction, next, OPERATIONS_PER_TURN, Some(first));
 }
 
-/// A worker is here for a turn that another thread left to it. `first` as for [`ready`].
-pub(crate) fn take_turn(
+/// The driver reports that `direction` may be able to make progress. If the turn completes an operation with a
+/// callback, that is the caller's to deliver.
+#[must_use = "its callback is still to be run"]
+#[inline]
+pub(crate) fn ready(
     socket: &Arc<SocketInner>,
     direction: Direction,
-    first: &mut Option<Owner>,
-) {
-    let next = socket.queue(direction).take_turn();
-    go_on(socket, direction, next, OPERATIONS_PER_TURN, Some(first));
+    stays_ready: bool,
+) -> Option<Owner> {
+    // A socket that is closed has stopped its queues.
+    let system = socket.descriptor.pin()?;
+    let next = socket.queue(direction).ready(stays_ready);
+    advance(socket, direction, next, Some(system))
 }
 
-/// Does what the queue asks for until somebody else has to.
+/// A worker is here for a turn that another thread left to it. Returns as [`ready`].
+#[must_use = "its callback is still to be run"]
+pub(crate) fn take_turn(socket: &Arc<SocketInner>, direction: Direction) -> Option<Owner> {
+    let system = socket.descriptor.pin()?;
+    let next = socket.queue(direction).take_turn();
+    advance(socket, direction, next, Some(system))
+}
+
+/// Does what the queue asks for. The caller has the pin if the queue may ask for an attempt (invariant 1). Returns as
+/// [`ready`].
 #[inline]
-fn go_on(
+fn advance(
     socket: &Arc<SocketInner>,
     direction: Direction,
     mut next: Next,
-    mut operations_left: usize,
-    mut first: Option<&mut Option<Owner>>,
-) {
-    loop {
-        next = match next {
-            Next::Nothing => return,
-            Next::Attempt(operation) => {
-                if operation.may_block() {
-                    post_what_has_completed(socket, first.as_deref_mut());
-                }
-                operations_left = operations_left.saturating_sub(1);
-                attempt(socket, direction, operation, operations_left > 0, first.as_deref_mut())
-            }
-            Next::WaitFor(ticket) => return wait_for(socket, direction, ticket),
-            Next::Schedule => return schedule(socket, direction),
-            Next::Abort(all) => {
-                return abort(socket, socket.descriptor.pin(), *all);
-            }
+    system: Option<Pinned<'_>>,
+) -> Option<Owner> {
+    let (runtime, queue) = (&*socket.runtime, socket.queue(direction));
+    while let Next::Attempt(mut operation) = next {
+        let Some(pinned) = &system else {
+            unreachable!("a thread pins the descriptor before the queue gives it an operation")
         };
+        #[cfg(feature = "testing")]
+        if let Some(injector) = &runtime.injector {
+            if injector.deadline_passes(socket, &operation) {
+                operation.handle().cancel(Wish::TimeOut);
+            }
+        }
+        next = match operation.attempt(Call { socket, system: pinned }) {
+            Attempted::Done { drained, is_partly_done: false } => {
+                operation.settle(runtime, || socket.order_of_taken(direction));
+                let next = queue.done(drained);
+                drop(system);
+                settle(socket, direction, next);
+                return complete(runtime, operation);
+            }
+            // It has failed halfway: what comes after the gap would be misread.
+            Attempted::Done { is_partly_done: true, .. } => {
+                let behind = queue.stop(Aborted::Broken);
+                socket.reset_when_closed(pinned);
+                drop(system);
+                let behind = Failing::share(runtime, aborted(socket, behind, Aborted::Broken));
+                let completed = complete(runtime, operation);
+                if let Some(behind) = behind {
+                    behind.finish(runtime);
+                }
+                return completed;
+            }
+            Attempted::GoesOnAt(elsewhere) => {
+                let next = queue.done(false);
+                drop(system);
+                settle(socket, direction, next);
+                go_on_at(socket, &elsewhere, operation);
+                return None;
+            }
+            Attempted::WouldBlock => queue.blocked(operation),
+            Attempted::Yielded => queue.yielded(operation),
+        };
+        if let Next::Abort(all, reason) = next {
+            settle(socket, direction, queue.done(true));
+            abort(socket, system, all, reason);
+            return None;
+        }
     }
+    if let Next::Abort(all, reason) = next {
+        abort(socket, system, all, reason);
+    } else {
+        drop(system);
+        settle(socket, direction, next);
+    }
+    None
 }
 
-/// Before an attempt that may block: others may deliver meanwhile what has completed before.
-#[cold]
-fn post_what_has_completed(socket: &SocketInner, first: Option<&mut Option<Owner>>) {
-    if let Some(completed) = first.and_then(Option::take) {
-        socket.runtime.post(Work::Completed(completed));
+/// Completes an operation that an attempt has done. Returns as [`ready`].
+#[inline]
+fn complete(runtime: &RuntimeInner, operation: Owner) -> Option<Owner> {
+    #[cfg(feature = "testing")]
+    let operation = runtime.keep_back_done(operation)?;
+    operation.complete_here(runtime)
+}
+
+/// Does what the queue asks for, when that is no attempt.
+#[inline]
+fn settle(socket: &Arc<SocketInner>, direction: Direction, next: Next) {
+    match next {
+        Next::Nothing => {}
+        Next::WaitFor(ticket) => wait_for(socket, direction, ticket),
+        Next::Schedule => schedule(socket, direction),
+        Next::Abort(all, reason) => abort(socket, socket.descriptor.pin(), all, reason),
+        Next::Attempt(_) => unreachable!("a thread that is not here for a turn attempts nothing"),
     }
 }
 
@@ -216,120 +298,74 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
     }
 }
 
-/// Those who wait there fail, since the driver cannot wait for them.
+/// The operations that wait there fail, since the driver cannot wait for them.
 #[cold]
 fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
     // As in `cancel`.
     let system = socket.descriptor.pin();
     let mut waiting = queue.give_up();
-    let mut behind = Vec::new();
-    if waiting.first_mut().is_some_and(Owner::is_partly_done) {
-        behind = waiting.split_off(1);
-        if let Some(system) = &system {
-            socket.reset_when_closed(system);
-        }
+    let is_broken = waiting.first_mut(Owner::is_partly_done) == Some(true);
+    if let Some(system) = system.as_ref().filter(|_| is_broken) {
+        socket.reset_when_closed(system);
     }
     drop(system);
-    waiting.into_iter().for_each(|operation| operation.fail(&socket.runtime, error_like(error)));
-    abort(socket, None, Abort { operations: behind, reason: Aborted::Broken });
-}
-
-/// Attempts one operation and says what is next.
-fn attempt(
-    socket: &Arc<SocketInner>,
-    direction: Direction,
-    mut operation: Owner,
-    go_on: bool,
-    first: Option<&mut Option<Owner>>,
-) -> Next {
-    let (runtime, queue) = (&*socket.runtime, socket.queue(direction));
-    // Held until the operation is back in the queue, so that one that is found to be stopped then
-    // can still tell the peer; no longer, for wakers that run when it completes may wait for the pins.
-    let Some(system) = socket.descriptor.pin() else {
-        abort(socket, None, Abort { operations: vec![operation], reason: Aborted::Closed });
-        return queue.done(true, go_on);
-    };
-    #[cfg(feature = "testing")]
-    if let Some(injector) = &runtime.injector {
-        if injector.deadline_passes(socket, &operation) {
-            operation.handle().cancel(Wish::TimeOut);
-        }
-    }
-    let next = match operation.attempt(Call { socket, system: &system }) {
-        Attempted::Done { drained, is_partly_done } => {
-            // The direction moves on before the callback can begin the next operation; unless this
-            // one failed halfway, for what comes after the gap would be misread.
-            let next = if is_partly_done {
-                let (behind, _) = queue.stop(Aborted::Broken);
-                socket.reset_when_closed(&system);
-                Next::Abort(Box::new(behind))
-            } else {
-                queue.done(drained, go_on)
-            };
-            drop(system);
-            #[cfg(feature = "testing")]
-            let Some(operation) = runtime.keep_back_done(operation) else { return next };
-            match first {
-                Some(first @ None) => *first = operation.complete_here(runtime),
-                _ => operation.complete(runtime),
-            }
-            return next;
-        }
-        Attempted::GoesOnAt(elsewhere) => {
-            let next = queue.done(false, go_on);
-            drop(system);
-            go_on_at(socket, &elsewhere, operation);
-            return next;
-        }
-        Attempted::WouldBlock => queue.blocked(operation),
-        Attempted::Yielded => queue.yielded(operation),
-    };
-    match next {
-        Next::Abort(all) => {
-            abort(socket, Some(system), *all);
-            queue.done(true, go_on)
-        }
-        next => next,
-    }
+    let mut is_first = true;
+    let all = waiting.map(|operation| {
+        let fails_itself = mem::take(&mut is_first) || !is_broken;
+        let error = if fails_itself { error_like(error) } else { Aborted::Broken.into() };
+        (operation, error)
+    });
+    Failing::fail_all(&socket.runtime, all);
 }
 
 /// Stops both directions and aborts what is pending there.
 pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
     for direction in [Direction::Send, Direction::Receive] {
-        let queue = socket.queue(direction);
         let system = socket.descriptor.pin();
-        let (all, is_attempting) = queue.stop(reason);
-        // Who attempts a send may not have pinned the descriptor yet, and then finds it closed: too late to
-        // tell the peer. (A runtime that ends closes nothing: there the attempt finds out for itself.)
-        let is_too_late =
-            is_attempting && reason == Aborted::Closed && direction == Direction::Send;
-        if let Some(system) = system.as_ref().filter(|_| is_too_late) {
-            socket.reset_when_closed(system);
-        }
-        abort(socket, system, all);
+        let all = socket.queue(direction).stop(reason);
+        abort(socket, system, all, reason);
     }
 }
 
-/// Completes `operations` as aborted; one that was canceled says so, whatever `reason` the others
-/// have. None completes under the pin: wakers run there, which may take the socket out of the runtime.
+/// Completes operations as aborted; one that was canceled says so, whatever `reason` the others have. None completes
+/// under the pin (invariant 2).
 #[cold]
-fn abort(socket: &SocketInner, system: Option<Pinned<'_>>, all: Abort) {
-    let Abort { mut operations, reason } = all;
-    let reason_of = |operation: &Owner| operation.wish().map_or(reason, Aborted::from);
-    let is_unfinished = |operation: &mut Owner| {
-        let ends_the_socket = matches!(reason_of(operation), Aborted::Closed | Aborted::ShutDown);
+fn abort(socket: &SocketInner, system: Option<Pinned<'_>>, mut all: Line<Owner>, reason: Aborted) {
+    let is_reset = |operation: &mut Owner| {
+        let reason = reason_of(operation, reason);
+        let ends_the_socket =
+            matches!(reason, Aborted::Closed | Aborted::Released | Aborted::ShutDown);
         operation.is_send() && (ends_the_socket || operation.is_partly_done())
     };
     if let Some(system) = system {
-        if operations.iter_mut().any(is_unfinished) {
+        let (mut looked_at, mut is_to_be_reset) = (Line::new(), false);
+        for mut operation in all {
+            is_to_be_reset |= is_reset(&mut operation);
+            looked_at.add(operation);
+        }
+        all = looked_at;
+        if is_to_be_reset {
             socket.reset_when_closed(&system);
         }
     }
-    for operation in operations {
-        let reason = reason_of(&operation);
+    Failing::fail_all(&socket.runtime, aborted(socket, all, reason));
+}
+
+/// The operations, each with its error. Notes those that a shutdown ends.
+fn aborted(
+    socket: &SocketInner,
+    all: Line<Owner>,
+    reason: Aborted,
+) -> impl Iterator<Item = (Owner, io::Error)> {
+    all.map(move |operation| {
+        let reason = reason_of(&operation, reason);
         if reason == Aborted::ShutDown {
             socket.runtime.note_interrupted(&operation, Some(socket));
         }
-        operation.fail(&socket.runtime, reason.into());
-    }
+        (operation, reason.into())
+    })
+}
+
+fn reason_of(operation: &Owner, reason: Aborted) -> Aborted {
+    operation.wish().map_or(reason, Aborted::from)
 }

@@ -1,10 +1,12 @@
 //! Accept, and accept into the first data.
 
 use super::{Attempt, Call, Direction, Kind, Perform, Purpose, Receive, retry, sealed};
+use crate::async_result::Completion;
 use crate::buffer::IoBufMut;
 use crate::error::attempted;
-use crate::socket::Socket;
+use crate::socket::{Envelope, GivenBack, Order, Piece, Socket, SocketInner};
 use std::io;
+use std::sync::Arc;
 
 /// Accepts a connection on a listening socket: [`Socket::begin_accept`](crate::Socket::begin_accept).
 #[derive(Debug)]
@@ -31,10 +33,19 @@ impl Perform for Accept {
         accept(call).map_or(Attempt::WouldBlock, Attempt::done)
     }
 
+    fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
+        if let Ok(connection) = completion.result {
+            to.socket.give_back(to.order, Piece::Connection(connection));
+        }
+    }
+
     fn into_buffer(self) {}
 }
 
 fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
+    if let Some(connection) = call.socket.unread.connection() {
+        return Some(Ok(connection));
+    }
     Some(
         match retry(|| {
             call.permit(Purpose::Accept, 0)?;
@@ -71,12 +82,13 @@ fn accept_nonblocking(listener: &socket2::Socket) -> io::Result<socket2::Socket>
 #[derive(Debug)]
 pub struct AcceptReceive<B> {
     receive: Receive<B>,
-    accepted: bool,
+    /// The listener, once there is a connection, and where that stands among the listener's connections.
+    accepted: Option<(Arc<SocketInner>, Order)>,
 }
 
 impl<B: IoBufMut> AcceptReceive<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { receive: Receive::new(buffer), accepted: false }
+        Self { receive: Receive::new(buffer), accepted: None }
     }
 }
 
@@ -93,18 +105,44 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<(Socket, usize)> {
-        if self.accepted {
+        if self.accepted.is_some() {
             return self.receive.attempt(call).map(|n| (Socket::of(call.socket), n));
         }
         match accept(call) {
             None => Attempt::WouldBlock,
             Some(Err(error)) => Attempt::done(Err(error)),
-            // AC-4: who has room for nothing waits for nothing.
-            Some(Ok(socket)) if self.receive.has_no_room() => Attempt::done(Ok((socket, 0))),
             Some(Ok(socket)) => {
-                self.accepted = true;
+                self.accepted = Some((call.socket.clone(), call.socket.unread.order()));
+                // AC-4: an operation without room for a byte does not wait for one.
+                if self.receive.has_no_room() {
+                    return Attempt::done(Ok((socket, 0)));
+                }
                 Attempt::GoesOnAt(socket.into_inner())
             }
+        }
+    }
+
+    fn envelope(&mut self) -> Option<Box<Envelope>> {
+        let (_, order) = self.accepted.take()?;
+        Some(Box::new(Envelope::Connection(order)))
+    }
+
+    fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
+        let (Ok((connection, received)), Some(Envelope::Connection(order))) =
+            (completion.result, to.envelope.map(|envelope| *envelope))
+        else {
+            return;
+        };
+        if received > 0 {
+            let bytes = completion.buffer.as_slice()[..received].to_vec();
+            connection.shared().give_back(to.order, Piece::Bytes(bytes));
+        }
+        to.socket.give_back(order, Piece::Connection(connection));
+    }
+
+    fn give_up(&mut self, socket: &Arc<SocketInner>) {
+        if let Some((listener, order)) = self.accepted.take() {
+            listener.give_back(order, Piece::Connection(Socket::of(socket)));
         }
     }
 

@@ -31,7 +31,8 @@ pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom
 pub use send::{Send, SendList, SendTo};
 pub use send_file::SendFile;
 
-use crate::socket::SocketInner;
+use crate::async_result::Completion;
+use crate::socket::{Envelope, GivenBack, SocketInner};
 use socket2::SockAddr;
 use std::fmt;
 use std::io;
@@ -171,6 +172,24 @@ pub(crate) trait Perform: Kind {
     }
 
     fn into_buffer(self) -> Self::Buffer;
+
+    /// What has to be known of what it has taken, beside what it yields, to give it back.
+    fn envelope(&mut self) -> Option<Box<Envelope>> {
+        None
+    }
+
+    /// Nobody will look at this completion: what was taken goes back to the socket where it was taken (I2).
+    fn give_back(completion: Completion<Self>, to: GivenBack<'_>)
+    where
+        Self: Sized,
+    {
+        drop((completion, to));
+    }
+
+    /// The operation was dropped, and ends at `socket` without a success: what it has taken so far goes back.
+    fn give_up(&mut self, socket: &Arc<SocketInner>) {
+        let _ = socket;
+    }
 }
 
 /// What an attempt may use: the socket, and its pinned descriptor.

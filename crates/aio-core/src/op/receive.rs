@@ -1,8 +1,10 @@
 //! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
 
 use super::{Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, Purpose, retry, sealed};
+use crate::async_result::Completion;
 use crate::buffer::{self, IoBufMut};
 use crate::error::attempted;
+use crate::socket::{Envelope, GivenBack, Origin, Piece};
 use socket2::{MaybeUninitSlice, SockAddr};
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -28,10 +30,20 @@ impl Datagram {
     fn receive(call: Call<'_>, buffers: &mut [&mut [u8]]) -> io::Result<Self> {
         let is_stream = call.socket.is_stream();
         let capacity: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let unread = if is_stream { None } else { call.socket.unread.datagram(buffers) };
+        if let Some((length, Origin { from, at_least, truncated })) = unread {
+            return Ok(Self { length, at_least, truncated, from });
+        }
         if is_stream && capacity == 0 {
             let length = peek(call)?;
             // If the peer has gone there may still be bytes; the address is missing then, as below.
             let from = call.system.peer_addr().or_else(|_| call.system.peek_sender())?;
+            return Ok(Self { length, at_least: length, truncated: false, from });
+        }
+        if is_stream && call.socket.unread.has_some() {
+            // Asked first: the bytes stay if that fails.
+            let from = call.system.peer_addr().or_else(|_| call.told(call.system.peek_sender()))?;
+            let length = call.socket.unread.bytes(buffers).unwrap_or(0);
             return Ok(Self { length, at_least: length, truncated: false, from });
         }
         let mut most = call.permit(Purpose::Receive, capacity)?;
@@ -52,6 +64,16 @@ impl Datagram {
             truncated: flags.is_truncated(),
             from,
         })
+    }
+
+    /// What an operation remembers that may have to give the datagram back; nothing of a stream.
+    fn origin(&self, call: Call<'_>) -> Option<Box<Envelope>> {
+        if call.socket.is_stream() {
+            return None;
+        }
+        let Self { at_least, truncated, from, .. } = self;
+        let origin = Origin { from: from.clone(), at_least: *at_least, truncated: *truncated };
+        Some(Box::new(Envelope::Datagram(origin)))
     }
 
     /// RC-8: what does not fit is lost, which must not go unnoticed.
@@ -77,6 +99,9 @@ fn drained(call: Call<'_>, received: usize, capacity: usize) -> bool {
 /// Waits for readability without taking anything. A receive of no bytes would return at once from a
 /// stream, and take a datagram and lose its bytes; so it looks at one and leaves it.
 fn peek(call: Call<'_>) -> io::Result<usize> {
+    if call.socket.unread.has_some() {
+        return Ok(0);
+    }
     call.permit(Purpose::Receive, 0)?;
     call.told(call.system.peek(&mut [MaybeUninit::uninit()])).map(|_| 0)
 }
@@ -118,7 +143,7 @@ fn failed<T>(error: io::Error) -> Attempt<T> {
 /// RC-5: what has got nothing into its room has come to the end of the stream, or to what the system
 /// reports so when it has told somebody else that the connection is broken. The latter is no end.
 fn check_end<T>(call: Call<'_>, received: usize, room: usize) -> Option<Attempt<T>> {
-    if received > 0 || room == 0 || !call.socket.is_stream() {
+    if received > 0 || room == 0 || !call.socket.is_connection() {
         return None;
     }
     // Asked before the failure: a send that is being told it at this moment has noted it afterwards.
@@ -130,16 +155,30 @@ fn check_end<T>(call: Call<'_>, received: usize, room: usize) -> Option<Attempt<
     (may_be_told && call.system.peer_addr().is_err()).then_some(Attempt::Yielded)
 }
 
+/// Gives back what an operation has received that was dropped: the bytes of a stream, or a datagram.
+fn give_back(to: GivenBack<'_>, bytes: Vec<u8>) {
+    let GivenBack { socket, order, envelope } = to;
+    match envelope.map(|envelope| *envelope) {
+        Some(Envelope::Datagram(origin)) => {
+            socket.give_back(order, Piece::Datagram(bytes, origin));
+        }
+        _ if !bytes.is_empty() => socket.give_back(order, Piece::Bytes(bytes)),
+        _ => {}
+    }
+}
+
 /// Receives into a buffer: [`Socket::begin_receive`](crate::Socket::begin_receive).
 #[derive(Debug)]
 pub struct Receive<B> {
     buffer: B,
     received: usize,
+    /// Of a datagram that was received.
+    origin: Option<Box<Envelope>>,
 }
 
 impl<B: IoBufMut> Receive<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0 }
+        Self { buffer, received: 0, origin: None }
     }
 
     pub(super) fn has_no_room(&self) -> bool {
@@ -169,12 +208,17 @@ impl<B: IoBufMut> Perform for Receive<B> {
         let received = retry(|| match (is_stream, room) {
             (_, 0) => peek(call),
             (true, all) => {
+                if let Some(unread) = call.socket.unread.bytes(&mut [&mut *bytes]) {
+                    capacity = unread;
+                    return Ok(unread);
+                }
                 capacity = call.permit(Purpose::Receive, all)?;
                 call.told(system.read(&mut bytes[..capacity]))
             }
             (false, _) => {
                 let datagram = Datagram::receive(call, &mut [&mut *bytes])?;
                 self.received = datagram.length;
+                self.origin = datagram.origin(call);
                 datagram.whole().map(|whole| whole.length)
             }
         });
@@ -193,6 +237,14 @@ impl<B: IoBufMut> Perform for Receive<B> {
         self.received
     }
 
+    fn envelope(&mut self) -> Option<Box<Envelope>> {
+        self.origin.take()
+    }
+
+    fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
+        give_back(to, completion.buffer.as_slice()[..completion.bytes_transferred].to_vec());
+    }
+
     fn into_buffer(self) -> B {
         self.buffer
     }
@@ -204,11 +256,13 @@ impl<B: IoBufMut> Perform for Receive<B> {
 pub struct ReceiveList<B> {
     buffers: Vec<B>,
     received: usize,
+    /// Of a datagram that was received.
+    origin: Option<Box<Envelope>>,
 }
 
 impl<B: IoBufMut> ReceiveList<B> {
     pub(crate) fn new(buffers: Vec<B>) -> Self {
-        Self { buffers, received: 0 }
+        Self { buffers, received: 0, origin: None }
     }
 }
 
@@ -240,6 +294,10 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             retry(|| peek(call))
         } else if is_stream {
             retry(|| {
+                if let Some(unread) = call.socket.unread.bytes(&mut slices) {
+                    capacity = unread;
+                    return Ok(unread);
+                }
                 capacity = call.permit(Purpose::Receive, all)?;
                 let mut most = capacity;
                 let slices =
@@ -250,6 +308,7 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             retry(|| {
                 let datagram = Datagram::receive(call, &mut slices)?;
                 self.received = datagram.length;
+                self.origin = datagram.origin(call);
                 datagram.whole().map(|whole| whole.length)
             })
         };
@@ -268,6 +327,21 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
         self.received
     }
 
+    fn envelope(&mut self) -> Option<Box<Envelope>> {
+        self.origin.take()
+    }
+
+    fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
+        let mut left = completion.bytes_transferred;
+        let parts = completion.buffer.iter().map(|buffer| {
+            let part = buffer.as_slice();
+            let part = &part[..part.len().min(left)];
+            left -= part.len();
+            part
+        });
+        give_back(to, parts.collect::<Vec<_>>().concat());
+    }
+
     fn into_buffer(self) -> Vec<B> {
         self.buffers
     }
@@ -279,11 +353,13 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
 pub struct ReceiveFrom<B> {
     buffer: B,
     received: usize,
+    /// Of a datagram that was received.
+    origin: Option<Box<Envelope>>,
 }
 
 impl<B: IoBufMut> ReceiveFrom<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0 }
+        Self { buffer, received: 0, origin: None }
     }
 }
 
@@ -311,6 +387,7 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
             Some(Ok(datagram)) => {
                 check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
                     self.received = datagram.length;
+                    self.origin = datagram.origin(call);
                     match datagram.whole() {
                         Ok(whole) => Attempt::done(Ok((whole.length, whole.from))),
                         Err(error) => failed(error),
@@ -322,6 +399,14 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
 
     fn bytes_transferred(&self) -> usize {
         self.received
+    }
+
+    fn envelope(&mut self) -> Option<Box<Envelope>> {
+        self.origin.take()
+    }
+
+    fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
+        give_back(to, completion.buffer.as_slice()[..completion.bytes_transferred].to_vec());
     }
 
     fn into_buffer(self) -> B {
@@ -347,11 +432,13 @@ pub struct Message {
 pub struct ReceiveMessageFrom<B> {
     buffer: B,
     received: usize,
+    /// Of a datagram that was received.
+    origin: Option<Box<Envelope>>,
 }
 
 impl<B: IoBufMut> ReceiveMessageFrom<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0 }
+        Self { buffer, received: 0, origin: None }
     }
 }
 
@@ -374,8 +461,10 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
         match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
             None => wait_for_datagram(call),
             Some(Err(error)) => failed(error),
-            Some(Ok(Datagram { length, truncated, from, .. })) => {
-                check_end(call, length, bytes.len()).unwrap_or_else(|| {
+            Some(Ok(datagram)) => {
+                check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
+                    self.origin = datagram.origin(call);
+                    let Datagram { length, truncated, from, .. } = datagram;
                     self.received = length;
                     Attempt::done(Ok(Message { length, from, truncated }))
                 })
@@ -385,6 +474,14 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
 
     fn bytes_transferred(&self) -> usize {
         self.received
+    }
+
+    fn envelope(&mut self) -> Option<Box<Envelope>> {
+        self.origin.take()
+    }
+
+    fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
+        give_back(to, completion.buffer.as_slice()[..completion.bytes_transferred].to_vec());
     }
 
     fn into_buffer(self) -> B {

@@ -86,7 +86,7 @@ impl Runtime {
 
     fn set_out(&self, destination: &Destination, operation: Owner) {
         let runtime = &self.inner;
-        let Some(operation) = runtime.admit(operation) else { return };
+        let Some(operation) = runtime.admit(operation, false) else { return };
         match destination.name() {
             _ if runtime.is_stopping() => operation.fail(runtime, Aborted::ShutDown.into()),
             Some((name, port)) => resolver::look_up(runtime, name, port, operation),

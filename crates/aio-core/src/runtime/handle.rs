@@ -115,7 +115,7 @@ impl RuntimeHandle {
     /// ```
     pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
         let (operation, pending) = in_flight::start(None, None, op::LookUp::new());
-        if let Some(mut operation) = self.inner.admit(operation) {
+        if let Some(mut operation) = self.inner.admit(operation, false) {
             match host.parse::<IpAddr>() {
                 _ if self.inner.is_stopping() => {
                     operation.fail(&self.inner, Aborted::ShutDown.into());
