@@ -850,8 +850,20 @@ impl Owner {
 
     /// The result stands. An operation without a callback says so; one that has been dropped gives back what it has
     /// taken (invariant 6). `order` is that of what it may have taken. The second call changes nothing.
+    #[inline(always)]
     pub(crate) fn settle(&mut self, runtime: &RuntimeInner, order: impl FnOnce() -> Option<Order>) {
-        let End::Keep { finish, give_back } = self.0.kind.end else { return };
+        if let End::Keep { finish, give_back } = self.0.kind.end {
+            self.settle_kept(runtime, finish, give_back, order);
+        }
+    }
+
+    fn settle_kept(
+        &mut self,
+        runtime: &RuntimeInner,
+        finish: unsafe fn(&Shared, Option<Order>),
+        give_back: unsafe fn(&Shared),
+        order: impl FnOnce() -> Option<Order>,
+    ) {
         match self.0.standing.load(Ordering::Acquire) {
             standing::STANDS | standing::GIVEN_BACK => return,
             standing::ABANDONED => self.progress().give_up(),

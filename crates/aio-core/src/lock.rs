@@ -15,6 +15,8 @@ use std::ops::{Deref, DerefMut};
 
 pub(crate) struct Lock<T> {
     taken: AtomicBool,
+    #[cfg(loom)]
+    turns: crate::sync::Mutex<()>,
     value: UnsafeCell<T>,
 }
 
@@ -23,12 +25,27 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self {
+            taken: AtomicBool::new(false),
+            #[cfg(loom)]
+            turns: crate::sync::Mutex::new(()),
+            value: UnsafeCell::new(value),
+        }
     }
 
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, T> {
-        self.try_lock().unwrap_or_else(|| self.wait())
+        // The model checker cannot follow a thread that spins: in models of what uses the lock, threads block.
+        #[cfg(loom)]
+        let turn = self.turns.lock().ok();
+        let locked = self.try_lock().unwrap_or_else(|| self.wait());
+        #[cfg(loom)]
+        let mut locked = locked;
+        #[cfg(loom)]
+        {
+            locked.turn = turn;
+        }
+        locked
     }
 
     #[inline]
@@ -36,7 +53,15 @@ impl<T> Lock<T> {
         let free =
             self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         // Not made if it is not free: dropping it would give the lock back.
-        if free { Some(Locked { lock: self }) } else { None }
+        if free {
+            Some(Locked {
+                lock: self,
+                #[cfg(loom)]
+                turn: None,
+            })
+        } else {
+            None
+        }
     }
 
     /// Takes the lock when it has been given back.
@@ -61,6 +86,8 @@ impl<T> fmt::Debug for Lock<T> {
 /// The lock, as long as it is taken.
 pub(crate) struct Locked<'a, T> {
     lock: &'a Lock<T>,
+    #[cfg(loom)]
+    turn: Option<crate::sync::MutexGuard<'a, ()>>,
 }
 
 impl<T> Deref for Locked<'_, T> {

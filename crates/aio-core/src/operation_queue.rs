@@ -55,6 +55,7 @@ use crate::in_flight::{Owner, Wish};
 use crate::lock::{Lock, Locked};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use line::Mark;
+use std::mem;
 use std::ptr::NonNull;
 
 /// What stands in an [`OperationQueue`].
@@ -164,21 +165,31 @@ impl<O: Queued> OperationQueue<O> {
     #[inline]
     pub(crate) fn begin(&self, operation: O, at_once: bool) -> Next<O> {
         let mut state = self.lock();
+        if state.phase == Phase::Idle && operation.wish().is_none() {
+            if at_once && self.may_be_ready() {
+                self.attempts(&mut state);
+                return Next::Attempt(operation);
+            }
+            state.push_back(operation);
+            return self.next(&mut state, at_once);
+        }
+        self.begin_behind(&mut state, operation, at_once)
+    }
+
+    /// The same for a queue that is not *Idle*, or an operation that shall not go on.
+    #[cold]
+    fn begin_behind(&self, state: &mut State<O>, operation: O, at_once: bool) -> Next<O> {
         match (state.phase, operation.wish()) {
             (Phase::Stopped(reason), _) => Next::Abort(Line::of(operation), reason),
-            (Phase::Idle, None) => {
-                state.push_back(operation);
-                self.next(&mut state, at_once)
-            }
             // It had no time from the start, or its time is up already. It gets the one attempt that it has
             // before the attempting thread finds the wish.
             (Phase::Idle, Some(Wish::TimeOut)) => {
                 self.maybe_ready.store(true, Ordering::Relaxed);
                 state.push_back(operation);
-                self.next(&mut state, at_once)
+                self.next(state, at_once)
             }
-            (_, Some(_)) => self.abort(&mut state, operation),
-            (Phase::Attempting | Phase::Waiting | Phase::Scheduled, None) => {
+            (_, Some(_)) => self.abort(state, operation),
+            (Phase::Idle | Phase::Attempting | Phase::Waiting | Phase::Scheduled, None) => {
                 state.push_back(operation);
                 Next::Nothing
             }
@@ -196,6 +207,10 @@ impl<O: Queued> OperationQueue<O> {
             self.maybe_ready.store(true, Ordering::Relaxed);
         }
         match state.phase {
+            Phase::Attempting if state.line.is_empty() => {
+                self.enter(&mut state, Phase::Idle);
+                Next::Nothing
+            }
             Phase::Stopped(_) => Next::Nothing,
             _ => self.next(&mut state, false),
         }
@@ -368,6 +383,7 @@ impl<O: Queued> OperationQueue<O> {
     }
 
     /// Decides what becomes of the first in line. Entered in every phase but *Stopped*.
+    #[inline]
     fn next(&self, state: &mut State<O>, at_once: bool) -> Next<O> {
         if state.line.is_empty() {
             self.enter(state, Phase::Idle);
@@ -381,16 +397,26 @@ impl<O: Queued> OperationQueue<O> {
             self.enter(state, Phase::Scheduled);
             return Next::Schedule;
         }
-        self.enter(state, Phase::Attempting);
-        self.maybe_ready.store(false, Ordering::Relaxed);
+        self.attempts(state);
         Next::Attempt(state.line.pop_front().expect("an operation is in line"))
     }
 
+    /// The caller is given an operation to attempt.
+    #[inline]
+    fn attempts(&self, state: &mut State<O>) {
+        self.enter(state, Phase::Attempting);
+        self.maybe_ready.store(false, Ordering::Relaxed);
+    }
+
+    #[inline]
     fn enter(&self, state: &mut State<O>, phase: Phase) {
-        state.phase = phase;
-        let last = self.ticket.load(Ordering::Relaxed) & !WAITING;
-        let ticket = if phase == Phase::Waiting { (last + 2 * WAITING) | WAITING } else { last };
-        self.ticket.store(ticket, Ordering::Relaxed);
+        let before = mem::replace(&mut state.phase, phase);
+        if before == Phase::Waiting || phase == Phase::Waiting {
+            let last = self.ticket.load(Ordering::Relaxed) & !WAITING;
+            let ticket =
+                if phase == Phase::Waiting { (last + 2 * WAITING) | WAITING } else { last };
+            self.ticket.store(ticket, Ordering::Relaxed);
+        }
     }
 }
 
@@ -409,6 +435,7 @@ impl<O: Queued> State<O> {
 }
 
 #[cfg(all(test, loom))]
+#[expect(unsafe_code, reason = "its operations bring their places, too")]
 mod models;
 
 #[cfg(all(test, not(loom)))]

@@ -96,6 +96,7 @@ enum Limit {
 impl Limit {
     /// The deadline of an operation that is begun now, none if it is further away than the clock goes; and whether it
     /// has passed.
+    #[inline]
     fn deadline(self) -> (Option<Instant>, bool) {
         match self {
             Self::Never => (None, false),

@@ -41,9 +41,13 @@ pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
     let may_attempt =
         !operation.may_block() && (queue.may_be_ready() || operation.wish().is_some());
     let system = if may_attempt { socket.descriptor.pin() } else { None };
-    let next = queue.begin(operation, system.is_some());
-    if let Some(completed) = advance(socket, direction, next, system) {
-        runtime.post(Work::Completed(completed));
+    match (queue.begin(operation, system.is_some()), system) {
+        (Next::Attempt(operation), Some(system)) => {
+            if let Some(completed) = advance(socket, direction, operation, system) {
+                runtime.post(Work::Completed(completed));
+            }
+        }
+        (next, _) => settle(socket, direction, next),
     }
     if accepts && runtime.refuses_accepts() {
         // A drain that looked for listeners before this one was known has passed it by.
@@ -172,39 +176,51 @@ pub(crate) fn ready(
 ) -> Option<Owner> {
     // A socket that is closed has stopped its queues.
     let system = socket.descriptor.pin()?;
-    let next = socket.queue(direction).ready(stays_ready);
-    advance(socket, direction, next, Some(system))
+    take(socket, direction, system, socket.queue(direction).ready(stays_ready))
 }
 
 /// A worker is here for a turn that another thread left to it. Returns as [`ready`].
 #[must_use = "its callback is still to be run"]
 pub(crate) fn take_turn(socket: &Arc<SocketInner>, direction: Direction) -> Option<Owner> {
     let system = socket.descriptor.pin()?;
-    let next = socket.queue(direction).take_turn();
-    advance(socket, direction, next, Some(system))
+    take(socket, direction, system, socket.queue(direction).take_turn())
 }
 
-/// Does what the queue asks for. The caller has the pin if the queue may ask for an attempt (invariant 1). Returns as
-/// [`ready`].
+/// Takes the turn if the queue gives one. Returns as [`ready`].
 #[inline]
+fn take(
+    socket: &Arc<SocketInner>,
+    direction: Direction,
+    system: Pinned<'_>,
+    next: Next,
+) -> Option<Owner> {
+    match next {
+        Next::Attempt(operation) => advance(socket, direction, operation, system),
+        next => {
+            drop(system);
+            settle(socket, direction, next);
+            None
+        }
+    }
+}
+
+/// Attempts an operation and moves its direction on. `system` was pinned before the queue gave the operation
+/// (invariant 1). Returns as [`ready`].
 fn advance(
     socket: &Arc<SocketInner>,
     direction: Direction,
-    mut next: Next,
-    system: Option<Pinned<'_>>,
+    mut operation: Owner,
+    system: Pinned<'_>,
 ) -> Option<Owner> {
     let (runtime, queue) = (&*socket.runtime, socket.queue(direction));
-    while let Next::Attempt(mut operation) = next {
-        let Some(pinned) = &system else {
-            unreachable!("a thread pins the descriptor before the queue gives it an operation")
-        };
+    loop {
         #[cfg(feature = "testing")]
         if let Some(injector) = &runtime.injector {
             if injector.deadline_passes(socket, &operation) {
                 operation.handle().cancel(Wish::TimeOut);
             }
         }
-        next = match operation.attempt(Call { socket, system: pinned }) {
+        let next = match operation.attempt(Call { socket, system: &system }) {
             Attempted::Done { drained, is_partly_done: false } => {
                 operation.settle(runtime, || socket.order_of_taken(direction));
                 let next = queue.done(drained);
@@ -215,7 +231,7 @@ fn advance(
             // It has failed halfway: what comes after the gap would be misread.
             Attempted::Done { is_partly_done: true, .. } => {
                 let behind = queue.stop(Aborted::Broken);
-                socket.reset_when_closed(pinned);
+                socket.reset_when_closed(&system);
                 drop(system);
                 let behind = Failing::share(runtime, aborted(socket, behind, Aborted::Broken));
                 let completed = complete(runtime, operation);
@@ -234,19 +250,22 @@ fn advance(
             Attempted::WouldBlock => queue.blocked(operation),
             Attempted::Yielded => queue.yielded(operation),
         };
-        if let Next::Abort(all, reason) = next {
-            settle(socket, direction, queue.done(true));
-            abort(socket, system, all, reason);
-            return None;
-        }
+        operation = match next {
+            // Readiness was reported during the attempt.
+            Next::Attempt(operation) => operation,
+            Next::Abort(all, reason) => {
+                // The direction moves on before it is aborted (invariant 2).
+                settle(socket, direction, queue.done(true));
+                abort(socket, Some(system), all, reason);
+                return None;
+            }
+            next => {
+                drop(system);
+                settle(socket, direction, next);
+                return None;
+            }
+        };
     }
-    if let Next::Abort(all, reason) = next {
-        abort(socket, system, all, reason);
-    } else {
-        drop(system);
-        settle(socket, direction, next);
-    }
-    None
 }
 
 /// Completes an operation that an attempt has done. Returns as [`ready`].
@@ -265,7 +284,9 @@ fn settle(socket: &Arc<SocketInner>, direction: Direction, next: Next) {
         Next::WaitFor(ticket) => wait_for(socket, direction, ticket),
         Next::Schedule => schedule(socket, direction),
         Next::Abort(all, reason) => abort(socket, socket.descriptor.pin(), all, reason),
-        Next::Attempt(_) => unreachable!("a thread that is not here for a turn attempts nothing"),
+        Next::Attempt(operation) => {
+            unreachable!("a thread that is not here for a turn attempts nothing: {operation:?}")
+        }
     }
 }
 

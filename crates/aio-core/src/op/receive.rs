@@ -208,9 +208,11 @@ impl<B: IoBufMut> Perform for Receive<B> {
         let received = retry(|| match (is_stream, room) {
             (_, 0) => peek(call),
             (true, all) => {
-                if let Some(unread) = call.socket.unread.bytes(&mut [&mut *bytes]) {
-                    capacity = unread;
-                    return Ok(unread);
+                if call.socket.unread.is_used() {
+                    if let Some(unread) = call.socket.unread.bytes(&mut [&mut *bytes]) {
+                        capacity = unread;
+                        return Ok(unread);
+                    }
                 }
                 capacity = call.permit(Purpose::Receive, all)?;
                 call.told(system.read(&mut bytes[..capacity]))

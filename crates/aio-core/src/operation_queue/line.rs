@@ -21,6 +21,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 /// An operation's place in a line.
+#[derive(Debug)]
 pub(crate) struct Place {
     /// Invariant 2.
     line: AtomicU32,
@@ -100,19 +101,30 @@ impl<O: Placed> Line<O> {
         self.first.is_none()
     }
 
+    #[inline]
     pub(super) fn push_back(&mut self, mark: Mark, operation: O) {
         mark.put_on(operation.place());
         let place = operation.into_place();
         let first = *self.first.get_or_insert(place);
         // SAFETY: an operation in this line keeps its place, and the line has that to itself (invariant 1).
         let linked = unsafe { place.as_ref() };
-        // SAFETY: as above.
+        if first == place {
+            linked.next.set(Some(place));
+            linked.previous.set(Some(place));
+        } else {
+            self.link(linked, place, first);
+        }
+    }
+
+    /// Links a place behind the last one.
+    #[cold]
+    fn link(&mut self, linked: &Place, place: NonNull<Place>, first: NonNull<Place>) {
+        // SAFETY: as in `push_back`.
         let at_front = unsafe { first.as_ref() };
-        let last = at_front.previous.get().unwrap_or(place);
+        let last = at_front.previous.replace(Some(place)).unwrap_or(first);
         linked.next.set(Some(first));
         linked.previous.set(Some(last));
-        at_front.previous.set(Some(place));
-        // SAFETY: as above.
+        // SAFETY: as in `push_back`.
         unsafe { last.as_ref() }.next.set(Some(place));
     }
 
@@ -123,6 +135,7 @@ impl<O: Placed> Line<O> {
         self.first = self.first.and_then(|first| unsafe { first.as_ref() }.previous.get());
     }
 
+    #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<O> {
         let first = self.first?;
         // SAFETY: it is in this line.
@@ -135,14 +148,14 @@ impl<O: Placed> Line<O> {
     ///
     /// The operation is in this line: `into_place` returned the place, it has this line's [`Mark`], and its socket is
     /// this queue's (invariant 3).
+    #[inline]
     pub(super) unsafe fn remove(&mut self, place: NonNull<Place>) -> O {
         // SAFETY: the operation is in this line, which has its place and its neighbors' to itself (invariant 1).
         let linked = unsafe { place.as_ref() };
-        let (next, previous) = (linked.next.take(), linked.previous.take());
-        let (next, previous) = (next.unwrap_or(place), previous.unwrap_or(place));
-        if next == place {
+        let (next, previous) = (linked.next.get(), linked.previous.get());
+        if next == Some(place) {
             self.first = None;
-        } else {
+        } else if let (Some(next), Some(previous)) = (next, previous) {
             // SAFETY: as above.
             unsafe { next.as_ref() }.previous.set(Some(previous));
             // SAFETY: as above.

@@ -129,15 +129,15 @@ impl Store {
         debug_assert!(before.is_none(), "each piece has its own order");
     }
 
-    /// Begins an attempt: takes the first piece out, if there is one.
+    /// False if nothing has ever come back: then there is nothing to take.
     #[inline]
-    fn take(&self) -> Option<(Order, Piece)> {
-        self.store.get()?;
-        self.take_first()
+    pub(crate) fn is_used(&self) -> bool {
+        self.store.get().is_some()
     }
 
+    /// Begins an attempt: takes the first piece out, if there is one.
     #[cold]
-    fn take_first(&self) -> Option<(Order, Piece)> {
+    fn take(&self) -> Option<(Order, Piece)> {
         let mut store = self.store()?;
         let first = store.pieces.pop_first();
         store.last = first.as_ref().map(|(order, _)| *order);
@@ -150,7 +150,6 @@ impl Store {
     }
 
     /// Moves bytes into `buffers`, in order: as many as fit of the first piece.
-    #[inline]
     pub(crate) fn bytes(&self, buffers: &mut [&mut [u8]]) -> Option<usize> {
         let (order, piece) = self.take()?;
         let Piece::Bytes(mut bytes) = piece else {
@@ -165,7 +164,6 @@ impl Store {
     }
 
     /// Moves a datagram, or the part of it that fits, into `buffers`. Returns how many bytes that is.
-    #[inline]
     pub(crate) fn datagram(&self, buffers: &mut [&mut [u8]]) -> Option<(usize, Origin)> {
         let (_, piece) = self.take()?;
         let Piece::Datagram(bytes, mut origin) = piece else {
@@ -176,7 +174,6 @@ impl Store {
         Some((length, origin))
     }
 
-    #[inline]
     pub(crate) fn connection(&self) -> Option<Socket> {
         let (_, piece) = self.take()?;
         let Piece::Connection(socket) = piece else {
