@@ -70,9 +70,9 @@ pub(crate) async fn connect(
         Whom::Name { host, port } => {
             let _watch = call.watch();
             let lookup = runtime.look_up_async(host, *port);
-            match call.outcome(lookup).await {
-                (_, true) => return Err(interrupted()),
-                (lookup, false) => lookup.result.map_err(|source| {
+            match call.outcome(lookup, future::pending()).await {
+                (_, Some(_)) => return Err(interrupted()),
+                (lookup, None) => lookup.result.map_err(|source| {
                     Error::system(ErrorKind::Resolve, Attempt::Connect, end_point, source)
                 })?,
             }

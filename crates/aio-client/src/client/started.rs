@@ -18,7 +18,7 @@ impl Client {
     /// Starts to [`receive`](Self::receive) the next message. Several may be pending: each takes the
     /// next message, in the order in which this is called.
     pub fn receive_async(&self) -> Operation<op::Receive> {
-        Operation::new(self.start_receive(None))
+        Operation::new(self.start_receive_bytes(None))
     }
 
     /// Starts to receive the next message as a text in the client's encoding.
