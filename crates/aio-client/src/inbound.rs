@@ -40,7 +40,7 @@ pub(crate) struct Inbound {
 }
 
 /// Bytes that were one after the other in the stream.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Run {
     offset: u64,
     length: usize,
@@ -228,7 +228,7 @@ impl Inbound {
     /// Puts what has come back in its place. Returns true if there was anything.
     pub(crate) fn take_back(&mut self) -> bool {
         let mut pieces = self.given_back.take();
-        // The last one first, so that each of them is the first in its turn, where there is room most often.
+        // The last one first: then each comes to the front, where there is room most often, and few bytes move.
         pieces.sort_by_key(|piece| Reverse(piece.offset));
         let is_any = !pieces.is_empty();
         pieces.into_iter().for_each(|piece| self.put_back(piece));
@@ -254,14 +254,25 @@ impl Inbound {
             self.buffer.splice(start..start, bytes);
             self.filled += length;
         }
+        self.runs.insert(index, Run { offset, length });
+        self.join(index);
+        if index > 0 {
+            self.join(index - 1);
+        }
+    }
+
+    /// Makes a run one with what follows it if it borders on that.
+    fn join(&mut self, index: usize) {
+        let Run { offset, length } = self.runs[index];
         let end = offset + length as u64;
-        match self.runs.get_mut(index) {
+        match self.runs.get_mut(index + 1) {
             Some(next) if next.offset == end => {
-                (next.offset, next.length) = (offset, next.length + length);
+                (next.offset, next.length) = (offset, length + next.length);
             }
             None if self.offset == end => self.offset = offset,
-            _ => self.runs.insert(index, Run { offset, length }),
+            _ => return,
         }
+        self.runs.remove(index);
     }
 }
 
@@ -312,6 +323,68 @@ mod tests {
             assert_eq!(inbound.take(1..end, end).content, stream[left + 1..left + end]);
             left += end;
         }
+    }
+
+    /// Each message is taken out of one run, as it is while the framing stays.
+    #[test]
+    fn what_comes_back_in_any_order_is_in_the_order_of_the_stream() {
+        let mut random = 7_u64;
+        let mut below = move |end: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % end
+        };
+        for _ in 0..300 {
+            let mut inbound = Inbound::new();
+            let stream: Vec<u8> = (0..3_000).map(|_| below(256) as u8).collect();
+            let (mut arrived, mut outstanding) = (0, Vec::new());
+            for _ in 0..100 {
+                let piece = below(100).min(stream.len() - arrived);
+                arrive(&mut inbound, &stream[arrived..arrived + piece]);
+                arrived += piece;
+                for _ in 0..below(4) {
+                    let first = inbound.runs.front().map(|run| run.length);
+                    let there = first.unwrap_or(inbound.bytes().len());
+                    if there > 0 {
+                        let end = if below(5) == 0 { there } else { 1 + below(there) };
+                        outstanding.push(inbound.take(0..end, end));
+                    }
+                }
+                for _ in 0..below(6).min(outstanding.len()) {
+                    put(&inbound, outstanding.swap_remove(below(outstanding.len())));
+                }
+                if below(2) == 0 {
+                    inbound.take_back();
+                }
+            }
+            outstanding.into_iter().for_each(|taken| put(&inbound, taken));
+            inbound.take_back();
+            assert_eq!(inbound.bytes(), &stream[..arrived]);
+            assert!(inbound.runs.is_empty(), "{:?}", inbound.runs);
+            assert_eq!(inbound.offset, 0);
+        }
+    }
+
+    /// Does what the drop of a message without a frame does.
+    fn put(inbound: &Inbound, taken: Taken) {
+        let Taken { content: bytes, offset, ends_stream } = taken;
+        inbound.given_back.put(Piece { bytes, offset, ends_stream });
+    }
+
+    #[test]
+    fn a_message_of_bytes_that_came_back_and_others_loses_none() {
+        let mut inbound = Inbound::new();
+        arrive(&mut inbound, b"firstsecondthird");
+        let first = inbound.take(0..5, 5);
+        let second = inbound.take(0..6, 6);
+        put(&inbound, first);
+        inbound.take_back();
+        let both = inbound.take(0..7, 7);
+        assert_eq!((&both.content[..], both.offset), (&b"firstth"[..], 0));
+        put(&inbound, both);
+        put(&inbound, second);
+        assert!(inbound.take_back());
+        assert_eq!(inbound.bytes(), b"firstthsecondird");
+        assert!(!inbound.take_back());
     }
 
     #[test]

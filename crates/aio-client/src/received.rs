@@ -131,7 +131,7 @@ impl GivenBack {
         Self { pieces: Mutex::new(Vec::new()), some: ManualResetEvent::new(false) }
     }
 
-    fn put(&self, piece: Piece) {
+    pub(crate) fn put(&self, piece: Piece) {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
         // It wakes the call that has the turn, if that waits, and not under the lock.
         self.some.set();
