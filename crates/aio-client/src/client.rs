@@ -142,9 +142,8 @@ impl Client {
 
     /// Returns a handle whose receives call `progress` whenever they have to wait for more of a
     /// message: with the number of bytes received, and that of the whole message if its frame tells.
-    /// The call is made by the thread that begins the receive, by one that blocks in it, or by a worker
-    /// that is in no callback, and counts against the receive's deadline.
-    /// If it panics, the receive ends with [`ErrorKind::InvalidInput`].
+    /// It is called by a worker that is in no callback, or by a thread that blocks in the receive, but never
+    /// inside begin, and its time counts against the receive's deadline. If it panics, the receive ends with [`ErrorKind::InvalidInput`].
     ///
     /// ```
     /// use aio_client::{Client, Framing, LengthPrefix};

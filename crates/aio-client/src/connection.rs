@@ -155,6 +155,7 @@ impl Turn {
         let (connection, inbound) = self.parts();
         let mut last_byte = Instant::now();
         let mut receives = 0;
+        let mut has_left_begin = false;
         loop {
             if inbound.take_back() {
                 search.restart();
@@ -164,6 +165,10 @@ impl Turn {
                 Look::Incomplete { received, expected } => (received, expected),
             };
             if let Some(progress) = &settings.progress {
+                if !mem::replace(&mut has_left_begin, true) {
+                    // The callback must not run inside begin (I3), which may be where this is.
+                    yield_once().await;
+                }
                 if !progress.tell(received, expected) {
                     return Err(connection.misuse(Attempt::Receive, Misuse::ProgressPanicked));
                 }
