@@ -163,31 +163,143 @@ fn a_name_without_an_address_does_not_resolve() {
 
 #[test]
 fn what_is_no_end_point_is_said_at_connect() {
-    for (end_point, text, flaw) in [
-        (EndPoint::from(""), "", ""),
-        (EndPoint::from("localhost"), "localhost", "the port is missing: "),
-        (EndPoint::from("localhost:"), "localhost:", "the port is missing: "),
-        (EndPoint::from("[::1]:"), "[::1]:", "the port is missing: "),
-        (EndPoint::from(":80"), ":80", "the host is missing: "),
-        (EndPoint::from("[]:80"), "[]:80", "the host is missing: "),
-        (EndPoint::from(("", 80)), ":80", "the host is missing: "),
-        (EndPoint::from((String::new(), 80)), ":80", "the host is missing: "),
-        (EndPoint::from("localhost:http"), "localhost:http", ""),
-        (EndPoint::from("::1:80"), "::1:80", ""),
-        (EndPoint::from("[::1"), "[::1", ""),
-        (EndPoint::from("a:65536"), "a:65536", ""),
-    ] {
+    const NO_HOST: &str = "the host is missing: ";
+    const NO_PORT: &str = "the port is missing: ";
+    const NO_DIGITS: &str = "the port is not a number from 0 to 65535 in digits alone: ";
+    const WHITE_SPACE: &str = "there is white space in it: ";
+    const COLONS: &str =
+        "there are too many colons, unless an IPv6 address gets brackets around it: ";
+    const BRACKET: &str = "a bracket is out of place: ";
+    const COLON: &str = "there is a colon in the host, which is no IPv6 address: ";
+    const SCOPE: &str = "a % is for the interface of an IPv6 address, by name or number: ";
+    let texts = [
+        ("", ""),
+        ("localhost", NO_PORT),
+        ("localhost:", NO_PORT),
+        ("[::1]:", NO_PORT),
+        ("[::1]", NO_PORT),
+        (":80", NO_HOST),
+        (":", NO_HOST),
+        ("[]:80", NO_HOST),
+        ("[]", NO_HOST),
+        ("localhost:http", NO_DIGITS),
+        ("localhost:65536", NO_DIGITS),
+        ("localhost:+80", NO_DIGITS),
+        ("localhost:-80", NO_DIGITS),
+        ("localhost:8_0", NO_DIGITS),
+        ("localhost:0x50", NO_DIGITS),
+        ("localhost:\u{664}\u{662}", NO_DIGITS),
+        ("127.0.0.1:+80", NO_DIGITS),
+        ("[::1]:+80", NO_DIGITS),
+        ("[::1]:65536", NO_DIGITS),
+        (" localhost:80", WHITE_SPACE),
+        ("localhost:80 ", WHITE_SPACE),
+        ("localhost :80", WHITE_SPACE),
+        ("localhost: 80", WHITE_SPACE),
+        ("local host:80", WHITE_SPACE),
+        (" 127.0.0.1:80", WHITE_SPACE),
+        ("[::1]:80\n", WHITE_SPACE),
+        ("[ ::1]:80", WHITE_SPACE),
+        (" ", WHITE_SPACE),
+        ("localhost\0:80", WHITE_SPACE),
+        ("::1:80", COLONS),
+        ("::1", COLONS),
+        ("fe80::1%eth0:80", COLONS),
+        ("localhost:80:80", COLONS),
+        ("[::1", BRACKET),
+        ("[::1:80", BRACKET),
+        ("localhost]:80", BRACKET),
+        ("[[::1]:80", BRACKET),
+        ("[::1]80", ""),
+        ("[::1]]:80", ""),
+        ("[localhost:80]:80", COLON),
+        ("[::1::1]:80", COLON),
+        ("[fe80::1%]:80", SCOPE),
+        ("[fe80::1%4294967296]:80", SCOPE),
+        ("[127.0.0.1%1]:80", SCOPE),
+        ("local%1:80", SCOPE),
+        ("http://localhost:80", "it is a URL: "),
+        ("http://localhost", "it is a URL: "),
+    ];
+    let pairs = [
+        ("", NO_HOST),
+        ("[]", NO_HOST),
+        (" localhost", WHITE_SPACE),
+        ("localhost ", WHITE_SPACE),
+        ("[::1] ", WHITE_SPACE),
+        ("localhost:80", COLON),
+        ("http://localhost", COLON),
+        ("::1::1", COLON),
+        ("[::1", BRACKET),
+        ("::1]", BRACKET),
+        ("[[::1]]", BRACKET),
+        ("[::1]:80", BRACKET),
+        ("fe80::1%", SCOPE),
+        ("[fe80::1%]", SCOPE),
+        ("localhost%lo", SCOPE),
+    ];
+    let texts = texts.map(|(text, flaw)| (EndPoint::from(text), text.to_owned(), flaw));
+    let owned = pairs
+        .map(|(host, flaw)| (EndPoint::from((host.to_owned(), 80)), format!("{host}:80"), flaw));
+    let pairs = pairs.map(|(host, flaw)| (EndPoint::from((host, 80)), format!("{host}:80"), flaw));
+    for (end_point, text, flaw) in texts.into_iter().chain(pairs).chain(owned) {
         let error = error_of(Client::connect(end_point), ErrorKind::InvalidInput);
-        let rule = r#"an end point is a host, a colon and a port, as in "localhost:80""#;
-        let expected = format!("{text:?}: {flaw}{rule}");
-        assert!(error.to_string().contains(&expected), "{error}");
+        let rule =
+            r#"an end point is a host, a colon and a port, as in "localhost:80" or "[::1]:80""#;
+        assert_eq!(error.to_string(), format!("connect to {text:?}: {flaw}{rule}"));
+        assert_eq!(error.peer(), format!("{text:?}"));
     }
 }
 
 #[test]
 fn end_points_print_as_they_are_written() {
-    for text in ["localhost:80", "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80"] {
+    let texts = ["localhost:80", "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "[fe80::1%3]:80"];
+    for text in texts {
         assert_eq!(EndPoint::from(text).to_string(), text);
+    }
+}
+
+#[test]
+fn the_same_end_point_may_be_written_in_several_ways() {
+    let address = |text: &str| EndPoint::from(text.parse::<SocketAddr>().unwrap());
+    for (one, other) in [
+        (EndPoint::from(("[::1]", 80)), address("[::1]:80")),
+        (EndPoint::from(("::1", 80)), address("[::1]:80")),
+        (EndPoint::from("[::1]:80"), address("[::1]:80")),
+        (EndPoint::from("[127.0.0.1]:00080"), address("127.0.0.1:80")),
+        (EndPoint::from("[fe80::1%3]:80"), address("[fe80::1%3]:80")),
+        (EndPoint::from(("[fe80::1%3]", 80)), address("[fe80::1%3]:80")),
+        (EndPoint::from(("fe80::1%eth0", 80)), EndPoint::from("[fe80::1%eth0]:80")),
+        (EndPoint::from(("localhost", 65535)), EndPoint::from("localhost:65535")),
+    ] {
+        assert_eq!(one, other);
+    }
+}
+
+/// Where there is IPv6.
+#[test]
+fn an_address_in_brackets_is_connected_to() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let address = listener.local_addr().unwrap();
+    with_every_runtime_at(address, |runtime, address| {
+        let port = address.port();
+        for end_point in [
+            EndPoint::from(("[::1]", port)),
+            EndPoint::from(("::1", port)),
+            EndPoint::from(format!("[::1]:{port}")),
+            EndPoint::from(format!("[::1%0]:{port}")),
+        ] {
+            let client = Client::builder().runtime(runtime).connect(end_point).unwrap();
+            assert_eq!(client.peer_addr().ip(), address.ip());
+        }
+    });
+}
+
+fn with_every_runtime_at(address: SocketAddr, test: fn(&aio_core::Runtime, SocketAddr)) {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            test(&support::builder().engine(engine).workers(1).build().unwrap(), address);
+        });
     }
 }
 
