@@ -39,10 +39,10 @@ use std::time::Duration;
 /// for lines beside one for the bytes that follow them, say. Several threads may use a client. Their
 /// messages are sent whole and in the order of the calls; each receive takes the next message.
 ///
-/// A blocking call in a callback holds a worker, and gets on even if it holds the only one; so do the calls
-/// that it has to wait for, such as a receive that was begun before it. One thing needs another worker: a
-/// receive that tells its [progress](Self::with_progress), and for which no thread waits, since that
-/// callback is not run inside another one. A receive behind it waits with it, until its deadline.
+/// A blocking call in a callback holds a worker, and makes progress even if that is the only one; so do the calls
+/// that it has to wait for, such as a receive that was begun before it. The exception is a receive with a
+/// [progress callback](Self::with_progress) for which no thread waits: it needs another worker, because that
+/// callback never runs inside another one. A receive behind it waits with it, until its deadline.
 ///
 /// ```
 /// use aio_client::Client;
@@ -182,10 +182,8 @@ impl Client {
     ///
     /// [`ErrorKind::Closed`] if there is no connection any more.
     pub fn shutdown_send(&self) -> Result<(), Error> {
-        let Connection { socket, peer, .. } = &*self.connection;
-        socket
-            .shutdown(Shutdown::Write)
-            .map_err(|error| Error::system(ErrorKind::Closed, Attempt::Send, peer, error))
+        let shutdown = self.connection.socket.shutdown(Shutdown::Write);
+        shutdown.map_err(|error| self.connection.gone(Attempt::ShutDownSend, error))
     }
 
     /// Closes the connection, for all handles. Calls that wait on it end with
@@ -206,7 +204,8 @@ impl Client {
     ///
     /// If the client is closed.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.connection.socket.local_addr()
+        let address = self.connection.socket.local_addr();
+        address.map_err(|error| self.connection.gone(Attempt::LocalAddress, error).into())
     }
 
     /// Returns the socket, for options and for operations of aio-core. Receive on it only if nobody

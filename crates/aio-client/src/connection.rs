@@ -350,6 +350,14 @@ impl Connection {
         self.is_closed.load(Ordering::Relaxed) && is_aborted(error)
     }
 
+    /// There is no connection any more, as the system said.
+    pub(crate) fn gone(&self, attempt: Attempt, error: io::Error) -> Error {
+        if self.is_closed_error(&error) {
+            return self.closed_here(attempt).with_source(error);
+        }
+        Error::system(ErrorKind::Closed, attempt, self.peer, error)
+    }
+
     fn closed_here(&self, attempt: Attempt) -> Error {
         Error::new(ErrorKind::Closed, attempt, self.peer, "the client is closed")
     }

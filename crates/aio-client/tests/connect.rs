@@ -109,6 +109,63 @@ fn a_connect_that_gets_no_answer_ends_with_its_deadline() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_connect_that_is_too_late_says_what_came_of_each_address() {
+    with_every_runtime(|runtime| {
+        let (_full, silent) = silent();
+        let [refusing, other] = [refusing_address(), refusing_address()];
+        for (timeout, addresses) in
+            [(100, [refusing, silent, other]), (400, [silent, other, other])]
+        {
+            let timeout = Duration::from_millis(timeout);
+            let connect = Client::builder().runtime(runtime).timeout(timeout);
+            let connect = connect.connect(addresses.to_vec());
+            let text = error_of(connect, ErrorKind::TimedOut).to_string();
+            let (asked, came) =
+                text.split_once(&format!(" timed out after {timeout:?}: ")).unwrap();
+            assert_eq!(
+                asked,
+                format!("connect to {}:", addresses.map(|a| a.to_string()).join(", "))
+            );
+            // How far it came in that time is not certain.
+            assert_eq!(came.split("; ").count(), 3, "{text}");
+            for part in came.split("; ") {
+                let (address, outcome) = part.split_once(": ").unwrap();
+                let address: SocketAddr = address.parse().unwrap();
+                match outcome {
+                    "no answer" | "not tried" => assert!(addresses.contains(&address), "{text}"),
+                    "connection refused" => assert!(address != silent, "{text}"),
+                    _ => panic!("{text}"),
+                }
+            }
+            assert!(came.contains(&format!("{silent}: no answer")), "{text}");
+        }
+    });
+}
+
+#[test]
+fn a_lookup_that_is_too_late_says_so() {
+    with_every_runtime(|runtime| {
+        let connect = Client::builder().runtime(runtime).timeout(Duration::ZERO);
+        let error = error_of(connect.connect("host.invalid:80"), ErrorKind::TimedOut);
+        let expected = "timed out after 0ns: the host was still being looked up";
+        assert_eq!(error.to_string(), format!("connect to host.invalid:80: {expected}"));
+    });
+}
+
+#[test]
+fn a_failure_that_comes_before_the_attempt_names_the_address_too() {
+    let addresses = vec![refusing_address(), refusing_address()];
+    // It counts in whole seconds.
+    let connect =
+        Client::builder().keepalive(Duration::from_millis(500)).connect(addresses.clone());
+    let source = error_of(connect, ErrorKind::Connect).source().unwrap().to_string();
+    for address in addresses {
+        assert!(source.contains(&format!("connect to {address}: no keepalive")), "{source}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_connect_is_canceled_or_ends_with_its_deadline_though_nobody_waits_for_it() {
     with_every_runtime(|runtime| {
         let (_full, silent) = silent();
