@@ -15,9 +15,13 @@
 //!
 //! 1. One call at a time has the turn, and with it [`Inbound`]. The turn is an event, signaled exactly
 //!    while nobody has it; its queue is first come, first served, so each receive takes the next message.
+//!    A call that has won a message keeps the turn until its outcome stands (`task.rs`, 4).
 //! 2. At most one operation of aio-core is pending, that of the call with the turn. When the call's time is
 //!    over it is canceled, which takes nothing from the stream (I2), and what had arrived before stays in
-//!    [`Inbound`] for the next call.
+//!    [`Inbound`] for the next call. No operation is dropped while it is pending.
+//! 3. A message that its caller does not take comes back (`received.rs`). A call that has the turn puts it in its
+//!    place before it looks for a message, and also waits for that, beside its operation: then it cancels the
+//!    operation and looks again.
 
 use crate::encoding::Encoding;
 use crate::error::{Attempt, Error, ErrorKind};
