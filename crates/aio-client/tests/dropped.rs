@@ -303,6 +303,46 @@ fn receives_that_are_dropped_in_any_order_give_back_in_the_order_of_the_stream()
     });
 }
 
+#[test]
+fn receives_of_several_threads_that_are_dropped_lose_nothing() {
+    with_every_runtime(|runtime| {
+        let framing = Framing::delimiter("\n");
+        with_numbered_messages(runtime, &framing, 5, |client, random| {
+            let receive_some = |mut random: Random| {
+                let mut received = Vec::new();
+                for _ in 0..rounds() / 4 {
+                    let mut receive = Receive::start(client, random.below(2) == 0);
+                    let moment = Duration::from_micros(random.below(50) as u64);
+                    match random.below(4) {
+                        0 => received.extend(receive.wait_timeout(moment)),
+                        1 => received.push(receive.wait()),
+                        2 => receive.cancel(),
+                        _ => received.extend(match receive.poll() {
+                            Poll::Ready(outcome) => Some(outcome),
+                            Poll::Pending => None,
+                        }),
+                    }
+                }
+                received
+            };
+            let mut received: Vec<_> = thread::scope(|scope| {
+                let receivers: Vec<_> = (0..4)
+                    .map(|_| Random::new(random.below(1 << 30) as u64))
+                    .map(|random| scope.spawn(move || receive_some(random)))
+                    .collect();
+                let received = receivers.into_iter().flat_map(|receiver| receiver.join().unwrap());
+                received.map(Result::unwrap).collect()
+            });
+            // The rest of what they have left behind may be out of its order, too.
+            received.extend((0..20).map(|_| client.receive().unwrap()));
+            received.sort();
+            for (number, message) in received.iter().enumerate() {
+                assert!(*message == self::message(&framing, number), "{number} is not there once");
+            }
+        });
+    });
+}
+
 /// Whatever the next receive takes for a message.
 #[test]
 fn what_is_given_back_is_bytes_of_the_stream_whatever_framing_comes_next() {
