@@ -15,7 +15,8 @@ use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::Framing;
 use crate::op::{self, Kind};
 use crate::operation::{Operation, OperationHandle};
-use crate::task::{self, Call, Place, Task};
+use crate::received::Received;
+use crate::task::{self, Call, Place, Task, Won};
 use aio_core::{RuntimeHandle, Socket};
 use std::future::Future;
 use std::io;
@@ -38,10 +39,10 @@ use std::time::Duration;
 /// for lines beside one for the bytes that follow them, say. Several threads may use a client. Their
 /// messages are sent whole and in the order of the calls; each receive takes the next message.
 ///
-/// A blocking call in a callback holds a worker, and gets on even if it holds the only one; so do the calls
-/// that it has to wait for, such as a receive that was begun before it. One thing needs another worker: a
-/// receive that tells its [progress](Self::with_progress), and for which no thread waits, since that
-/// callback is not run inside another one. A receive behind it waits with it, until its deadline.
+/// A blocking call in a callback holds a worker, and makes progress even if that is the only one; so do the calls
+/// that it has to wait for, such as a receive that was begun before it. The exception is a receive with a
+/// [progress callback](Self::with_progress) for which no thread waits: it needs another worker, because that
+/// callback never runs inside another one. A receive behind it waits with it, until its deadline.
 ///
 /// ```
 /// use aio_client::Client;
@@ -141,9 +142,8 @@ impl Client {
 
     /// Returns a handle whose receives call `progress` whenever they have to wait for more of a
     /// message: with the number of bytes received, and that of the whole message if its frame tells.
-    /// The call is made by the thread that begins the receive, by one that blocks in it, or by a worker
-    /// that is in no callback, and counts against the receive's deadline.
-    /// If it panics, the receive ends with [`ErrorKind::InvalidInput`].
+    /// It is called by a worker that is in no callback, or by a thread that blocks in the receive, but never
+    /// inside begin, and its time counts against the receive's deadline. If it panics, the receive ends with [`ErrorKind::InvalidInput`].
     ///
     /// ```
     /// use aio_client::{Client, Framing, LengthPrefix};
@@ -182,10 +182,8 @@ impl Client {
     ///
     /// [`ErrorKind::Closed`] if there is no connection any more.
     pub fn shutdown_send(&self) -> Result<(), Error> {
-        let Connection { socket, peer, .. } = &*self.connection;
-        socket
-            .shutdown(Shutdown::Write)
-            .map_err(|error| Error::system(ErrorKind::Closed, Attempt::Send, peer, error))
+        let shutdown = self.connection.socket.shutdown(Shutdown::Write);
+        shutdown.map_err(|error| self.connection.gone(Attempt::ShutDownSend, error))
     }
 
     /// Closes the connection, for all handles. Calls that wait on it end with
@@ -206,7 +204,8 @@ impl Client {
     ///
     /// If the client is closed.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.connection.socket.local_addr()
+        let address = self.connection.socket.local_addr();
+        address.map_err(|error| self.connection.gone(Attempt::LocalAddress, error).into())
     }
 
     /// Returns the socket, for options and for operations of aio-core. Receive on it only if nobody
@@ -217,67 +216,75 @@ impl Client {
     }
 }
 
-type Outcome<K> = Result<<K as Kind>::Output, Error>;
-type CallTask<K> = Task<Outcome<K>>;
 /// `None` for the faces that have no callback.
-type Then<K> = Option<task::Then<Outcome<K>>>;
+type Then<T> = Option<task::Then<T>>;
 
-fn then<K, S, F>(callback: F, state: S) -> Then<K>
+fn then<K, T, S, F>(callback: F, state: S) -> Then<T>
 where
     K: Kind,
+    T: Won + Into<K::Output>,
     S: Send + 'static,
     F: FnOnce(AsyncResult<K, S>) + Send + 'static,
 {
-    Some(Box::new(move |task, result| {
-        let completion = Completion::new(result, state);
+    Some(Box::new(move |task, outcome| {
+        let completion = Completion::new(outcome.map(T::into), state);
         callback(AsyncResult::new(completion, OperationHandle::new(task)));
     }))
 }
 
 /// The calls, each written once for all its faces.
 impl Client {
-    fn start<K: Kind, F>(
+    fn start<T: Won, F>(
         &self,
+        place: Place,
         call: impl FnOnce(Arc<Call>) -> F,
-        then: Then<K>,
-    ) -> Arc<CallTask<K>>
+        then: Then<T>,
+    ) -> Arc<Task<T>>
     where
-        F: Future<Output = Outcome<K>> + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let deadline = Deadline::after(self.settings.timeout);
-        let tells_progress = !K::IS_SEND && self.settings.progress.is_some();
-        let place = if tells_progress { Place::OnWorker } else { Place::InsideCallback };
         Task::start(self.connection.socket.runtime(), deadline, place, call, then)
     }
 
-    fn start_send(&self, message: Vec<u8>, then: Then<op::Send>) -> Arc<CallTask<op::Send>> {
+    fn start_send(&self, message: Vec<u8>, then: Then<()>) -> Arc<Task<()>> {
         let (connection, settings) = (self.connection.clone(), self.settings.clone());
-        self.start::<op::Send, _>(|call| connection.send(message, settings, call), then)
+        let send = |call| connection.send(message, settings, call);
+        self.start(Place::InsideCallback, send, then)
     }
 
-    fn start_receive(&self, then: Then<op::Receive>) -> Arc<CallTask<op::Receive>> {
+    fn start_receive(
+        &self,
+        check: impl Fn(&[u8]) -> Result<(), Error> + Send + 'static,
+        then: Then<Received>,
+    ) -> Arc<Task<Received>> {
         let (connection, settings) = (self.connection.clone(), self.settings.clone());
-        self.start::<op::Receive, _>(|call| connection.receive(settings, |_| Ok(()), call), then)
+        let tells_progress = settings.progress.is_some();
+        let place = if tells_progress { Place::OnWorker } else { Place::InsideCallback };
+        self.start(place, |call| connection.receive(settings, check, call), then)
     }
 
-    fn start_receive_text(&self, then: Then<op::ReceiveText>) -> Arc<CallTask<op::ReceiveText>> {
-        let (connection, settings) = (self.connection.clone(), self.settings.clone());
-        let (encoding, peer) = (settings.encoding, connection.peer);
+    fn start_receive_bytes(&self, then: Then<Received>) -> Arc<Task<Received>> {
+        self.start_receive(|_| Ok(()), then)
+    }
+
+    fn start_receive_text(&self, then: Then<Received>) -> Arc<Task<Received>> {
+        let (encoding, peer) = (self.settings.encoding, self.connection.peer);
         let error = move |reason| Error::new(ErrorKind::Encoding, Attempt::Receive, peer, reason);
-        let check = move |bytes: &[u8]| match encoding {
-            Encoding::Ascii => Ok(()),
-            Encoding::Utf8 => encoding.get_string(bytes).map(drop).map_err(error),
-        };
-        let receive = |call| async move {
-            let message = connection.receive(settings, check, call).await?;
-            encoding.get_string(&message).map_err(error)
-        };
-        self.start::<op::ReceiveText, _>(receive, then)
+        self.start_receive(move |bytes| encoding.check(bytes).map_err(error), then)
     }
 
     fn origin(&self) -> Origin {
         let (options, settings) = (self.options.clone(), self.settings.clone());
         Origin { end_point: self.end_point.clone(), options, settings }
+    }
+}
+
+impl Won for Client {
+    type Turn = ();
+
+    fn turn(&mut self) -> Option<()> {
+        None
     }
 }
 
@@ -292,7 +299,7 @@ impl Origin {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
     {
-        OperationHandle::new(self.start(runtime, then(callback, state)))
+        OperationHandle::new(self.start(runtime, then::<op::Connect, _, _, _>(callback, state)))
     }
 
     pub(crate) fn connect_async(
@@ -302,18 +309,14 @@ impl Origin {
         Operation::new(self.start(runtime, None))
     }
 
-    fn start(
-        self,
-        runtime: Result<RuntimeHandle, Error>,
-        then: Then<op::Connect>,
-    ) -> Arc<CallTask<op::Connect>> {
+    fn start(self, runtime: Result<RuntimeHandle, Error>, then: Then<Client>) -> Arc<Task<Client>> {
         let deadline = Deadline::after(self.settings.timeout);
         match runtime {
             Ok(runtime) => {
                 let connect = |call| self.connect(runtime.clone(), call);
                 Task::start(runtime.clone(), deadline, Place::InsideCallback, connect, then)
             }
-            Err(error) => Task::failed(Err(error), then),
+            Err(error) => Task::failed(error, then),
         }
     }
 

@@ -13,7 +13,7 @@
 //! costs a moment, not the deadline. The first connection made is kept; the other attempts are canceled.
 
 use crate::end_point::{EndPoint, Whom};
-use crate::error::{Attempt, Error, ErrorKind};
+use crate::error::{Attempt, Error, ErrorKind, in_words};
 use crate::task::Call;
 use aio_core::socket2::{Domain, Protocol, TcpKeepalive, Type};
 use aio_core::{Operation, RegisteredWait, RuntimeHandle, Socket, is_aborted, op};
@@ -25,6 +25,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use std::vec;
 
 /// How long an attempt is waited for before the next one begins beside it (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -50,6 +51,13 @@ enum Event {
     Interrupted,
 }
 
+/// What has been tried, and what is left.
+struct Route {
+    left: vec::IntoIter<SocketAddr>,
+    pending: Vec<Pending>,
+    failures: Vec<(SocketAddr, io::Error)>,
+}
+
 pub(crate) async fn connect(
     runtime: RuntimeHandle,
     end_point: &EndPoint,
@@ -57,11 +65,11 @@ pub(crate) async fn connect(
     call: &Arc<Call>,
 ) -> Result<(Socket, SocketAddr), Error> {
     let error = |kind, reason: &str| Error::new(kind, Attempt::Connect, end_point, reason);
-    let interrupted = || {
+    let interrupted = |progress: &str| {
         if call.is_canceled() {
             error(ErrorKind::Canceled, "canceled")
         } else {
-            let reason = format!("timed out after {:?}", call.deadline.timeout());
+            let reason = format!("timed out after {:?}{progress}", call.deadline.timeout());
             error(ErrorKind::TimedOut, &reason)
         }
     };
@@ -70,9 +78,9 @@ pub(crate) async fn connect(
         Whom::Name { host, port } => {
             let _watch = call.watch();
             let lookup = runtime.look_up_async(host, *port);
-            match call.outcome(lookup).await {
-                (_, true) => return Err(interrupted()),
-                (lookup, false) => lookup.result.map_err(|source| {
+            match call.outcome(lookup, future::pending()).await {
+                (_, Some(_)) => return Err(interrupted(": the host was still being looked up")),
+                (lookup, None) => lookup.result.map_err(|source| {
                     Error::system(ErrorKind::Resolve, Attempt::Connect, end_point, source)
                 })?,
             }
@@ -84,32 +92,49 @@ pub(crate) async fn connect(
     if addresses.is_empty() {
         return Err(error(ErrorKind::Resolve, "there is no address"));
     }
-    let mut left = alternate_families(addresses).into_iter();
-    let mut pending = Vec::with_capacity(1);
-    let mut failures = Vec::new();
+    let mut route = Route {
+        left: alternate_families(addresses).into_iter(),
+        pending: Vec::with_capacity(1),
+        failures: Vec::new(),
+    };
     loop {
-        if let Some(address) = left.next() {
+        if let Some(address) = route.left.next() {
             match start(&runtime, address, options, call) {
-                Ok(attempt) => pending.push(attempt),
+                Ok(attempt) => route.pending.push(attempt),
                 Err(error) => {
-                    failures.push(error);
+                    route.failures.push((address, error));
                     continue;
                 }
             }
-        } else if pending.is_empty() {
-            let source = all_of(failures);
+        } else if route.pending.is_empty() {
+            let source = all_of(route.failures);
             return Err(Error::system(ErrorKind::Connect, Attempt::Connect, end_point, source));
         }
-        let delay = (left.len() > 0).then(|| Delay::begin(&runtime));
-        match next(&mut pending, delay.as_ref(), call).await {
+        let delay = (route.left.len() > 0).then(|| Delay::begin(&runtime));
+        match next(&mut route.pending, delay.as_ref(), call).await {
             Event::Over(attempt, Ok(())) => return Ok((attempt.socket, attempt.address)),
             // All attempts have the deadline of the call.
-            Event::Over(_, Err(error)) if is_aborted(&error) && call.deadline.is_over() => {
-                return Err(interrupted());
+            Event::Over(attempt, Err(error)) if is_aborted(&error) && call.deadline.is_over() => {
+                route.pending.insert(0, attempt);
+                return Err(interrupted(&route.progress()));
             }
-            Event::Over(_, Err(error)) => failures.push(error),
+            Event::Over(attempt, Err(error)) => route.failures.push((attempt.address, error)),
             Event::Delayed => {}
-            Event::Interrupted => return Err(interrupted()),
+            Event::Interrupted => return Err(interrupted(&route.progress())),
+        }
+    }
+}
+
+impl Route {
+    /// Says what came of each address by now. Of one alone, for which the call is named, there is nothing to say.
+    fn progress(&self) -> String {
+        let failed = |(address, error): &(_, _)| format!("{address}: {}", in_words(error));
+        let failed = self.failures.iter().map(failed);
+        let silent = self.pending.iter().map(|attempt| format!("{}: no answer", attempt.address));
+        let left = self.left.as_slice().iter().map(|address| format!("{address}: not tried"));
+        match failed.chain(silent).chain(left).collect::<Vec<_>>().as_slice() {
+            [_] if self.failures.is_empty() => String::new(),
+            all => format!(": {}", all.join("; ")),
         }
     }
 }
@@ -191,14 +216,17 @@ impl Drop for Delay {
 }
 
 /// One error for what all attempts came to: of the first one's kind, saying all.
-fn all_of(failures: Vec<io::Error>) -> io::Error {
-    let mut failures = failures.into_iter();
-    let first = failures.next().expect("an end point has an address, and each attempt failed");
-    let rest: Vec<_> = failures.map(|failure| failure.to_string()).collect();
-    if rest.is_empty() {
-        return first;
+fn all_of(mut failures: Vec<(SocketAddr, io::Error)>) -> io::Error {
+    if let [_] = *failures {
+        return failures.remove(0).1;
     }
-    io::Error::new(first.kind(), format!("{first}; {}", rest.join("; ")))
+    let kind = failures.first().expect("an end point has an address").1.kind();
+    let each = failures.iter().map(|(address, error)| {
+        let (address, text) = (address.to_string(), error.to_string());
+        // The attempt names it, but not what comes before that.
+        if text.contains(&address) { text } else { format!("connect to {address}: {text}") }
+    });
+    io::Error::new(kind, each.collect::<Vec<_>>().join("; "))
 }
 
 /// Keeps the order of the resolver, but lets the families take turns (RFC 8305, section 4): when one

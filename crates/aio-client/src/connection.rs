@@ -15,14 +15,19 @@
 //!
 //! 1. One call at a time has the turn, and with it [`Inbound`]. The turn is an event, signaled exactly
 //!    while nobody has it; its queue is first come, first served, so each receive takes the next message.
+//!    A call that has won a message keeps the turn until its outcome stands (`task.rs`, 4).
 //! 2. At most one operation of aio-core is pending, that of the call with the turn. When the call's time is
 //!    over it is canceled, which takes nothing from the stream (I2), and what had arrived before stays in
-//!    [`Inbound`] for the next call.
+//!    [`Inbound`] for the next call. No operation is dropped while it is pending.
+//! 3. A message that its caller does not take comes back (`received.rs`). A call that has the turn puts it in its
+//!    place before it looks for a message, and also waits for that, beside its operation: then it cancels the
+//!    operation and looks again.
 
 use crate::encoding::Encoding;
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::{Found, Framing, Misuse, Search};
-use crate::inbound::{End, Inbound};
+use crate::inbound::{End, Inbound, Outcome};
+use crate::received::{Received, Taken};
 use crate::task::{Call, yield_once};
 use aio_core::{Completion, Socket, is_aborted};
 use aio_sync::{AutoResetEvent, WaitHandle};
@@ -108,7 +113,7 @@ impl fmt::Debug for Progress {
 
 /// What a look at the received bytes came to.
 enum Look {
-    Message(Vec<u8>),
+    Message(Taken),
     Incomplete { received: usize, expected: Option<usize> },
 }
 
@@ -125,15 +130,95 @@ pub(crate) struct Connection {
 }
 
 /// The turn to receive, and what has been received. Goes to the next call when dropped.
-struct Turn<'a> {
-    connection: &'a Connection,
-    inbound: Inbound,
+pub(crate) struct Turn {
+    connection: Arc<Connection>,
+    /// `None` only while it is dropped.
+    inbound: Option<Inbound>,
 }
 
-impl Drop for Turn<'_> {
+impl Turn {
+    /// The turn of a call that has been [given](Connection::wait_for_turn) it.
+    fn take(connection: Arc<Connection>) -> Self {
+        let inbound = connection.inbound.lock().unwrap_or_else(PoisonError::into_inner).take();
+        assert!(inbound.is_some(), "one call at a time has the turn");
+        Self { connection, inbound }
+    }
+
+    fn parts(&mut self) -> (&Connection, &mut Inbound) {
+        (&self.connection, self.inbound.as_mut().expect("it is there until the turn is dropped"))
+    }
+
+    /// Receives until a message is whole, and takes it.
+    async fn receive(
+        &mut self,
+        settings: &Settings,
+        search: &mut Search<'_>,
+        check: impl Fn(&[u8]) -> Result<(), Error>,
+        call: &Call,
+    ) -> Result<Taken, Error> {
+        let (connection, inbound) = self.parts();
+        let mut last_byte = Instant::now();
+        let mut receives = 0;
+        let mut has_left_begin = false;
+        loop {
+            if inbound.take_back() {
+                search.restart();
+            }
+            let (received, expected) = match connection.take_message(inbound, search, &check)? {
+                Look::Message(message) => return Ok(message),
+                Look::Incomplete { received, expected } => (received, expected),
+            };
+            if let Some(progress) = &settings.progress {
+                if !mem::replace(&mut has_left_begin, true) {
+                    // The callback must not run inside begin (I3), which may be where this is.
+                    yield_once().await;
+                }
+                if !progress.tell(received, expected) {
+                    return Err(connection.misuse(Attempt::Receive, Misuse::ProgressPanicked));
+                }
+            }
+            let idle = last_byte.checked_add(settings.idle_timeout);
+            let until = idle.into_iter().chain(call.deadline.at()).min();
+            // A peer that always has a little more must not keep the call for ever. But the first
+            // receive comes before the clock, so that a timeout of zero takes what there is.
+            let missing = expected.map(|expected| expected - received);
+            let is_over = receives > 0 && call.deadline.is_over();
+            let outcome = match is_over {
+                true => Outcome::Nothing,
+                false => inbound.receive(&connection.socket, missing, until, call).await.map_err(
+                    |error| {
+                        let peer = connection.peer;
+                        Error::system(ErrorKind::Receive, Attempt::Receive, peer, error)
+                    },
+                )?,
+            };
+            match outcome {
+                Outcome::More => {
+                    last_byte = Instant::now();
+                    receives += 1;
+                    if receives % RECEIVES_PER_TURN == 0 {
+                        yield_once().await;
+                    }
+                }
+                Outcome::GivenBack => {}
+                Outcome::Nothing if idle.is_some() && idle == until => {
+                    let (limit, progress) = (settings.idle_timeout, "nothing was received");
+                    return Err(connection.interrupted(Attempt::Receive, call, limit, progress));
+                }
+                Outcome::Nothing => {
+                    let (limit, received) = (call.deadline.timeout(), bytes(received));
+                    let progress = format_args!("{received} of the message received");
+                    return Err(connection.interrupted(Attempt::Receive, call, limit, progress));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
     fn drop(&mut self) {
-        let inbound = mem::replace(&mut self.inbound, Inbound::new());
-        *self.connection.inbound.lock().unwrap_or_else(PoisonError::into_inner) = Some(inbound);
+        let inbound = self.inbound.take();
+        *self.connection.inbound.lock().unwrap_or_else(PoisonError::into_inner) = inbound;
         self.connection.receive_turn.set();
     }
 }
@@ -167,11 +252,11 @@ impl Connection {
             Some(at) => self.socket.with_deadline(at).send_async(framed),
             None => self.socket.send_async(framed),
         };
-        let (Completion { result, bytes_transferred: sent, .. }, was_canceled) =
-            call.outcome(operation).await;
+        let (Completion { result, bytes_transferred: sent, .. }, canceled_for) =
+            call.outcome(operation, future::pending()).await;
         let Err(error) = result else { return Ok(()) };
         let progress = format_args!("{sent} of {length} bytes sent");
-        let is_late = was_canceled || error.kind() == io::ErrorKind::TimedOut;
+        let is_late = canceled_for.is_some() || error.kind() == io::ErrorKind::TimedOut;
         Err(if is_aborted(&error) && is_late {
             self.interrupted(Attempt::Send, &call, call.deadline.timeout(), progress)
                 .with_source(error)
@@ -188,73 +273,35 @@ impl Connection {
         settings: Settings,
         check: impl Fn(&[u8]) -> Result<(), Error> + Send,
         call: Arc<Call>,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Received, Error> {
         let search = settings.framing.search(settings.max_response);
         let mut search = search.map_err(|misuse| self.misuse(Attempt::Receive, misuse))?;
-        let Some(mut turn) = self.take_turn(&call).await else {
+        if !self.wait_for_turn(&call).await {
             let progress = "another receive was not over";
             let timeout = call.deadline.timeout();
             return Err(self.interrupted(Attempt::Receive, &call, timeout, progress));
-        };
-        let inbound = &mut turn.inbound;
-        let mut last_byte = Instant::now();
-        let mut receives = 0;
-        loop {
-            let (received, expected) = match self.take_message(inbound, &mut search, &check)? {
-                Look::Message(message) => return Ok(message),
-                Look::Incomplete { received, expected } => (received, expected),
-            };
-            if let Some(progress) = &settings.progress {
-                if !progress.tell(received, expected) {
-                    return Err(self.misuse(Attempt::Receive, Misuse::ProgressPanicked));
-                }
-            }
-            let idle = last_byte.checked_add(settings.idle_timeout);
-            let until = idle.into_iter().chain(call.deadline.at()).min();
-            // A peer that always has a little more must not keep the call for ever. But the first
-            // receive comes before the clock, so that a timeout of zero takes what there is.
-            let missing = expected.map(|expected| expected - received);
-            let is_over = receives > 0 && call.deadline.is_over();
-            let has_received = !is_over
-                && inbound.receive(&self.socket, missing, until, &call).await.map_err(|error| {
-                    Error::system(ErrorKind::Receive, Attempt::Receive, self.peer, error)
-                })?;
-            if !has_received {
-                return Err(if idle.is_some() && idle == until {
-                    let progress = "nothing was received";
-                    self.interrupted(Attempt::Receive, &call, settings.idle_timeout, progress)
-                } else {
-                    let received = bytes(received);
-                    let progress = format_args!("{received} of the message received");
-                    self.interrupted(Attempt::Receive, &call, call.deadline.timeout(), progress)
-                });
-            }
-            last_byte = Instant::now();
-            receives += 1;
-            if receives % RECEIVES_PER_TURN == 0 {
-                yield_once().await;
-            }
         }
+        let mut turn = Turn::take(self);
+        let message = turn.receive(&settings, &mut search, check, &call).await?;
+        let given_back = turn.parts().1.given_back().clone();
+        Ok(Received::new(message, settings.framing, settings.encoding, given_back, turn))
     }
 
-    /// `None` if the call is interrupted first.
-    async fn take_turn(&self, call: &Arc<Call>) -> Option<Turn<'_>> {
-        let is_mine = self.receive_turn.event().try_wait() || {
-            let _watch = call.watch();
-            let mut mine = pin!(self.receive_turn.event().wait());
-            let mut interrupted = pin!(call.interrupted());
-            future::poll_fn(|context| {
-                if mine.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(true);
-                }
-                interrupted.as_mut().poll(context).map(|()| false)
-            })
-            .await
-        };
-        is_mine.then(|| {
-            let inbound = self.inbound.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Turn { connection: self, inbound: inbound.expect("one call at a time has the turn") }
+    /// Returns false if the call is interrupted before it is its turn.
+    async fn wait_for_turn(&self, call: &Arc<Call>) -> bool {
+        if self.receive_turn.event().try_wait() {
+            return true;
+        }
+        let _watch = call.watch();
+        let mut mine = pin!(self.receive_turn.event().wait());
+        let mut interrupted = pin!(call.interrupted());
+        future::poll_fn(|context| {
+            if mine.as_mut().poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            interrupted.as_mut().poll(context).map(|()| false)
         })
+        .await
     }
 
     /// Returns the next message if all of it is there.
@@ -305,6 +352,14 @@ impl Connection {
 
     fn is_closed_error(&self, error: &io::Error) -> bool {
         self.is_closed.load(Ordering::Relaxed) && is_aborted(error)
+    }
+
+    /// There is no connection any more, as the system said.
+    pub(crate) fn gone(&self, attempt: Attempt, error: io::Error) -> Error {
+        if self.is_closed_error(&error) {
+            return self.closed_here(attempt).with_source(error);
+        }
+        Error::system(ErrorKind::Closed, attempt, self.peer, error)
     }
 
     fn closed_here(&self, attempt: Attempt) -> Error {

@@ -52,6 +52,25 @@ impl Encoding {
         Ok(text)
     }
 
+    /// Checks that the bytes are a whole text.
+    pub(crate) fn check(self, bytes: &[u8]) -> Result<(), DecodeError> {
+        match self {
+            Self::Ascii => Ok(()),
+            Self::Utf8 if str::from_utf8(bytes).is_ok() => Ok(()),
+            // It tells where, and how.
+            Self::Utf8 => self.get_string(bytes).map(drop),
+        }
+    }
+
+    /// Decodes a whole text that has been [checked](Self::check).
+    pub(crate) fn into_string(self, bytes: Vec<u8>) -> String {
+        match self {
+            Self::Ascii if bytes.is_ascii() => Self::Utf8.into_string(bytes),
+            Self::Ascii => self.get_string(&bytes).expect("ASCII takes every byte"),
+            Self::Utf8 => String::from_utf8(bytes).expect("it has been checked"),
+        }
+    }
+
     /// Returns a decoder for a text that comes in pieces.
     #[must_use]
     pub fn decoder(self) -> Decoder {

@@ -82,6 +82,8 @@ pub(crate) enum Attempt {
     Connect,
     Send,
     Receive,
+    ShutDownSend,
+    LocalAddress,
 }
 
 impl fmt::Display for Attempt {
@@ -90,6 +92,8 @@ impl fmt::Display for Attempt {
             Self::Connect => "connect to",
             Self::Send => "send to",
             Self::Receive => "receive from",
+            Self::ShutDownSend => "shut down sending to",
+            Self::LocalAddress => "local address of the connection to",
         })
     }
 }
@@ -138,7 +142,7 @@ impl Error {
 }
 
 /// What the system reported, without what aio-core says of the attempt: this crate says that itself.
-fn in_words(error: &io::Error) -> String {
+pub(crate) fn in_words(error: &io::Error) -> String {
     use io::ErrorKind::{
         AddrNotAvailable, BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset,
         HostUnreachable, NetworkDown, NetworkUnreachable, NotConnected, PermissionDenied, TimedOut,

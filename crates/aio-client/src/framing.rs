@@ -159,6 +159,11 @@ impl Search<'_> {
         self.limit
     }
 
+    /// Forgets what it has looked at: bytes have come in front of that.
+    pub(crate) fn restart(&mut self) {
+        self.searched = 0;
+    }
+
     /// Looks at `bytes`, which are those of the last call and what has arrived since; `ended` is true
     /// if the peer has closed and that has not ended a message yet.
     pub(crate) fn next(&mut self, bytes: &[u8], ended: bool) -> Found {

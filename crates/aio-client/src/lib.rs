@@ -46,6 +46,7 @@ mod framing;
 mod inbound;
 pub mod op;
 mod operation;
+mod received;
 mod state_object;
 mod task;
 

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::op::Kind;
-use crate::task::{Interrupt, Started, Task};
+use crate::task::{Interrupt, Pending, Started};
 use aio_sync::{EventRef, WaitHandle};
 use std::fmt;
 use std::future::Future;
@@ -17,10 +17,18 @@ use std::time::Duration;
 /// [`wait`](Self::wait) for it or `.await` it on any executor. It is a wait handle, so it can be waited
 /// for beside events, operations of aio-core and other calls.
 ///
-/// Dropping one that is pending cancels it, unless it is a send, which goes on. A receive may win
-/// against that, and then nobody gets its message. Where none may be lost, as in a `select!` of
-/// futures, keep the operation until it is over, or [`cancel`](Self::cancel) it and then
-/// [`wait`](Self::wait) or await its outcome.
+/// # Cancellation
+///
+/// Dropping an operation loses nothing, at any moment, so that it may be one of several futures of a
+/// `select!`, and need not be kept:
+///
+/// * A receive that is pending is canceled. The message that it has taken, if it has won, is given back, and
+///   is what the next receive gets, in its place in the stream; so is what had arrived of a message.
+/// * A connect is canceled. The connection that it has made, if it has won, is closed.
+/// * A send goes on, and nobody learns what it came to. [`cancel`](Self::cancel) it first if it is not to
+///   go on; what had been sent of it, however, has been sent.
+///
+/// Dropping an operation whose outcome has been returned changes nothing.
 ///
 /// ```
 /// use aio_client::Client;
@@ -43,11 +51,11 @@ use std::time::Duration;
 /// ```
 #[must_use = "dropping a pending call cancels it, unless it is a send"]
 pub struct Operation<K: Kind> {
-    task: Arc<Task<Result<K::Output, Error>>>,
+    task: Arc<dyn Pending<K::Output>>,
 }
 
 impl<K: Kind> Operation<K> {
-    pub(crate) fn new(task: Arc<Task<Result<K::Output, Error>>>) -> Self {
+    pub(crate) fn new(task: Arc<dyn Pending<K::Output>>) -> Self {
         Self { task }
     }
 
@@ -101,7 +109,7 @@ impl<K: Kind> Future for Operation<K> {
     type Output = Result<K::Output, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.task.poll_output(context.waker()).map(|output| output.expect(TAKEN))
+        self.task.poll_outcome(context.waker()).map(|outcome| outcome.expect(TAKEN))
     }
 }
 
@@ -113,7 +121,8 @@ impl<K: Kind> WaitHandle for Operation<K> {
 
 impl<K: Kind> Drop for Operation<K> {
     fn drop(&mut self) {
-        if !K::IS_SEND {
+        self.task.abandon();
+        if !K::IS_SEND && !self.is_completed() {
             self.cancel();
         }
     }

@@ -18,13 +18,21 @@
 //!    steps run inside a callback that waits, is why a blocking call gets on in a callback that holds the
 //!    only worker, and so do the calls that are in its way. A call that tells its progress is no step: whom it
 //!    tells is a callback of the user's, which must not be nested in another one.
-//! 4. Output, then event, then callback. The callback is posted to a worker: it runs never inside begin
-//!    and never nested in another one.
+//! 4. Outcome, then turn, then event, then callback. The callback is posted to a worker: it never runs inside
+//!    begin and never nested in another one. What a receive has won keeps the [turn](Won::turn) from other
+//!    receives until the outcome stands, so that none of them finds the stream without the message while nobody
+//!    can give it back.
 //! 5. A call is ended early, by a cancel or by its deadline, through the event of its [`Call`], which
 //!    its future waits for beside whatever else; it is never dropped. So it ends as it likes: with what
 //!    it has won meanwhile, or having taken nothing.
+//! 6. An outcome is taken once, by the one [`Pending`] of the call, or goes to its callback. If the caller drops
+//!    the call instead, the outcome is dropped: by the caller if it stands, else by the thread that completes the
+//!    call, which finds `is_abandoned` under the lock. What is won gives itself back when it is dropped.
+//! 7. No code of others runs under the lock: the callback, and what an executor does when its waker is
+//!    cloned, woken or dropped (I8).
 
 use crate::deadline::Deadline;
+use crate::error::Error;
 use aio_core::{Completion, Operation, RegisteredWait, RuntimeHandle, op};
 use aio_sync::{AutoResetEvent, EventRef, ManualResetEvent, WaitHandle};
 use std::fmt;
@@ -65,6 +73,15 @@ pub(crate) enum Interrupt {
     TimeOut = 2,
 }
 
+/// Why a call has canceled its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The call is to end early.
+    Interrupt,
+    /// What the call waits for beside the operation has come.
+    Other,
+}
+
 impl Call {
     pub(crate) fn interrupt(&self, why: Interrupt) {
         let order = Ordering::Relaxed;
@@ -100,26 +117,35 @@ impl Call {
         self.interrupted.event().wait()
     }
 
-    /// Awaits an operation, and cancels it if the call is interrupted. Also returns true if it did.
+    /// Awaits an operation, and cancels it if the call is interrupted, or if `other` comes first. Also returns
+    /// why it did, if it did.
     pub(crate) async fn outcome<K: op::Kind>(
         &self,
         operation: Operation<K>,
-    ) -> (Completion<K>, bool) {
+        other: impl Future<Output = ()>,
+    ) -> (Completion<K>, Option<Cause>) {
         let mut operation = pin!(operation);
         let mut interrupted = pin!(self.interrupted());
-        let mut is_canceled = false;
+        let mut other = pin!(other);
+        let mut canceled_for = None;
         let completion = future::poll_fn(|context| {
             if let Poll::Ready(completion) = operation.as_mut().poll(context) {
                 return Poll::Ready(completion);
             }
-            if is_canceled || interrupted.as_mut().poll(context).is_pending() {
+            if canceled_for.is_some() {
                 return Poll::Pending;
             }
-            is_canceled = true;
+            canceled_for = if interrupted.as_mut().poll(context).is_ready() {
+                Some(Cause::Interrupt)
+            } else if other.as_mut().poll(context).is_ready() {
+                Some(Cause::Other)
+            } else {
+                return Poll::Pending;
+            };
             operation.cancel();
             operation.as_mut().poll(context)
         });
-        (completion.await, is_canceled)
+        (completion.await, canceled_for)
     }
 
     fn post(&self, callback: impl FnOnce() + Send + 'static) {
@@ -195,6 +221,37 @@ pub(crate) trait Started: Send + Sync {
     fn wait(self: Arc<Self>, timeout: Duration) -> bool;
 }
 
+/// A call, as the one caller sees it that takes its outcome.
+pub(crate) trait Pending<O>: Started {
+    /// Returns the outcome when the call is over, once.
+    fn take(&self) -> Option<Result<O, Error>>;
+
+    /// Returns the outcome when the call is over, once; until then the waker is kept for that moment.
+    fn poll_outcome(&self, waker: &Waker) -> Poll<Option<Result<O, Error>>>;
+
+    /// Has the outcome dropped, now or when it stands: the caller will not take it.
+    fn abandon(&self);
+}
+
+/// What a call that succeeds has won, before its caller has it. Where that was taken from somewhere, dropping
+/// it gives it back.
+pub(crate) trait Won: Send + 'static {
+    /// What other calls wait for.
+    type Turn;
+
+    /// Takes the turn away, which is dropped when the outcome stands.
+    fn turn(&mut self) -> Option<Self::Turn>;
+}
+
+impl Won for () {
+    type Turn = ();
+
+    fn turn(&mut self) -> Option<()> {
+        None
+    }
+}
+
+/// A call that wins a `T`.
 pub(crate) struct Task<T> {
     call: Arc<Call>,
     state: Mutex<State<T>>,
@@ -203,8 +260,8 @@ pub(crate) struct Task<T> {
     handed_on: AutoResetEvent,
 }
 
-/// Gets the output of a call, and the call, to make a handle of.
-pub(crate) type Then<T> = Box<dyn FnOnce(Arc<Task<T>>, T) + Send>;
+/// Gets the outcome of a call, and the call, to make a handle of.
+pub(crate) type Then<T> = Box<dyn FnOnce(Arc<Task<T>>, Result<T, Error>) + Send>;
 
 struct State<T> {
     phase: Phase<T>,
@@ -212,19 +269,21 @@ struct State<T> {
     is_awake: bool,
     /// How many threads block in [`Task::wait`].
     waiting: usize,
-    /// Of the task that awaits the output, if one does.
+    /// Of the task that awaits the outcome, if one does.
     waker: Option<Waker>,
-    /// Gets the output, if it is not to be taken.
+    /// Gets the outcome, if it is not to be taken.
     then: Option<Then<T>>,
+    /// True once the caller has dropped the call: nobody takes the outcome.
+    is_abandoned: bool,
 }
 
 enum Phase<T> {
-    Waiting(Pin<Box<dyn Future<Output = T> + Send>>),
+    Waiting(Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>),
     Polling,
-    Over(Option<T>),
+    Over(Option<Result<T, Error>>),
 }
 
-impl<T: Send + 'static> Task<T> {
+impl<T: Won> Task<T> {
     /// Starts a call, and goes through it up to where it has to wait.
     pub(crate) fn start<F>(
         runtime: RuntimeHandle,
@@ -234,7 +293,7 @@ impl<T: Send + 'static> Task<T> {
         then: Option<Then<T>>,
     ) -> Arc<Self>
     where
-        F: Future<Output = T> + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let call = Call::new(Some(runtime), deadline, place);
         let task = Self::new(call.clone(), Phase::Waiting(Box::pin(future(call))), then);
@@ -243,15 +302,16 @@ impl<T: Send + 'static> Task<T> {
     }
 
     /// Makes a call that is over, since there is no runtime for it.
-    pub(crate) fn failed(output: T, then: Option<Then<T>>) -> Arc<Self> {
+    pub(crate) fn failed(error: Error, then: Option<Then<T>>) -> Arc<Self> {
         let call = Call::new(None, Deadline::after(Duration::MAX), Place::OnWorker);
         let task = Self::new(call, Phase::Polling, then);
-        task.complete(output);
+        task.complete(Err(error));
         task
     }
 
     fn new(call: Arc<Call>, phase: Phase<T>, then: Option<Then<T>>) -> Arc<Self> {
-        let state = State { phase, is_awake: false, waiting: 0, waker: None, then };
+        let (is_awake, is_abandoned) = (false, false);
+        let state = State { phase, is_awake, waiting: 0, waker: None, then, is_abandoned };
         Arc::new(Self {
             call,
             state: Mutex::new(state),
@@ -289,9 +349,9 @@ impl<T: Send + 'static> Task<T> {
                     self.hand_on(state);
                 }
             }
-            Poll::Ready(output) => {
+            Poll::Ready(outcome) => {
                 drop(future);
-                self.complete(output);
+                self.complete(outcome);
             }
         }
     }
@@ -308,42 +368,26 @@ impl<T: Send + 'static> Task<T> {
         }
     }
 
-    fn complete(self: &Arc<Self>, output: T) {
+    fn complete(self: &Arc<Self>, mut outcome: Result<T, Error>) {
+        let turn = outcome.as_mut().ok().and_then(T::turn);
+        let mut outcome = Some(outcome);
         let mut state = self.state();
         let (waker, then) = (state.waker.take(), state.then.take());
-        let (kept, given) =
-            if then.is_some() { (None, Some(output)) } else { (Some(output), None) };
-        state.phase = Phase::Over(kept);
+        let is_to_be_taken = then.is_none() && !state.is_abandoned;
+        state.phase = Phase::Over(if is_to_be_taken { outcome.take() } else { None });
         drop(state);
+        // Drops an outcome that nobody takes, before another call has the turn.
+        let then = then.zip(outcome);
+        drop(turn);
         self.completed.set();
         self.handed_on.set();
         if let Some(waker) = waker {
             waker.wake();
         }
-        if let (Some(then), Some(output)) = (then, given) {
+        if let Some((then, outcome)) = then {
             let task = self.clone();
-            self.call.post(move || then(task, output));
+            self.call.post(move || then(task, outcome));
         }
-    }
-
-    /// Returns the output when the call is over, once.
-    pub(crate) fn take(&self) -> Option<T> {
-        match &mut self.state().phase {
-            Phase::Over(output) => output.take(),
-            Phase::Waiting(_) | Phase::Polling => None,
-        }
-    }
-
-    /// Returns the output when the call is over, once; until then the waker is kept for that moment.
-    pub(crate) fn poll_output(&self, waker: &Waker) -> Poll<Option<T>> {
-        let mut state = self.state();
-        if let Phase::Over(output) = &mut state.phase {
-            return Poll::Ready(output.take());
-        }
-        let before = state.waker.replace(waker.clone());
-        drop(state);
-        drop(before);
-        Poll::Pending
     }
 
     /// Goes through the call until it is over or `until` has come.
@@ -386,7 +430,56 @@ impl<T: Send + 'static> Task<T> {
     }
 }
 
-impl<T: Send + 'static> Started for Task<T> {
+impl<T: Won + Into<O>, O> Pending<O> for Task<T> {
+    fn take(&self) -> Option<Result<O, Error>> {
+        let outcome = self.state().phase.take_outcome()?;
+        outcome.map(|outcome| outcome.map(T::into))
+    }
+
+    fn poll_outcome(&self, waker: &Waker) -> Poll<Option<Result<O, Error>>> {
+        let mut cloned = None;
+        loop {
+            let mut state = self.state();
+            if let Some(outcome) = state.phase.take_outcome() {
+                drop(state);
+                return Poll::Ready(outcome.map(|outcome| outcome.map(T::into)));
+            }
+            if state.waker.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+                drop(state);
+                return Poll::Pending;
+            }
+            if let Some(cloned) = cloned.take() {
+                let before = state.waker.replace(cloned);
+                drop(state);
+                drop(before);
+                return Poll::Pending;
+            }
+            drop(state);
+            cloned = Some(waker.clone());
+        }
+    }
+
+    fn abandon(&self) {
+        let mut state = self.state();
+        state.is_abandoned = true;
+        let waker = state.waker.take();
+        let outcome = state.phase.take_outcome();
+        drop(state);
+        drop((outcome, waker));
+    }
+}
+
+impl<T> Phase<T> {
+    /// `None` until the call is over; then the outcome, if it is there.
+    fn take_outcome(&mut self) -> Option<Option<Result<T, Error>>> {
+        match self {
+            Self::Over(outcome) => Some(outcome.take()),
+            Self::Waiting(_) | Self::Polling => None,
+        }
+    }
+}
+
+impl<T: Won> Started for Task<T> {
     fn call(&self) -> &Call {
         &self.call
     }
@@ -405,7 +498,7 @@ impl<T: Send + 'static> Started for Task<T> {
     }
 }
 
-impl<T: Send + 'static> Wake for Task<T> {
+impl<T: Won> Wake for Task<T> {
     fn wake(self: Arc<Self>) {
         let mut state = self.state();
         let is_first = !mem::replace(&mut state.is_awake, true);
@@ -438,17 +531,19 @@ impl<T> fmt::Debug for Task<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Attempt, ErrorKind};
     use aio_core::Runtime;
     use std::sync::mpsc;
 
     const LIMIT: Duration = Duration::from_secs(30);
 
-    fn task<T: Send + 'static>(
-        runtime: &Runtime,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> Arc<Task<T>> {
+    fn task(runtime: &Runtime, future: impl Future<Output = ()> + Send + 'static) -> Arc<Task<()>> {
         let deadline = Deadline::after(Duration::MAX);
-        Task::start(runtime.handle(), deadline, Place::InsideCallback, |_| future, None)
+        let call = |_| async {
+            future.await;
+            Ok(())
+        };
+        Task::start(runtime.handle(), deadline, Place::InsideCallback, call, None)
     }
 
     /// Invariant 2.
@@ -486,12 +581,14 @@ mod tests {
     fn a_call_without_a_runtime_is_over_and_its_callback_runs_on_a_thread_of_its_own() {
         let (sender, receiver) = mpsc::channel();
         let here = thread::current().id();
-        let then: Then<u8> = Box::new(move |task, output| {
+        let then: Then<()> = Box::new(move |task, outcome| {
             let elsewhere = thread::current().id() != here;
-            sender.send((task.completed().is_set(), elsewhere, output)).unwrap();
+            let kind = outcome.unwrap_err().kind();
+            sender.send((task.completed().is_set(), elsewhere, kind)).unwrap();
         });
-        let task = Task::failed(7, Some(then));
+        let error = Error::new(ErrorKind::Connect, Attempt::Connect, "somebody", "no threads");
+        let task = Task::failed(error, Some(then));
         assert!(task.wait(Duration::ZERO));
-        assert_eq!(receiver.recv_timeout(LIMIT).unwrap(), (true, true, 7));
+        assert_eq!(receiver.recv_timeout(LIMIT).unwrap(), (true, true, ErrorKind::Connect));
     }
 }

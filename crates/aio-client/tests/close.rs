@@ -3,7 +3,7 @@
 mod support;
 
 use aio_client::{ErrorKind, Framing};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::thread;
 use support::{SHORT, connected, error_of, until_somebody_receives, with_every_runtime};
 
@@ -43,7 +43,16 @@ fn every_call_on_a_closed_client_says_so() {
         error_of(client.send("x"), ErrorKind::Closed);
         error_of(client.receive(), ErrorKind::Closed);
         error_of(client.shutdown_send(), ErrorKind::Closed);
-        assert!(client.local_addr().is_err());
+        let peer = client.peer_addr();
+        for (error, attempt) in [
+            (client.send("x").unwrap_err().into(), "send to"),
+            (client.receive().unwrap_err().into(), "receive from"),
+            (client.shutdown_send().unwrap_err().into(), "shut down sending to"),
+            (client.local_addr().unwrap_err(), "local address of the connection to"),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+            assert_eq!(error.to_string(), format!("{attempt} {peer}: the client is closed"));
+        }
     });
 }
 

@@ -109,6 +109,63 @@ fn a_connect_that_gets_no_answer_ends_with_its_deadline() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_connect_that_is_too_late_says_what_came_of_each_address() {
+    with_every_runtime(|runtime| {
+        let (_full, silent) = silent();
+        let [refusing, other] = [refusing_address(), refusing_address()];
+        for (timeout, addresses) in
+            [(100, [refusing, silent, other]), (400, [silent, other, other])]
+        {
+            let timeout = Duration::from_millis(timeout);
+            let connect = Client::builder().runtime(runtime).timeout(timeout);
+            let connect = connect.connect(addresses.to_vec());
+            let text = error_of(connect, ErrorKind::TimedOut).to_string();
+            let (asked, came) =
+                text.split_once(&format!(" timed out after {timeout:?}: ")).unwrap();
+            assert_eq!(
+                asked,
+                format!("connect to {}:", addresses.map(|a| a.to_string()).join(", "))
+            );
+            // How far it came in that time is not certain.
+            assert_eq!(came.split("; ").count(), 3, "{text}");
+            for part in came.split("; ") {
+                let (address, outcome) = part.split_once(": ").unwrap();
+                let address: SocketAddr = address.parse().unwrap();
+                match outcome {
+                    "no answer" | "not tried" => assert!(addresses.contains(&address), "{text}"),
+                    "connection refused" => assert!(address != silent, "{text}"),
+                    _ => panic!("{text}"),
+                }
+            }
+            assert!(came.contains(&format!("{silent}: no answer")), "{text}");
+        }
+    });
+}
+
+#[test]
+fn a_lookup_that_is_too_late_says_so() {
+    with_every_runtime(|runtime| {
+        let connect = Client::builder().runtime(runtime).timeout(Duration::ZERO);
+        let error = error_of(connect.connect("host.invalid:80"), ErrorKind::TimedOut);
+        let expected = "timed out after 0ns: the host was still being looked up";
+        assert_eq!(error.to_string(), format!("connect to host.invalid:80: {expected}"));
+    });
+}
+
+#[test]
+fn a_failure_that_comes_before_the_attempt_names_the_address_too() {
+    let addresses = vec![refusing_address(), refusing_address()];
+    // It counts in whole seconds.
+    let connect =
+        Client::builder().keepalive(Duration::from_millis(500)).connect(addresses.clone());
+    let source = error_of(connect, ErrorKind::Connect).source().unwrap().to_string();
+    for address in addresses {
+        assert!(source.contains(&format!("connect to {address}: no keepalive")), "{source}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_connect_is_canceled_or_ends_with_its_deadline_though_nobody_waits_for_it() {
     with_every_runtime(|runtime| {
         let (_full, silent) = silent();
@@ -163,31 +220,143 @@ fn a_name_without_an_address_does_not_resolve() {
 
 #[test]
 fn what_is_no_end_point_is_said_at_connect() {
-    for (end_point, text, flaw) in [
-        (EndPoint::from(""), "", ""),
-        (EndPoint::from("localhost"), "localhost", "the port is missing: "),
-        (EndPoint::from("localhost:"), "localhost:", "the port is missing: "),
-        (EndPoint::from("[::1]:"), "[::1]:", "the port is missing: "),
-        (EndPoint::from(":80"), ":80", "the host is missing: "),
-        (EndPoint::from("[]:80"), "[]:80", "the host is missing: "),
-        (EndPoint::from(("", 80)), ":80", "the host is missing: "),
-        (EndPoint::from((String::new(), 80)), ":80", "the host is missing: "),
-        (EndPoint::from("localhost:http"), "localhost:http", ""),
-        (EndPoint::from("::1:80"), "::1:80", ""),
-        (EndPoint::from("[::1"), "[::1", ""),
-        (EndPoint::from("a:65536"), "a:65536", ""),
-    ] {
+    const NO_HOST: &str = "the host is missing: ";
+    const NO_PORT: &str = "the port is missing: ";
+    const NO_DIGITS: &str = "the port is not a number from 0 to 65535 in digits alone: ";
+    const WHITE_SPACE: &str = "there is white space in it: ";
+    const COLONS: &str =
+        "there are too many colons, unless an IPv6 address gets brackets around it: ";
+    const BRACKET: &str = "a bracket is out of place: ";
+    const COLON: &str = "there is a colon in the host, which is no IPv6 address: ";
+    const SCOPE: &str = "a % is for the interface of an IPv6 address, by name or number: ";
+    let texts = [
+        ("", ""),
+        ("localhost", NO_PORT),
+        ("localhost:", NO_PORT),
+        ("[::1]:", NO_PORT),
+        ("[::1]", NO_PORT),
+        (":80", NO_HOST),
+        (":", NO_HOST),
+        ("[]:80", NO_HOST),
+        ("[]", NO_HOST),
+        ("localhost:http", NO_DIGITS),
+        ("localhost:65536", NO_DIGITS),
+        ("localhost:+80", NO_DIGITS),
+        ("localhost:-80", NO_DIGITS),
+        ("localhost:8_0", NO_DIGITS),
+        ("localhost:0x50", NO_DIGITS),
+        ("localhost:\u{664}\u{662}", NO_DIGITS),
+        ("127.0.0.1:+80", NO_DIGITS),
+        ("[::1]:+80", NO_DIGITS),
+        ("[::1]:65536", NO_DIGITS),
+        (" localhost:80", WHITE_SPACE),
+        ("localhost:80 ", WHITE_SPACE),
+        ("localhost :80", WHITE_SPACE),
+        ("localhost: 80", WHITE_SPACE),
+        ("local host:80", WHITE_SPACE),
+        (" 127.0.0.1:80", WHITE_SPACE),
+        ("[::1]:80\n", WHITE_SPACE),
+        ("[ ::1]:80", WHITE_SPACE),
+        (" ", WHITE_SPACE),
+        ("localhost\0:80", WHITE_SPACE),
+        ("::1:80", COLONS),
+        ("::1", COLONS),
+        ("fe80::1%eth0:80", COLONS),
+        ("localhost:80:80", COLONS),
+        ("[::1", BRACKET),
+        ("[::1:80", BRACKET),
+        ("localhost]:80", BRACKET),
+        ("[[::1]:80", BRACKET),
+        ("[::1]80", ""),
+        ("[::1]]:80", ""),
+        ("[localhost:80]:80", COLON),
+        ("[::1::1]:80", COLON),
+        ("[fe80::1%]:80", SCOPE),
+        ("[fe80::1%4294967296]:80", SCOPE),
+        ("[127.0.0.1%1]:80", SCOPE),
+        ("local%1:80", SCOPE),
+        ("http://localhost:80", "it is a URL: "),
+        ("http://localhost", "it is a URL: "),
+    ];
+    let pairs = [
+        ("", NO_HOST),
+        ("[]", NO_HOST),
+        (" localhost", WHITE_SPACE),
+        ("localhost ", WHITE_SPACE),
+        ("[::1] ", WHITE_SPACE),
+        ("localhost:80", COLON),
+        ("http://localhost", COLON),
+        ("::1::1", COLON),
+        ("[::1", BRACKET),
+        ("::1]", BRACKET),
+        ("[[::1]]", BRACKET),
+        ("[::1]:80", BRACKET),
+        ("fe80::1%", SCOPE),
+        ("[fe80::1%]", SCOPE),
+        ("localhost%lo", SCOPE),
+    ];
+    let texts = texts.map(|(text, flaw)| (EndPoint::from(text), text.to_owned(), flaw));
+    let owned = pairs
+        .map(|(host, flaw)| (EndPoint::from((host.to_owned(), 80)), format!("{host}:80"), flaw));
+    let pairs = pairs.map(|(host, flaw)| (EndPoint::from((host, 80)), format!("{host}:80"), flaw));
+    for (end_point, text, flaw) in texts.into_iter().chain(pairs).chain(owned) {
         let error = error_of(Client::connect(end_point), ErrorKind::InvalidInput);
-        let rule = r#"an end point is a host, a colon and a port, as in "localhost:80""#;
-        let expected = format!("{text:?}: {flaw}{rule}");
-        assert!(error.to_string().contains(&expected), "{error}");
+        let rule =
+            r#"an end point is a host, a colon and a port, as in "localhost:80" or "[::1]:80""#;
+        assert_eq!(error.to_string(), format!("connect to {text:?}: {flaw}{rule}"));
+        assert_eq!(error.peer(), format!("{text:?}"));
     }
 }
 
 #[test]
 fn end_points_print_as_they_are_written() {
-    for text in ["localhost:80", "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80"] {
+    let texts = ["localhost:80", "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "[fe80::1%3]:80"];
+    for text in texts {
         assert_eq!(EndPoint::from(text).to_string(), text);
+    }
+}
+
+#[test]
+fn the_same_end_point_may_be_written_in_several_ways() {
+    let address = |text: &str| EndPoint::from(text.parse::<SocketAddr>().unwrap());
+    for (one, other) in [
+        (EndPoint::from(("[::1]", 80)), address("[::1]:80")),
+        (EndPoint::from(("::1", 80)), address("[::1]:80")),
+        (EndPoint::from("[::1]:80"), address("[::1]:80")),
+        (EndPoint::from("[127.0.0.1]:00080"), address("127.0.0.1:80")),
+        (EndPoint::from("[fe80::1%3]:80"), address("[fe80::1%3]:80")),
+        (EndPoint::from(("[fe80::1%3]", 80)), address("[fe80::1%3]:80")),
+        (EndPoint::from(("fe80::1%eth0", 80)), EndPoint::from("[fe80::1%eth0]:80")),
+        (EndPoint::from(("localhost", 65535)), EndPoint::from("localhost:65535")),
+    ] {
+        assert_eq!(one, other);
+    }
+}
+
+/// Where there is IPv6.
+#[test]
+fn an_address_in_brackets_is_connected_to() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let address = listener.local_addr().unwrap();
+    with_every_runtime_at(address, |runtime, address| {
+        let port = address.port();
+        for end_point in [
+            EndPoint::from(("[::1]", port)),
+            EndPoint::from(("::1", port)),
+            EndPoint::from(format!("[::1]:{port}")),
+            EndPoint::from(format!("[::1%0]:{port}")),
+        ] {
+            let client = Client::builder().runtime(runtime).connect(end_point).unwrap();
+            assert_eq!(client.peer_addr().ip(), address.ip());
+        }
+    });
+}
+
+fn with_every_runtime_at(address: SocketAddr, test: fn(&aio_core::Runtime, SocketAddr)) {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            test(&support::builder().engine(engine).workers(1).build().unwrap(), address);
+        });
     }
 }
 

@@ -48,6 +48,34 @@ fn only_what_the_system_said_has_a_source() {
 }
 
 #[test]
+fn an_error_names_the_peer_once() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        let runtime = support::builder().engine(engine).workers(1).build().unwrap();
+        let (client, _peer) = connected(&runtime);
+        let (other, _its_peer) = connected(&runtime);
+        let mut errors = Vec::new();
+        let mut keep = |result: Result<(), Error>| errors.push(result.unwrap_err());
+        let send = other.send_async(vec![0; 64 << 20]);
+        send.cancel();
+        keep(send.wait());
+        keep(other.send("behind it"));
+        keep(client.with_timeout(SHORT).receive().map(drop));
+        let receive = client.receive_async();
+        drop(runtime);
+        keep(receive.wait().map(drop));
+        keep(client.send("x"));
+        keep(client.reconnect().map(drop));
+        keep(other.receive().map(drop));
+        other.close();
+        keep(other.receive().map(drop));
+        for error in errors {
+            let text = error.to_string();
+            assert_eq!(text.matches(error.peer()).count(), 1, "{text}");
+        }
+    }
+}
+
+#[test]
 fn errors_travel_between_threads_and_are_cloned() {
     fn is_at_home_everywhere<T: Clone + Send + Sync + std::error::Error + 'static>() {}
     is_at_home_everywhere::<Error>();

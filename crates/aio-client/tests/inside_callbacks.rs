@@ -232,7 +232,7 @@ fn a_progress_callback_of_a_receive_that_nobody_waits_for_does_not_run_inside_an
                 let _ = telling.send(received);
             })
             .receive_async();
-        assert_eq!(told.recv().unwrap(), 0, "told by begin");
+        assert_eq!(told.recv().unwrap(), 0, "told by the worker, which is free");
         let release = hold_in_a_call(&runtime);
         peer.write_all(b"a").unwrap();
         assert!(told.recv_timeout(SHORT).is_err(), "told inside another callback");

@@ -23,7 +23,9 @@ impl Client {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Send, S>) + Send + 'static,
     {
-        OperationHandle::new(self.start_send(message.into(), then(callback, state)))
+        OperationHandle::new(
+            self.start_send(message.into(), then::<op::Send, _, _, _>(callback, state)),
+        )
     }
 
     /// Begins to send a text in the client's encoding.
@@ -47,7 +49,9 @@ impl Client {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Receive, S>) + Send + 'static,
     {
-        OperationHandle::new(self.start_receive(then(callback, state)))
+        OperationHandle::new(
+            self.start_receive_bytes(then::<op::Receive, _, _, _>(callback, state)),
+        )
     }
 
     /// Ends a receive.
@@ -64,7 +68,9 @@ impl Client {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::ReceiveText, S>) + Send + 'static,
     {
-        OperationHandle::new(self.start_receive_text(then(callback, state)))
+        OperationHandle::new(
+            self.start_receive_text(then::<op::ReceiveText, _, _, _>(callback, state)),
+        )
     }
 
     /// Ends a receive of a text.

@@ -16,9 +16,10 @@ impl Client {
     }
 
     /// Starts to [`receive`](Self::receive) the next message. Several may be pending: each takes the
-    /// next message, in the order in which this is called.
+    /// next message, in the order in which this is called. Dropping the operation loses nothing: the next
+    /// receive gets what this one had taken.
     pub fn receive_async(&self) -> Operation<op::Receive> {
-        Operation::new(self.start_receive(None))
+        Operation::new(self.start_receive_bytes(None))
     }
 
     /// Starts to receive the next message as a text in the client's encoding.
