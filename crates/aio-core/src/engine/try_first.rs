@@ -6,7 +6,7 @@
 //! long enough. The thread that begins an operation attempts that one alone; whatever others have
 //! queued meanwhile is left to a worker.
 
-use crate::descriptor::Pinned;
+use crate::descriptor::{Pinned, System};
 use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
@@ -109,8 +109,9 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     end(socket);
     let driver = &socket.runtime.driver;
     driver.forget(socket);
-    if !socket.descriptor.close() {
-        // Somebody else has closed it meanwhile, or has it.
+    if !socket.descriptor.close_shared() {
+        // Somebody else has closed it meanwhile, or has it. Then this one may be the last that closes.
+        System::close(duplicate);
         return Err(Aborted::Closed.into());
     }
     driver.wait_ended(socket);
