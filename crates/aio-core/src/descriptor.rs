@@ -13,7 +13,8 @@
 //!    unpinner's operation; that thread alone closes the descriptor.
 //! 4. An unpin releases and the closing thread acquires, so that every call made under a pin
 //!    happens before the close.
-//! 5. `FREE` is set by the thread of 3 after the close. Who sees it knows that no thread is about to close.
+//! 5. `FREE` is set by the thread of 3, after the close and only with `SHARED`. A thread that sees it knows that no
+//!    other is about to close.
 //!
 //! The system's close of a socket that lingers (SO_LINGER with a time above zero) blocks until the peer has all
 //! that was sent, or the time is over, even if the socket does not block. The thread of 3 may be any: a
@@ -106,27 +107,27 @@ impl<S: System> Descriptor<S> {
     /// Forbids new pins and closes the descriptor as soon as the last one is gone. Returns false if
     /// that had been asked for before.
     pub(crate) fn close(&self) -> bool {
-        self.set_closed(CLOSED)
+        let before = self.state.fetch_or(CLOSED, Ordering::AcqRel);
+        if before == 0 {
+            // SAFETY: this operation took the state to `CLOSED` without pins (invariant 3).
+            unsafe { self.close_now(CLOSED) };
+        }
+        before & CLOSED == 0
     }
 
     /// The same for a descriptor that has a duplicate, until this one [is free](Self::is_free) at least.
     pub(crate) fn close_shared(&self) -> bool {
-        self.set_closed(CLOSED | SHARED)
-    }
-
-    fn set_closed(&self, how: u32) -> bool {
+        let how = CLOSED | SHARED;
         let set = |state: u32| (state & CLOSED == 0).then_some(state | how);
-        let Ok(before) = self.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set) else {
-            return false;
-        };
-        if before == 0 {
+        let set = self.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set);
+        if set == Ok(0) {
             // SAFETY: this operation took the state to `CLOSED` without pins (invariant 3).
             unsafe { self.close_now(how) };
         }
-        true
+        set.is_ok()
     }
 
-    /// True once it has been closed, the last pin is gone, and no thread is about to do anything with it.
+    /// True once it has been closed as one that is shared.
     pub(crate) fn is_free(&self) -> bool {
         self.state.load(Ordering::Acquire) & FREE != 0
     }
@@ -149,11 +150,11 @@ impl<S: System> Descriptor<S> {
         // SAFETY: by invariant 3 this runs once, and `pin` and `Drop` no longer touch the socket.
         let socket = unsafe { ManuallyDrop::take(socket) };
         if state & SHARED == 0 {
-            socket.close()
+            socket.close();
         } else {
-            socket.close_shared()
+            socket.close_shared();
+            self.state.store(state | FREE, Ordering::Release);
         }
-        self.state.store(state | FREE, Ordering::Release);
     }
 }
 
