@@ -11,6 +11,7 @@ use crate::sync::{AtomicBool, Ordering};
 use crossbeam::utils::Backoff;
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 pub(crate) struct Lock<T> {
@@ -36,7 +37,7 @@ impl<T> Lock<T> {
         let free =
             self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         // Not made if it is not free: dropping it would give the lock back.
-        if free { Some(Locked { lock: self }) } else { None }
+        if free { Some(Locked { lock: self, value: PhantomData }) } else { None }
     }
 
     /// Takes the lock when it has been given back.
@@ -61,6 +62,9 @@ impl<T> fmt::Debug for Lock<T> {
 /// The lock, as long as it is taken.
 pub(crate) struct Locked<'a, T> {
     lock: &'a Lock<T>,
+    /// It may be shared and sent as a mutable borrow may: `&Locked` gives `&T` to any thread that has it, while
+    /// the lock itself needs no `T` that is `Sync`.
+    value: PhantomData<&'a mut T>,
 }
 
 impl<T> Deref for Locked<'_, T> {
@@ -85,6 +89,30 @@ impl<T> Drop for Locked<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.lock.taken.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Does not compile if `Self` is `Sync`: then both apply.
+    trait IsNotSync<Which> {
+        const HOLDS: () = ();
+    }
+    struct ForAll;
+    struct IfSync;
+    impl<T> IsNotSync<ForAll> for T {}
+    impl<T: Sync> IsNotSync<IfSync> for T {}
+
+    const fn is_sync<T: Sync>() {}
+
+    #[test]
+    fn a_lock_that_is_taken_is_shared_only_if_its_value_may_be() {
+        let () = <Locked<'_, Cell<u8>> as IsNotSync<_>>::HOLDS;
+        const { is_sync::<Locked<'_, u8>>() };
+        const { is_sync::<Lock<Cell<u8>>>() };
     }
 }
 
