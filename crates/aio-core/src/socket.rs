@@ -146,7 +146,7 @@ impl Socket {
             system.set_nonblocking(true)?;
             system
         };
-        Ok(Self::of_system(runtime, system, Nature { is_stream: true, is_tcp }))
+        Self::of_system(runtime, system, Nature { is_stream: true, is_tcp })
     }
 
     pub(crate) fn associate(
@@ -156,7 +156,7 @@ impl Socket {
         socket.set_nonblocking(true)?;
         let is_stream = socket.r#type()? == Type::STREAM;
         let nature = Nature { is_stream, is_tcp: is_stream && is_tcp(&socket) };
-        Ok(Self::of_system(runtime, socket, nature))
+        Self::of_system(runtime, socket, nature)
     }
 
     pub(crate) fn associate_connected(
@@ -169,17 +169,22 @@ impl Socket {
     }
 
     /// Makes a socket of one that a listener has accepted, and that does not block: it is what the listener is.
-    pub(crate) fn accepted(listener: &SocketInner, system: socket2::Socket) -> Self {
-        let socket = Self::of_system(&listener.runtime, system, listener.nature);
+    pub(crate) fn accepted(listener: &SocketInner, system: socket2::Socket) -> io::Result<Self> {
+        let socket = Self::of_system(&listener.runtime, system, listener.nature)?;
         socket.inner.has_connected();
-        socket
+        Ok(socket)
     }
 
     /// `system` does not block.
-    fn of_system(runtime: &Arc<RuntimeInner>, system: socket2::Socket, nature: Nature) -> Self {
-        Self {
+    fn of_system(
+        runtime: &Arc<RuntimeInner>,
+        system: socket2::Socket,
+        nature: Nature,
+    ) -> io::Result<Self> {
+        let number = socket_table::reserve()?;
+        Ok(Self {
             inner: Arc::new_cyclic(|me| SocketInner {
-                number: socket_table::enter(me.clone()),
+                number: socket_table::enter(number, me.clone()),
                 runtime: runtime.clone(),
                 receive: OperationQueue::new(),
                 send: OperationQueue::new(),
@@ -197,7 +202,7 @@ impl Socket {
                 descriptor: Descriptor::new(system),
             }),
             limit: Limit::Never,
-        }
+        })
     }
 
     /// Returns a handle to the same socket whose operations have `timeout` for a limit, each from its

@@ -40,7 +40,7 @@ fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
             call.permit(Purpose::Accept, 0)?;
             accept_nonblocking(call.system)
         })? {
-            Ok(socket) => Ok(Socket::accepted(call.socket, socket)),
+            Ok(socket) => Socket::accepted(call.socket, socket),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "accept on a socket that is not listening; bind it and call listen first",
