@@ -58,7 +58,7 @@ pub(crate) fn refuse_accepts(socket: &Arc<SocketInner>) {
 /// now, so that one that goes from place to place takes no stack.
 fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
     operation.go_to(socket);
-    if !from.departed.add(operation.downgrade()) {
+    if !from.departed.add(socket.number, operation.downgrade()) {
         operation.fail(&from.runtime, Aborted::Closed.into());
         return;
     }

@@ -2,6 +2,7 @@
 
 use super::{Attempt, Call, Direction, Kind, Perform, Purpose, Receive, retry, sealed};
 use crate::buffer::IoBufMut;
+use crate::departed::Departure;
 use crate::error::attempted;
 use crate::socket::Socket;
 use std::io;
@@ -71,12 +72,13 @@ fn accept_nonblocking(listener: &socket2::Socket) -> io::Result<socket2::Socket>
 #[derive(Debug)]
 pub struct AcceptReceive<B> {
     receive: Receive<B>,
-    accepted: bool,
+    /// There once it has a connection, and is at the accepted socket.
+    departure: Option<Departure>,
 }
 
 impl<B: IoBufMut> AcceptReceive<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { receive: Receive::new(buffer), accepted: false }
+        Self { receive: Receive::new(buffer), departure: None }
     }
 }
 
@@ -93,7 +95,7 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<(Socket, usize)> {
-        if self.accepted {
+        if self.departure.is_some() {
             return self.receive.attempt(call).map(|n| (Socket::of(call.socket), n));
         }
         match accept(call) {
@@ -102,8 +104,9 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
             // AC-4: who has room for nothing waits for nothing.
             Some(Ok(socket)) if self.receive.has_no_room() => Attempt::done(Ok((socket, 0))),
             Some(Ok(socket)) => {
-                self.accepted = true;
-                Attempt::GoesOnAt(socket.into_inner())
+                let socket = socket.into_inner();
+                self.departure = Some(Departure::new(call.socket, &socket));
+                Attempt::GoesOnAt(socket)
             }
         }
     }
