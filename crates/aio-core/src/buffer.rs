@@ -3,7 +3,6 @@
 //! A buffer is moved into the operation and comes back in its [`Completion`](crate::Completion),
 //! whatever the outcome, so that nobody can touch it, or free it, while the system may.
 
-use std::mem::MaybeUninit;
 use std::ops::{Bound, Range, RangeBounds};
 use std::ptr::NonNull;
 
@@ -146,17 +145,6 @@ mod lent {
             // SAFETY: as above; exclusively, since only operations that were lent `to_write` ask.
             unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
         }
-    }
-}
-
-/// Bytes that will only be written to, for calls that accept memory that was never written.
-pub(crate) fn as_uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
-    let (start, length) = (bytes.as_mut_ptr().cast(), bytes.len());
-    #[expect(unsafe_code, reason = "socket2 takes memory that may be uninitialized")]
-    // SAFETY: the same bytes, borrowed exclusively for the same time, of a type with the same layout.
-    // socket2 promises not to write uninitialized bytes into them, and gets them in this crate alone.
-    unsafe {
-        std::slice::from_raw_parts_mut(start, length)
     }
 }
 

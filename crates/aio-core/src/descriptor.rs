@@ -4,15 +4,27 @@
 //! new pins at once and leaves the closing itself to the last user: the closer if nobody has
 //! pinned it, else whoever unpins last. So the number cannot be reused under a call in flight.
 //!
-//! The state is one word, `pins * PIN | CLOSED`:
+//! The state is one word, `pins * PIN | FREE | SHARED | CLOSED`:
 //!
 //! 1. `pins` grows only while `CLOSED` is not set (the compare-exchange in [`Descriptor::pin`]).
-//! 2. `CLOSED` is set at most once by the one closer that finds it not set, and never cleared.
+//! 2. `CLOSED` is set at most once by the one closer that finds it not set, and never cleared. That closer may
+//!    set `SHARED` with it.
 //! 3. By 1 and 2 the state reaches `CLOSED` without pins exactly once, in the closer's or in an
 //!    unpinner's operation; that thread alone closes the descriptor.
 //! 4. An unpin releases and the closing thread acquires, so that every call made under a pin
 //!    happens before the close.
+//! 5. `FREE` is set by the thread of 3, after the close and only with `SHARED`. A thread that sees it knows that no
+//!    other is about to close.
+//!
+//! The system's close of a socket that lingers (SO_LINGER with a time above zero) blocks until the peer has all
+//! that was sent, or the time is over, even if the socket does not block. The thread of 3 may be any: a
+//! caller of `close`, a worker, one that drops a handle. So it looks whether the socket lingers, and if it
+//! does, leaves the close to the threads of the process (I8). It asks the system each time, since the option
+//! may be set through any duplicate of the descriptor, and since an accepted socket has it from its listener.
+//!
+//! `SHARED` says that there is a duplicate until `FREE` is set. Then the close does not linger, and is made at once.
 
+use crate::process_threads::{Job, Lane, PROCESS_THREADS, Ticket};
 use crate::sync::{AtomicU32, Ordering};
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -20,19 +32,57 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
 const CLOSED: u32 = 1;
-const PIN: u32 = 2;
+/// Set only together with `CLOSED`.
+const SHARED: u32 = 2;
+const FREE: u32 = 4;
+const PIN: u32 = 8;
+
+/// What a descriptor is one of: socket2's socket, but for the models.
+pub(crate) trait System {
+    /// Closes it, without blocking.
+    fn close(self);
+
+    /// Closes it at once. It has a duplicate, so that this does not block.
+    fn close_shared(self)
+    where
+        Self: Sized,
+    {
+        drop(self);
+    }
+}
+
+impl System for socket2::Socket {
+    fn close(self) {
+        if self.linger().is_ok_and(|linger| linger.is_some_and(|time| !time.is_zero())) {
+            PROCESS_THREADS.push(Lane::Close, Box::new(Lingering(self)));
+        }
+    }
+}
+
+/// A socket whose close may block.
+struct Lingering(socket2::Socket);
+
+impl Job for Lingering {
+    fn run(self: Box<Self>, _ticket: Ticket) {
+        let Self(system) = *self;
+        // Here the close would not linger but fail, as long as the socket does not block.
+        #[cfg(windows)]
+        let _ = system.set_nonblocking(false);
+        drop(system);
+    }
+}
 
 /// `S` is socket2's socket, but for the models.
-pub(crate) struct Descriptor<S = socket2::Socket> {
+pub(crate) struct Descriptor<S: System = socket2::Socket> {
     state: AtomicU32,
     socket: UnsafeCell<ManuallyDrop<S>>,
 }
 
 // SAFETY: shared access is either `&S`, for which `S` is `Sync`, under a pin, or the one close, for
 // which `S` is `Send`, and which by invariant 3 happens once and after every pin.
-unsafe impl<S: Send + Sync> Sync for Descriptor<S> {}
+unsafe impl<S: System + Send + Sync> Sync for Descriptor<S> {}
 
-impl<S> Descriptor<S> {
+impl<S: System> Descriptor<S> {
     pub(crate) fn new(socket: S) -> Self {
         Self { state: AtomicU32::new(0), socket: UnsafeCell::new(ManuallyDrop::new(socket)) }
     }
@@ -60,35 +110,55 @@ impl<S> Descriptor<S> {
         let before = self.state.fetch_or(CLOSED, Ordering::AcqRel);
         if before == 0 {
             // SAFETY: this operation took the state to `CLOSED` without pins (invariant 3).
-            unsafe { self.close_now() };
+            unsafe { self.close_now(CLOSED) };
         }
         before & CLOSED == 0
     }
 
-    /// True once it has been closed and the last pin is gone, or is about to be without another call.
+    /// The same for a descriptor that has a duplicate, until this one [is free](Self::is_free) at least.
+    pub(crate) fn close_shared(&self) -> bool {
+        let how = CLOSED | SHARED;
+        let set = |state: u32| (state & CLOSED == 0).then_some(state | how);
+        let set = self.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set);
+        if set == Ok(0) {
+            // SAFETY: this operation took the state to `CLOSED` without pins (invariant 3).
+            unsafe { self.close_now(how) };
+        }
+        set.is_ok()
+    }
+
+    /// True once it has been closed as one that is shared.
     pub(crate) fn is_free(&self) -> bool {
-        self.state.load(Ordering::Acquire) == CLOSED
+        self.state.load(Ordering::Acquire) & FREE != 0
     }
 
     fn unpin(&self) {
-        if self.state.fetch_sub(PIN, Ordering::AcqRel) == PIN | CLOSED {
+        let state = self.state.fetch_sub(PIN, Ordering::AcqRel) - PIN;
+        if state & !SHARED == CLOSED {
             // SAFETY: this operation took the state to `CLOSED` without pins (invariant 3).
-            unsafe { self.close_now() };
+            unsafe { self.close_now(state) };
         }
     }
 
     /// # Safety
     ///
-    /// The caller's operation took the state to `CLOSED` without pins.
-    unsafe fn close_now(&self) {
+    /// The caller's operation took the state to `state`, which is `CLOSED` without pins.
+    #[cold]
+    unsafe fn close_now(&self, state: u32) {
         // SAFETY: by invariants 1 and 3 nobody else has or will get access.
         let socket = unsafe { &mut *self.socket.get() };
         // SAFETY: by invariant 3 this runs once, and `pin` and `Drop` no longer touch the socket.
-        unsafe { ManuallyDrop::drop(socket) };
+        let socket = unsafe { ManuallyDrop::take(socket) };
+        if state & SHARED == 0 {
+            socket.close();
+        } else {
+            socket.close_shared();
+            self.state.store(state | FREE, Ordering::Release);
+        }
     }
 }
 
-impl<S> Drop for Descriptor<S> {
+impl<S: System> Drop for Descriptor<S> {
     fn drop(&mut self) {
         // A pin borrows the descriptor, so there is none now.
         self.close();
@@ -105,11 +175,11 @@ impl fmt::Debug for Descriptor {
 }
 
 /// Proof that the descriptor stays open.
-pub(crate) struct Pinned<'a, S = socket2::Socket> {
+pub(crate) struct Pinned<'a, S: System = socket2::Socket> {
     descriptor: &'a Descriptor<S>,
 }
 
-impl<S> Deref for Pinned<'_, S> {
+impl<S: System> Deref for Pinned<'_, S> {
     type Target = S;
 
     fn deref(&self) -> &S {
@@ -118,7 +188,7 @@ impl<S> Deref for Pinned<'_, S> {
     }
 }
 
-impl<S> Drop for Pinned<'_, S> {
+impl<S: System> Drop for Pinned<'_, S> {
     fn drop(&mut self) {
         self.descriptor.unpin();
     }

@@ -1033,11 +1033,6 @@ impl WeakHandle {
     pub(crate) fn upgrade(&self) -> Option<Handle> {
         self.0.upgrade().map(Handle)
     }
-
-    /// False only if the operation is over.
-    pub(crate) fn may_be_pending(&self) -> bool {
-        self.0.header().references.any()
-    }
 }
 
 impl fmt::Debug for WeakHandle {

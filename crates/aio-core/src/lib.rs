@@ -2,7 +2,8 @@
 //!
 //! An operation is *begun* on a [`Socket`] with the buffer it needs, a callback and a state, and is
 //! *ended* in the callback, which gets the result, the buffer and the state back. Callbacks run on
-//! the worker threads of a [`Runtime`], never inside `begin_*` and never nested in one another.
+//! the worker threads of a [`Runtime`], never inside `begin_*` and never nested in one another. What completes
+//! after the runtime has ended is delivered by a thread of the process.
 //!
 //! ```
 //! use aio_core::{AsyncResult, Runtime, Socket, op};
@@ -115,6 +116,7 @@ mod metrics;
 pub mod op;
 mod operation;
 mod operation_queue;
+mod process_threads;
 mod registered_wait;
 mod resolver;
 mod runtime;

@@ -11,6 +11,7 @@ use crate::sync::{AtomicBool, Ordering};
 use crossbeam::utils::Backoff;
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 pub(crate) struct Lock<T> {
@@ -56,6 +57,7 @@ impl<T> Lock<T> {
         if free {
             Some(Locked {
                 lock: self,
+                value: PhantomData,
                 #[cfg(loom)]
                 turn: None,
             })
@@ -88,6 +90,9 @@ pub(crate) struct Locked<'a, T> {
     lock: &'a Lock<T>,
     #[cfg(loom)]
     turn: Option<crate::sync::MutexGuard<'a, ()>>,
+    /// It may be shared and sent as a mutable borrow may: `&Locked` gives `&T` to any thread that has it, while
+    /// the lock itself needs no `T` that is `Sync`.
+    value: PhantomData<&'a mut T>,
 }
 
 impl<T> Deref for Locked<'_, T> {
@@ -112,6 +117,30 @@ impl<T> Drop for Locked<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.lock.taken.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Does not compile if `Self` is `Sync`: then both apply.
+    trait IsNotSync<Which> {
+        const HOLDS: () = ();
+    }
+    struct ForAll;
+    struct IfSync;
+    impl<T> IsNotSync<ForAll> for T {}
+    impl<T: Sync> IsNotSync<IfSync> for T {}
+
+    const fn is_sync<T: Sync>() {}
+
+    #[test]
+    fn a_lock_that_is_taken_is_shared_only_if_its_value_may_be() {
+        let () = <Locked<'_, Cell<u8>> as IsNotSync<_>>::HOLDS;
+        const { is_sync::<Locked<'_, u8>>() };
+        const { is_sync::<Lock<Cell<u8>>>() };
     }
 }
 

@@ -1,49 +1,60 @@
-//! Host names are looked up on threads of their own, since the system can neither do it without
-//! blocking nor be told to stop.
+//! Host names are looked up on the threads of the process (`process_threads.rs`), since the system can neither do
+//! it without blocking nor be told to stop.
 //!
-//! The threads serve the whole process: a few at most ([`MOST_THREADS`]), started when somebody asks and
-//! none is free, gone after a while without work. They are exempt from I7, since they may be stuck in
-//! the system for as long as its configuration says: no shutdown waits for them, and they hold nothing
-//! that it has to wait for.
+//! A lookup is exempt from I7: its thread may be stuck in the system for as long as the system's configuration
+//! says. No shutdown waits for it, and it holds nothing that a shutdown has to wait for.
 //!
-//! 1. A [`Lookup`] is queued, then looked up by one thread, then forgotten. It holds its operation's
-//!    owner until the first of these takes it: the name has been looked up, the operation is canceled,
-//!    its runtime stops. So whatever happens the operation goes on, or completes, once (I1), and a
-//!    cancel does not wait for the system (I9).
-//! 2. Under the one lock, after a lookup was queued there are as many idle threads as lookups in the queue,
-//!    or a thread is being started, or there are as many as there may be. A thread that comes back
-//!    from its wait, for whatever reason, looks at the queue before it leaves. So for every lookup a
-//!    thread comes, or the last that could not be started takes the blame for all.
-//! 3. A runtime that stops looks for its lookups after it has said so, and a lookup that is queued looks
-//!    whether its runtime has said so after it has been queued, both under the lock: one of the two
-//!    sees the other. Until a worker takes it, the operation stays in its lookup. So no operation is in
-//!    the hands of a thread of ours while its runtime ends, to complete too late and not on a worker.
+//! 1. A [`Lookup`] is entered in [`LOOKUPS`], then looked up by one thread, then taken out. It holds its
+//!    operation's owner until the first of these takes the owner: a worker that has the answer, a cancel, the
+//!    runtime's stop. So whatever happens the operation goes on, or completes, once (I1), and a cancel does
+//!    not wait for the system (I9).
+//! 2. A lookup is pushed once, and then runs or fails once (`process_threads.rs`, invariant 5).
+//! 3. A runtime that stops says so, and then goes through its lookups in [`LOOKUPS`]. A lookup is entered there,
+//!    and then looks whether its runtime has said so. Both take the lock, so one of the two sees the other.
+//!    Until a worker takes it, the operation stays in its lookup. So no operation is in the hands of a thread
+//!    of the process while its runtime ends.
+//! 4. A lookup without an operation is one that nobody wants. It says so to the thread that is stuck with it, so
+//!    that it keeps no other lookup waiting. The thread says which one it is before it looks whether the operation
+//!    is still there; the one who takes the operation looks for the thread after that. Both are under the
+//!    lookup's lock, so one of the two sees the other.
 
 use crate::error::{Aborted, attempted, error_like};
 use crate::in_flight::{Owner, Wish};
 use crate::op;
+use crate::process_threads::{Job, Lane, PROCESS_THREADS, Ticket};
 use crate::runtime::{RuntimeInner, Work};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
-use std::mem;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
-
-/// As many names that take long can keep others waiting.
-const MOST_THREADS: usize = 4;
-
-/// For how long a thread without work stays.
-const IDLE: Duration = Duration::from_secs(10);
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A name that is to be looked up for an operation.
-#[derive(Debug)]
 pub(crate) struct Lookup {
     runtime: Arc<RuntimeInner>,
     name: String,
     port: u16,
-    operation: Mutex<Option<Owner>>,
+    /// Blocks for as long as it likes.
+    ask: Ask,
+    state: Mutex<State>,
+}
+
+/// How the addresses of a name are found: the system's way, but for tests.
+type Ask = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
+
+#[derive(Default)]
+struct State {
+    operation: Option<Owner>,
+    /// There while a thread looks the name up.
+    under_way: Option<Ticket>,
+}
+
+/// The lookups that have no answer yet, by their identity.
+static LOOKUPS: Mutex<BTreeMap<usize, Arc<Lookup>>> = Mutex::new(BTreeMap::new());
+
+fn lookups() -> MutexGuard<'static, BTreeMap<usize, Arc<Lookup>>> {
+    // Nothing that can panic runs under the lock.
+    LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Lookup {
@@ -51,32 +62,31 @@ impl Lookup {
         &self.runtime
     }
 
-    fn operation(&self) -> MutexGuard<'_, Option<Owner>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic runs under the lock.
-        self.operation.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the lookup apart from every other that exists.
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Returns what has been asked of the operation before it was here.
     fn give(&self, operation: Owner) -> Option<Wish> {
-        let mut here = self.operation();
+        let mut state = self.state();
         let wish = operation.wish();
-        *here = Some(operation);
+        state.operation = Some(operation);
         wish
     }
 
     fn take(&self) -> Option<Owner> {
-        self.operation().take()
+        self.state().operation.take()
     }
 
     /// False once nobody waits for the answer.
     fn is_wanted(&self) -> bool {
-        self.operation().is_some()
-    }
-
-    /// Blocks for as long as the system likes.
-    fn ask(&self) -> io::Result<Vec<SocketAddr>> {
-        let addresses = (&*self.name, self.port).to_socket_addrs();
-        addresses.map(Iterator::collect).map_err(|error| attempted("look up the name", error))
+        self.state().operation.is_some()
     }
 
     /// The operation shall not go on.
@@ -85,18 +95,56 @@ impl Lookup {
     }
 
     fn abort(&self, reason: Aborted) {
-        if let Some(operation) = self.take() {
-            if reason == Aborted::ShutDown {
-                self.runtime.note_interrupted(&operation, None);
-            }
-            operation.fail(&self.runtime, reason.into());
+        let (operation, under_way) = {
+            let mut state = self.state();
+            (state.operation.take(), state.under_way)
+        };
+        let Some(operation) = operation else { return };
+        if let Some(ticket) = under_way {
+            ticket.no_longer_counts();
         }
+        if reason == Aborted::ShutDown {
+            self.runtime.note_interrupted(&operation, None);
+        }
+        operation.fail(&self.runtime, reason.into());
     }
 
     /// The name has been looked up, or cannot be: has a worker tell its operation.
     fn found(self: &Arc<Self>, addresses: io::Result<Vec<SocketAddr>>) {
-        let answer = Answer { lookup: self.clone(), addresses };
-        self.runtime.post(Work::Found(Box::new(answer)));
+        if self.is_wanted() {
+            let answer = Answer { lookup: self.clone(), addresses };
+            self.runtime.post(Work::Found(Box::new(answer)));
+        }
+        self.is_over();
+    }
+
+    fn is_over(&self) {
+        let lookup = lookups().remove(&self.identity());
+        // Not under the lock (I8).
+        drop(lookup);
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookup").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Job for Arc<Lookup> {
+    fn run(self: Box<Self>, ticket: Ticket) {
+        self.state().under_way = Some(ticket);
+        if self.is_wanted() {
+            let addresses = (self.ask)(&self.name, self.port);
+            self.found(addresses.map_err(|error| attempted("look up the name", error)));
+        } else {
+            self.is_over();
+        }
+    }
+
+    fn fail(self: Box<Self>, error: &io::Error) {
+        let what = "start a thread to look up a host name";
+        self.found(Err(attempted(what, error_like(error))));
     }
 }
 
@@ -129,29 +177,14 @@ fn go_on(
     }
 }
 
-#[derive(Debug)]
-struct Resolver {
-    state: Mutex<State>,
-    queued: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    queue: VecDeque<Arc<Lookup>>,
-    /// Those that threads are at.
-    under_way: Vec<Arc<Lookup>>,
-    threads: usize,
-    /// How many of the threads are in their wait.
-    idle: usize,
-}
-
-static RESOLVER: Resolver = Resolver {
-    state: Mutex::new(State { queue: VecDeque::new(), under_way: Vec::new(), threads: 0, idle: 0 }),
-    queued: Condvar::new(),
-};
-
 /// Looks `name` up and then has `operation` set out for the addresses.
 pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operation: Owner) {
+    look_up_by(runtime, name, port, operation, |name, port| {
+        (name, port).to_socket_addrs().map(Iterator::collect)
+    });
+}
+
+fn look_up_by(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operation: Owner, ask: Ask) {
     if runtime.is_stopping() {
         operation.fail(runtime, Aborted::ShutDown.into());
         return;
@@ -166,128 +199,128 @@ pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operat
         runtime: runtime.clone(),
         name: name.to_owned(),
         port,
-        operation: Mutex::new(None),
+        ask,
+        state: Mutex::default(),
     });
     operation.go_to_lookup(&lookup);
     if let Some(wish) = lookup.give(operation) {
         lookup.cancel(wish);
         return;
     }
+    lookups().insert(lookup.identity(), lookup.clone());
     if runtime.is_stopping() {
-        // Not to race with an answer.
+        // A shutdown that looked before the lookup was entered has passed it by.
         lookup.abort(Aborted::ShutDown);
+        lookup.is_over();
         return;
     }
-    if let Err((error, left)) = RESOLVER.queue(&lookup) {
-        let what = "start a thread to look up a host name";
-        for lookup in left {
-            lookup.found(Err(attempted(what, error_like(&error))));
-        }
-    }
-    // A shutdown that looked before the lookup was queued has passed it by.
-    if runtime.is_stopping() {
-        lookup.abort(Aborted::ShutDown);
-    }
+    PROCESS_THREADS.push(Lane::LookUp, Box::new(lookup));
 }
 
 /// Aborts what is being looked up for `runtime`, which is stopping.
 pub(crate) fn abort(runtime: &RuntimeInner) {
     let of_runtime = |lookup: &&Arc<Lookup>| std::ptr::eq(&*lookup.runtime, runtime);
-    let lookups: Vec<_> = {
-        let state = RESOLVER.state();
-        state.queue.iter().chain(&state.under_way).filter(of_runtime).cloned().collect()
-    };
+    let lookups: Vec<_> = lookups().values().filter(of_runtime).cloned().collect();
     for lookup in lookups {
         lookup.abort(Aborted::ShutDown);
     }
 }
 
-impl Resolver {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// An error comes with those that it leaves without a thread.
-    fn queue(
-        &'static self,
-        lookup: &Arc<Lookup>,
-    ) -> Result<(), (io::Error, VecDeque<Arc<Lookup>>)> {
-        let mut state = self.state();
-        state.queue.push_back(lookup.clone());
-        if state.queue.len() <= state.idle || state.threads == MOST_THREADS {
-            self.queued.notify_one();
-            return Ok(());
-        }
-        state.threads += 1;
-        drop(state);
-        let thread = thread::Builder::new().name("aio-resolver".to_owned());
-        thread.spawn(|| self.serve()).map(drop).map_err(|error| (error, self.lacks_thread()))
-    }
-
-    /// A thread could not be started. Returns the lookups for which no other will come: if it was the last,
-    /// all of them, since others may have been queued that relied on it.
-    fn lacks_thread(&self) -> VecDeque<Arc<Lookup>> {
-        let mut state = self.state();
-        state.threads -= 1;
-        if state.threads > 0 { VecDeque::new() } else { mem::take(&mut state.queue) }
-    }
-
-    fn serve(&self) {
-        let mut state = self.state();
-        loop {
-            if let Some(lookup) = state.queue.pop_front() {
-                state.under_way.push(lookup.clone());
-                drop(state);
-                if lookup.is_wanted() {
-                    lookup.found(lookup.ask());
-                }
-                self.state().under_way.retain(|other| !Arc::ptr_eq(other, &lookup));
-                // It may be the last to hold its runtime, which is not dropped under the lock (I8).
-                drop(lookup);
-                state = self.state();
-                continue;
-            }
-            state.idle += 1;
-            let timeout;
-            (state, timeout) =
-                self.queued.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
-            if timeout.timed_out() && state.queue.is_empty() {
-                state.threads -= 1;
-                return;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{Runtime, in_flight};
+    use crate::in_flight::{self, Pending};
+    use crate::{Runtime, is_aborted};
+    use std::sync::Condvar;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
-    fn resolver(queue: VecDeque<Arc<Lookup>>, threads: usize) -> Resolver {
-        let state = State { queue, under_way: Vec::new(), threads, idle: 0 };
-        Resolver { state: Mutex::new(state), queued: Condvar::new() }
+    /// True once the servers that were silent answer.
+    static ANSWER: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+    /// Lets the lookups of this test end with it.
+    struct Answers;
+
+    impl Drop for Answers {
+        fn drop(&mut self) {
+            *ANSWER.0.lock().unwrap() = true;
+            ANSWER.1.notify_all();
+        }
     }
 
-    /// Invariant 2, I1: two were queued, each relied on the other's thread too, and neither can be started.
-    #[test]
-    fn no_lookup_is_left_behind_when_threads_cannot_be_started() {
-        let runtime = Runtime::builder().workers(1).build().unwrap();
+    /// `silent` has a server that does not answer.
+    fn ask(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if name == "silent" {
+            drop(ANSWER.1.wait_while(ANSWER.0.lock().unwrap(), |answer| !*answer).unwrap());
+        }
+        Ok(vec![SocketAddr::from(([192, 0, 2, 1], port))])
+    }
+
+    fn start(runtime: &Runtime, name: &str, timeout: Option<Duration>) -> Pending<op::LookUp> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let (operation, pending) = in_flight::start(None, deadline, op::LookUp::new());
         let socket = runtime.tcp_v4().unwrap();
-        let lookup = |_| {
-            let (operation, _) = in_flight::start(None, None, op::LookUp::new());
-            Arc::new(Lookup {
-                runtime: socket.runtime_inner().clone(),
-                name: "localhost".to_owned(),
-                port: 80,
-                operation: Mutex::new(Some(operation)),
-            })
+        let inner = socket.runtime_inner();
+        look_up_by(inner, name, 7, inner.admit(operation, false).unwrap(), ask);
+        pending
+    }
+
+    /// Waits until threads are stuck with four that are wanted.
+    fn are_under_way(runtime: &Runtime) {
+        let is_one = |lookup: &&Arc<Lookup>| {
+            let state = lookup.state();
+            let is_stuck = state.operation.is_some() && state.under_way.is_some();
+            is_stuck && std::ptr::eq(&*lookup.runtime, runtime.inner())
         };
-        let resolver = resolver((0..2).map(lookup).collect(), 2);
-        assert!(resolver.lacks_thread().is_empty(), "the other thread may still come");
-        assert_eq!(resolver.lacks_thread().len(), 2);
-        assert!(resolver.state().queue.is_empty());
+        while lookups().values().filter(is_one).count() < 4 {
+            thread::yield_now();
+        }
+    }
+
+    fn error(mut pending: Pending<op::LookUp>) -> io::Error {
+        pending.handle().wait(None);
+        pending.take().unwrap().result.unwrap_err()
+    }
+
+    /// Whether they were canceled, too late, or their runtime has ended; and in the end also if they are wanted.
+    #[test]
+    fn lookups_that_are_stuck_hold_up_no_other() {
+        let _answers = Answers;
+        let [runtime, other] = [(); 2].map(|()| Runtime::builder().workers(1).build().unwrap());
+        let is_served = || {
+            let mut pending = start(&other, "quick", None);
+            pending.handle().wait(None);
+            assert_eq!(pending.take().unwrap().result.unwrap()[0].port(), 7);
+        };
+        is_served();
+
+        let canceled: Vec<_> = (0..4).map(|_| start(&runtime, "silent", None)).collect();
+        are_under_way(&runtime);
+        thread::scope(|scope| {
+            for pending in &canceled {
+                scope.spawn(|| pending.handle().cancel(Wish::Cancel));
+            }
+        });
+        is_served();
+        assert!(canceled.into_iter().map(error).all(|error| is_aborted(&error)));
+
+        let soon = Some(Duration::from_millis(20));
+        let late: Vec<_> = (0..4).map(|_| start(&runtime, "silent", soon)).collect();
+        for error in late.into_iter().map(error) {
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
+        is_served();
+
+        let aborted: Vec<_> = (0..4).map(|_| start(&runtime, "silent", None)).collect();
+        are_under_way(&runtime);
+        assert_eq!(runtime.abort().interrupted.len(), 4);
+        is_served();
+        assert!(aborted.into_iter().map(error).all(|error| is_aborted(&error)));
+
+        // These are wanted, and lose their place when they have been at it for long.
+        let wanted: Vec<_> = (0..4).map(|_| start(&other, "silent", None)).collect();
+        are_under_way(&other);
+        is_served();
+        wanted.iter().for_each(|pending| pending.handle().cancel(Wish::Cancel));
     }
 }

@@ -26,6 +26,7 @@ use crate::error::Aborted;
 use crate::in_flight::{Handle, Owner, Wish};
 use crate::op::{Direction, kind_index};
 use crate::operation_queue::Ticket;
+use crate::process_threads::{self, Job, Lane, PROCESS_THREADS};
 use crate::registered_wait::{self, Place, Registered, RegisteredWait, Waits};
 use crate::resolver::{self, Answer};
 use crate::socket::{Socket, SocketInner};
@@ -44,8 +45,7 @@ use running::Running;
 use shutdown::Shutdown;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::env;
 use std::fmt;
 use std::io;
@@ -66,8 +66,8 @@ use std::time::{Duration, Instant};
 /// [`Socket::tcp_v4`]. A runtime of one's own, made by [`Runtime::builder`], has its own threads and
 /// ends when it is dropped, or by [`drain`](Self::drain) or [`abort`](Self::abort), which report: what
 /// is pending then completes as aborted, callbacks that are queued or running are waited for, for at
-/// most five seconds, and an operation that is begun later completes as aborted at once, its callback
-/// running on the thread that began it.
+/// most five seconds. An operation that is begun later completes as aborted at once; its callback runs on a
+/// thread of the process.
 ///
 /// ```
 /// use aio_core::{Engine, Runtime};
@@ -513,15 +513,7 @@ pub(crate) struct Readiness {
     pub(crate) ticket: Option<Ticket>,
 }
 
-/// Work of runtimes that have ended.
-type LeftBehind = VecDeque<(Arc<RuntimeInner>, Work)>;
-
 thread_local! {
-    /// True while this thread runs a piece of work of whatever runtime.
-    static IS_RUNNING: Cell<bool> = const { Cell::new(false) };
-    /// What is to be run on this thread after that; looked at only if there is something.
-    static LATER: RefCell<LeftBehind> = const { RefCell::new(VecDeque::new()) };
-    static HAS_LATER: Cell<bool> = const { Cell::new(false) };
     /// The runtime whose worker this thread is, if it is one.
     static HOME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
 }
@@ -536,9 +528,8 @@ impl RuntimeInner {
         self.pool.is_stopping()
     }
 
-    /// Has a worker run `work`, after what it runs now. Once the workers have ended, the calling
-    /// thread runs it, after what it runs now if that is work of a runtime's too, of this one or of
-    /// another (I3).
+    /// Has a worker run `work`, after what it runs now; once the workers have ended, a thread of the process.
+    /// The calling thread never runs it here (I3).
     pub(crate) fn post(&self, work: Work) {
         #[cfg(feature = "testing")]
         let Some(work) = self.keep_back(work) else { return };
@@ -551,19 +542,9 @@ impl RuntimeInner {
 
     fn post_now(&self, work: Work) {
         let Err(work) = self.pool.post(self, work) else { return };
-        // The work's operation or socket holds the runtime, so it is there.
-        let Some(me) = self.me.upgrade() else { return };
-        let mut work = Some(work);
-        if IS_RUNNING.get() {
-            // A thread that ends has no place to keep it, and no callback that it could be nested in.
-            let _ = LATER.try_with(|later| {
-                later.borrow_mut().extend(work.take().map(|work| (me, work)));
-                HAS_LATER.set(true);
-            });
-        }
-        if let Some(work) = work {
-            self.run(work);
-        }
+        // The caller has borrowed the runtime from an `Arc`, so it is there.
+        let runtime = self.me.upgrade().expect("a runtime exists while something is posted to it");
+        PROCESS_THREADS.push(Lane::Deliver, Box::new(Delivery { runtime, work }));
     }
 
     /// Keeps `work` back for a while, if the injector says so; else returns it.
@@ -829,6 +810,19 @@ impl RuntimeInner {
     }
 }
 
+/// Work of a runtime that has ended.
+struct Delivery {
+    runtime: Arc<RuntimeInner>,
+    work: Work,
+}
+
+impl Job for Delivery {
+    fn run(self: Box<Self>, _ticket: process_threads::Ticket) {
+        let Self { runtime, work } = *self;
+        runtime.run(work);
+    }
+}
+
 /// Drops what a panic has left. That may panic, too, and leave something: it is dropped in its turn, but what
 /// is left after a few is never dropped.
 fn drop_payload(mut payload: Box<dyn Any + Send>) {
@@ -868,20 +862,7 @@ impl Host for RuntimeInner {
     }
 
     fn run(&self, work: Work) {
-        // What is posted meanwhile to a runtime that has ended must wait until this is over.
-        IS_RUNNING.set(true);
         self.run_one(work);
-        while HAS_LATER.get() {
-            let next = LATER.try_with(|later| {
-                let next = later.borrow_mut().pop_front();
-                HAS_LATER.set(next.is_some());
-                next
-            });
-            if let Ok(Some((runtime, work))) = next {
-                runtime.run_one(work);
-            }
-        }
-        IS_RUNNING.set(false);
     }
 
     fn run_inside(&self, work: Work) -> Option<Work> {

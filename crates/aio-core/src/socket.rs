@@ -154,11 +154,8 @@ impl Socket {
             system.set_nonblocking(true)?;
             system
         };
-        Ok(Self::of_system(
-            runtime,
-            system,
-            Nature { is_stream: true, is_connection: true, is_tcp },
-        ))
+        let nature = Nature { is_stream: true, is_connection: true, is_tcp };
+        Self::of_system(runtime, system, nature)
     }
 
     pub(crate) fn associate(
@@ -170,7 +167,7 @@ impl Socket {
         let is_stream = r#type == Type::STREAM;
         let is_connection = is_stream || is_sequence_of_packets(r#type);
         let nature = Nature { is_stream, is_connection, is_tcp: is_stream && is_tcp(&socket) };
-        Ok(Self::of_system(runtime, socket, nature))
+        Self::of_system(runtime, socket, nature)
     }
 
     pub(crate) fn associate_connected(
@@ -183,17 +180,22 @@ impl Socket {
     }
 
     /// Makes a socket of one that a listener has accepted, and that does not block: it is what the listener is.
-    pub(crate) fn accepted(listener: &SocketInner, system: socket2::Socket) -> Self {
-        let socket = Self::of_system(&listener.runtime, system, listener.nature);
+    pub(crate) fn accepted(listener: &SocketInner, system: socket2::Socket) -> io::Result<Self> {
+        let socket = Self::of_system(&listener.runtime, system, listener.nature)?;
         socket.inner.has_connected();
-        socket
+        Ok(socket)
     }
 
     /// `system` does not block.
-    fn of_system(runtime: &Arc<RuntimeInner>, system: socket2::Socket, nature: Nature) -> Self {
-        Self {
+    fn of_system(
+        runtime: &Arc<RuntimeInner>,
+        system: socket2::Socket,
+        nature: Nature,
+    ) -> io::Result<Self> {
+        let number = socket_table::reserve()?;
+        Ok(Self {
             inner: Arc::new_cyclic(|me| SocketInner {
-                number: socket_table::enter(me.clone()),
+                number: socket_table::enter(number, me.clone()),
                 runtime: runtime.clone(),
                 receive: OperationQueue::new(),
                 send: OperationQueue::new(),
@@ -213,7 +215,7 @@ impl Socket {
                 descriptor: Descriptor::new(system),
             }),
             limit: Limit::Never,
-        }
+        })
     }
 
     /// Returns a handle to the same socket whose operations have `timeout` for a limit, each from its
@@ -381,11 +383,14 @@ impl Socket {
         };
         if self.inner.unread.has_some() {
             // An operation that was dropped a moment ago has taken something since.
-            return Err(IntoSocket2Error::unread(self.again(system)));
+            return Err(IntoSocket2Error::unread(self.again(system).unwrap_or(self)));
         }
         match system.set_nonblocking(false) {
             Ok(()) => Ok(system),
-            Err(error) => Err(IntoSocket2Error { socket: self.again(system), error }),
+            Err(error) => {
+                let socket = self.again(system).unwrap_or(self);
+                Err(IntoSocket2Error { socket, error })
+            }
         }
     }
 
@@ -400,9 +405,9 @@ impl Socket {
     }
 
     /// The same socket anew, of a duplicate of its descriptor.
-    fn again(&self, system: socket2::Socket) -> Self {
+    fn again(&self, system: socket2::Socket) -> io::Result<Self> {
         let before = &self.inner;
-        let socket = Self::of_system(&before.runtime, system, before.nature);
+        let socket = Self::of_system(&before.runtime, system, before.nature)?;
         let after = &socket.inner;
         let order = Ordering::SeqCst;
         after.connection.store(before.connection.load(order), order);
@@ -410,7 +415,7 @@ impl Socket {
         after.failure.store(before.failure.load(order), order);
         after.linger.store(before.linger.load(order), order);
         after.unread.take_over(&before.unread);
-        socket
+        Ok(socket)
     }
 
     /// A handle to a socket that an operation has come to.

@@ -2,21 +2,30 @@
 //! open. They are the poller, whose events name sockets; handles of operations, which may outlive them;
 //! reports of what workers run; and a shutdown.
 //!
-//! A number names a slot of the table and the slot's generation. So it is never used again, and who has the
+//! A number names a slot of the table and the slot's generation, which no two sockets have in common. A slot that
+//! has come to its last generation is not used again. So a number is never used again, and who has the
 //! number of a socket that is gone finds nobody (I6). It is copied at no cost, where a `Weak` would cost two
 //! locked instructions for each operation.
 //!
-//! A socket is entered when it is made and taken out when it is dropped. The lock is held for the time of a
-//! look; no socket is dropped under it, for that takes the lock.
+//! The numbers of a process with 64-bit addresses do not run out. With 32-bit addresses a million sockets can exist
+//! at once, and four thousand million can be made; then making a socket fails.
+//!
+//! A socket's number is reserved and its socket entered when it is made; both are taken out when it is dropped.
+//! The lock is held for the time of a look; no socket is dropped under it, for that takes the lock.
 
 use crate::runtime::RuntimeInner;
 use crate::socket::SocketInner;
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-/// The lower half of a number is the slot's index, the upper half its generation.
-const INDEX_BITS: u32 = usize::BITS / 2;
-const INDEX: usize = (1 << INDEX_BITS) - 1;
+/// How many of a number's lower bits are the slot's index; the others are its generation.
+const INDEX_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
+const SLOTS: usize = 1 << INDEX_BITS;
+const INDEX: usize = SLOTS - 1;
+
+/// The first is 1. So no number is 0, nor all ones.
+const LAST_GENERATION: usize = (usize::MAX >> INDEX_BITS) - 1;
 
 /// Neither 0 nor `usize::MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,21 +58,37 @@ impl SocketNumber {
 #[derive(Debug)]
 struct Table {
     slots: Vec<Slot>,
+    /// Those that have a generation left.
     free: Vec<usize>,
+    most_slots: usize,
+    last_generation: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// Counts the sockets that had this slot, so that no two of them have the same number.
+    /// That of the socket that has this slot or, if it is free, had it last. Counts these sockets.
     generation: usize,
     socket: Weak<SocketInner>,
 }
 
-static TABLE: RwLock<Table> = RwLock::new(Table::new());
+static TABLE: RwLock<Table> = RwLock::new(Table::new(SLOTS, LAST_GENERATION));
 
-/// Enters a socket that is being made.
-pub(crate) fn enter(socket: Weak<SocketInner>) -> SocketNumber {
-    change().insert(socket)
+/// Returns the number for a socket that is about to be made: the caller is to [`enter`] it.
+///
+/// # Errors
+///
+/// `QuotaExceeded` if there is no number left.
+pub(crate) fn reserve() -> io::Result<SocketNumber> {
+    change().reserve().ok_or_else(|| {
+        let message = "the process has as many sockets as it has numbers for";
+        io::Error::new(io::ErrorKind::QuotaExceeded, message)
+    })
+}
+
+/// Enters a socket that is being made, under the number that was reserved for it.
+pub(crate) fn enter(number: SocketNumber, socket: Weak<SocketInner>) -> SocketNumber {
+    change().slots[number.index()].socket = socket;
+    number
 }
 
 /// Takes out a socket that is being dropped.
@@ -109,20 +134,22 @@ fn change() -> RwLockWriteGuard<'static, Table> {
 }
 
 impl Table {
-    const fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+    const fn new(most_slots: usize, last_generation: usize) -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), most_slots, last_generation }
     }
 
-    fn insert(&mut self, socket: Weak<SocketInner>) -> SocketNumber {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, socket: Weak::new() });
-            self.slots.len() - 1
-        });
+    fn reserve(&mut self) -> Option<SocketNumber> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() == self.most_slots => return None,
+            None => {
+                self.slots.push(Slot { generation: 0, socket: Weak::new() });
+                self.slots.len() - 1
+            }
+        };
         let slot = &mut self.slots[index];
-        // Never 0 and never all ones, and so is the number.
-        slot.generation = slot.generation % (INDEX - 1) + 1;
-        slot.socket = socket;
-        SocketNumber::new(index, slot.generation)
+        slot.generation += 1;
+        Some(SocketNumber::new(index, slot.generation))
     }
 
     fn get(&self, number: SocketNumber) -> Option<Arc<SocketInner>> {
@@ -132,11 +159,10 @@ impl Table {
 
     fn remove(&mut self, number: SocketNumber) -> Weak<SocketInner> {
         let slot = &mut self.slots[number.index()];
-        if slot.generation != number.generation() {
-            return Weak::new();
+        debug_assert_eq!(slot.generation, number.generation(), "a socket is taken out once");
+        if slot.generation < self.last_generation {
+            self.free.push(number.index());
         }
-        slot.generation += 1;
-        self.free.push(number.index());
         std::mem::take(&mut slot.socket)
     }
 }
@@ -145,22 +171,50 @@ impl Table {
 mod tests {
     use super::*;
     use crate::Runtime;
+    use std::collections::HashSet;
 
     /// I6.
     #[test]
     fn a_slot_that_is_used_again_has_another_number() {
         let runtime = Runtime::builder().workers(1).build().unwrap();
         let [first, second] = [(); 2].map(|()| runtime.tcp_v4().unwrap());
-        let mut table = Table::new();
-        let old = table.insert(Arc::downgrade(first.inner()));
+        let mut table = Table::new(SLOTS, LAST_GENERATION);
+        let insert = |table: &mut Table, socket: &crate::Socket| {
+            let number = table.reserve().unwrap();
+            table.slots[number.index()].socket = Arc::downgrade(socket.inner());
+            number
+        };
+        let old = insert(&mut table, &first);
         assert!(Arc::ptr_eq(&table.get(old).unwrap(), first.inner()));
         table.remove(old);
         assert!(table.get(old).is_none());
-        let new = table.insert(Arc::downgrade(second.inner()));
+        let new = insert(&mut table, &second);
         assert_eq!(table.slots.len(), 1);
         assert!(table.get(old).is_none());
-        table.remove(old);
         assert!(Arc::ptr_eq(&table.get(new).unwrap(), second.inner()));
+    }
+
+    /// I6, with few generations and few slots, as where addresses have 32 bits.
+    #[test]
+    fn no_number_is_used_twice_and_numbers_end() {
+        let mut table = Table::new(4, 10);
+        let mut numbers = HashSet::new();
+        let kept = table.reserve().unwrap();
+        while let Some(number) = table.reserve() {
+            assert!(numbers.insert(number.get()), "{number:?}");
+            assert!(number.index() < 4 && number != kept);
+            table.remove(number);
+        }
+        assert_eq!(numbers.len(), 3 * 10);
+        table.remove(kept);
+        assert_eq!(table.reserve().unwrap().index(), kept.index());
+    }
+
+    #[test]
+    fn the_last_number_is_not_all_ones() {
+        let last = SocketNumber::new(INDEX, LAST_GENERATION);
+        assert_eq!((last.index(), last.generation()), (INDEX, LAST_GENERATION));
+        assert_ne!(last.get(), usize::MAX);
     }
 
     #[test]

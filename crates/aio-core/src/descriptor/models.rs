@@ -1,6 +1,6 @@
 //! Models of pins and the one close, explored by loom.
 
-use super::Descriptor;
+use super::{Descriptor, System};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -12,6 +12,10 @@ impl Drop for Probe {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+impl System for Probe {
+    fn close(self) {}
 }
 
 #[test]
@@ -53,5 +57,36 @@ fn of_two_closers_one_closes() {
         assert_eq!(drops.load(Ordering::Relaxed), 0);
         drop(pinned);
         assert_eq!(drops.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// Invariant 5: the duplicate may be let go of when the descriptor is free, and not before.
+#[test]
+fn what_is_shared_is_closed_before_it_is_free() {
+    /// Looks at its drop whether the duplicate is there.
+    struct Shared(Arc<AtomicUsize>);
+    impl Drop for Shared {
+        fn drop(&mut self) {
+            assert_eq!(self.0.load(Ordering::Relaxed), 0, "the duplicate has gone before");
+        }
+    }
+    impl System for Shared {
+        fn close(self) {
+            unreachable!("it is shared");
+        }
+    }
+    loom::model(|| {
+        let gone = Arc::new(AtomicUsize::new(0));
+        let descriptor = Arc::new(Descriptor::new(Shared(gone.clone())));
+        let user = {
+            let descriptor = descriptor.clone();
+            thread::spawn(move || drop(descriptor.pin()))
+        };
+        assert!(descriptor.close_shared());
+        assert!(!descriptor.close());
+        if descriptor.is_free() {
+            gone.store(1, Ordering::Relaxed);
+        }
+        user.join().unwrap();
     });
 }

@@ -13,7 +13,7 @@
 //! 3. Operations that fail together are shared with the workers while one of them completes (`failing.rs`).
 
 use super::failing::Failing;
-use crate::descriptor::Pinned;
+use crate::descriptor::{Pinned, System};
 use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
@@ -70,7 +70,7 @@ pub(crate) fn refuse_accepts(socket: &Arc<SocketInner>) {
 /// now, so that one that goes from place to place takes no stack.
 fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
     operation.go_to(socket);
-    if !from.departed.add(operation.downgrade()) {
+    if !from.departed.add(socket.number, operation.downgrade()) {
         operation.fail(&from.runtime, Aborted::Closed.into());
         return;
     }
@@ -136,8 +136,9 @@ pub(crate) fn release(socket: &SocketInner) -> io::Result<socket2::Socket> {
     end(socket, Aborted::Released);
     let driver = &socket.runtime.driver;
     driver.forget(socket);
-    if !socket.descriptor.close() {
-        // Somebody else has closed it meanwhile, or has it.
+    if !socket.descriptor.close_shared() {
+        // Somebody else has closed it meanwhile, or has it. Then this one may be the last that closes.
+        System::close(duplicate);
         return Err(Aborted::Closed.into());
     }
     driver.wait_ended(socket);

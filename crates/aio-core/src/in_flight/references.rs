@@ -49,10 +49,6 @@ impl References {
         self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, add).is_ok()
     }
 
-    pub(super) fn any(&self) -> bool {
-        strong(self.0.load(Ordering::Relaxed)) > 0
-    }
-
     /// Returns true if this was the last: the body is to be dropped, and then the weak one to be taken away
     /// that goes with it.
     pub(super) fn take(&self) -> bool {

@@ -3,6 +3,7 @@
 use super::{Attempt, Call, Direction, Kind, Perform, Purpose, Receive, retry, sealed};
 use crate::async_result::Completion;
 use crate::buffer::IoBufMut;
+use crate::departed::Departure;
 use crate::error::attempted;
 use crate::socket::{Envelope, GivenBack, Order, Piece, Socket, SocketInner};
 use std::io;
@@ -51,7 +52,7 @@ fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
             call.permit(Purpose::Accept, 0)?;
             accept_nonblocking(call.system)
         })? {
-            Ok(socket) => Ok(Socket::accepted(call.socket, socket)),
+            Ok(socket) => Socket::accepted(call.socket, socket),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "accept on a socket that is not listening; bind it and call listen first",
@@ -82,8 +83,21 @@ fn accept_nonblocking(listener: &socket2::Socket) -> io::Result<socket2::Socket>
 #[derive(Debug)]
 pub struct AcceptReceive<B> {
     receive: Receive<B>,
-    /// The listener, once there is a connection, and where that stands among the listener's connections.
-    accepted: Option<(Arc<SocketInner>, Order)>,
+    /// There once it has a connection, and is at the accepted socket.
+    accepted: Option<Accepted>,
+}
+
+/// What an [`AcceptReceive`] knows once it has a connection.
+#[derive(Debug)]
+struct Accepted {
+    #[expect(
+        dead_code,
+        reason = "dropping it takes the operation out of those that have left the listener"
+    )]
+    departure: Departure,
+    listener: Arc<SocketInner>,
+    /// Where the connection stands among the listener's connections.
+    order: Order,
 }
 
 impl<B: IoBufMut> AcceptReceive<B> {
@@ -112,18 +126,24 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
             None => Attempt::WouldBlock,
             Some(Err(error)) => Attempt::done(Err(error)),
             Some(Ok(socket)) => {
-                self.accepted = Some((call.socket.clone(), call.socket.unread.order()));
+                let (listener, order) = (call.socket, call.socket.unread.order());
+                let socket = socket.into_inner();
+                self.accepted = Some(Accepted {
+                    departure: Departure::new(listener, &socket),
+                    listener: listener.clone(),
+                    order,
+                });
                 // AC-4: an operation without room for a byte does not wait for one.
                 if self.receive.has_no_room() {
-                    return Attempt::done(Ok((socket, 0)));
+                    return Attempt::done(Ok((Socket::of(&socket), 0)));
                 }
-                Attempt::GoesOnAt(socket.into_inner())
+                Attempt::GoesOnAt(socket)
             }
         }
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        let (_, order) = self.accepted.take()?;
+        let Accepted { order, .. } = self.accepted.take()?;
         Some(Box::new(Envelope::Connection(order)))
     }
 
@@ -141,7 +161,7 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
     }
 
     fn give_up(&mut self, socket: &Arc<SocketInner>) {
-        if let Some((listener, order)) = self.accepted.take() {
+        if let Some(Accepted { listener, order, .. }) = self.accepted.take() {
             listener.give_back(order, Piece::Connection(Socket::of(socket)));
         }
     }

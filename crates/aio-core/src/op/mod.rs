@@ -13,6 +13,11 @@ mod connect;
 mod connect_to;
 mod look_up;
 mod receive;
+#[expect(
+    unsafe_code,
+    reason = "lends initialized bytes to a call that takes uninitialized ones, too"
+)]
+mod receive_vectored;
 mod send;
 mod send_file;
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,11 +1,12 @@
 //! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
 
+use super::receive_vectored::receive_vectored;
 use super::{Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, Purpose, retry, sealed};
 use crate::async_result::Completion;
-use crate::buffer::{self, IoBufMut};
+use crate::buffer::IoBufMut;
 use crate::error::attempted;
 use crate::socket::{Envelope, GivenBack, Origin, Piece};
-use socket2::{MaybeUninitSlice, SockAddr};
+use socket2::SockAddr;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 
@@ -47,14 +48,10 @@ impl Datagram {
             return Ok(Self { length, at_least: length, truncated: false, from });
         }
         let mut most = call.permit(Purpose::Receive, capacity)?;
-        let mut slices: Vec<_> = buffers
-            .iter_mut()
-            .map(|bytes| MaybeUninitSlice::new(buffer::as_uninit(first(bytes, &mut most))))
-            .collect();
+        let buffers = buffers.iter_mut().map(|bytes| first(bytes, &mut most));
         // The flag has TCP throw away what it would have put into the buffer.
         let flags = if is_stream { 0 } else { FLAGS };
-        let (received, flags, from) =
-            call.told(call.system.recv_from_vectored_with_flags(&mut slices, flags))?;
+        let (received, flags, from) = call.told(receive_vectored(call.system, buffers, flags))?;
         // The bytes are taken: if the peer has gone meanwhile, the address is missing.
         let peer = if is_stream { call.system.peer_addr().ok() } else { None };
         let from = peer.unwrap_or(from);

@@ -67,9 +67,9 @@ impl RuntimeHandle {
         Socket::create(&self.inner, domain, r#type, protocol)
     }
 
-    /// Has `callback` run on a worker, after what the worker runs now. Never runs it inside the call,
-    /// with one exception: when the runtime has ended, the calling thread runs it, still not nested in
-    /// another callback. Its panic is that of a callback.
+    /// Has `callback` run on a worker, after what the worker runs now; after the runtime's end, on a thread of the
+    /// process. Never runs it inside the call, and never nested in another callback. Its panic is that of a
+    /// callback.
     pub fn post(&self, callback: impl FnOnce() + Send + 'static) {
         self.inner.has_fired(const { kind_index("post") });
         self.inner.post(Work::Call(Call(Box::new(callback))));

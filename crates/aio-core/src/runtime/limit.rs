@@ -4,14 +4,15 @@
 //! none, before those who wait for it learn that it has completed, so that they find the place free.
 //! Every operation writes the one count; a runtime without a limit has none.
 
+use crate::sync::{AtomicUsize, Ordering};
 use crossbeam::utils::CachePadded;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Limit {
     most: usize,
-    /// How many places are taken; more for a moment, by those that are about to be refused.
+    /// How many places are taken: never more than there are. One that is refused does not touch it, so that it
+    /// takes no place, not even for a moment, from another.
     taken: CachePadded<AtomicUsize>,
 }
 
@@ -22,11 +23,8 @@ impl Limit {
 
     /// Takes a place, if there is one.
     pub(crate) fn take(&self) -> bool {
-        let is_free = self.taken.fetch_add(1, Ordering::Relaxed) < self.most;
-        if !is_free {
-            self.give_back();
-        }
-        is_free
+        let take = |taken: usize| (taken < self.most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     pub(crate) fn give_back(&self) {
@@ -43,3 +41,6 @@ impl Limit {
         io::Error::new(io::ErrorKind::ResourceBusy, message)
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;
