@@ -17,6 +17,8 @@
 //!                        └─────────┘      stop, from every state: Stopped, for good
 //! ```
 //!
+//! *Resting*, which is not drawn, lies between *Attempting* and *Waiting*: see invariant 6.
+//!
 //! 1. *Idle*: no operation. *Attempting*: one thread holds the first operation outside the queue
 //!    and calls the system without holding the lock (I8). *Waiting*: the first operation is to be
 //!    attempted when readiness is reported, and the engine knows. *Scheduled*: it is to be
@@ -34,6 +36,13 @@
 //!    received says each time that there is room to send, too. If an attempt that clears it is about to begin,
 //!    the attempt finds what was reported: had its call come before what is reported, then, by the system's own
 //!    lock around the socket, the clearing would have happened before the report, and been seen.
+//! 6. `in_vain` counts the attempts in a row that could do nothing. Some are ordinary: a report may be late, or
+//!    be meant for another. More than [`PATIENCE`] of them mean that the system reports readiness for as long as
+//!    the call has to wait, or that it does not report at all. From then on the direction *rests* after each
+//!    such attempt: the engine does not wait for it, a report is only remembered (in `maybe_ready`), and a timer
+//!    ends the rest. Then the operation is attempted if there was a report, and else waits as usual. A rest is
+//!    twice as long as the one before, up to [`LONGEST_REST`]; the first success ends that. So no state of a
+//!    socket costs more than some sixty attempts per second, and what can go on again does so within one rest.
 //!
 //! The lock is held for a few instructions, never across a system call, a callback or the drop of
 //! something a user gave us (I8): whatever leaves the queue is returned to the caller.
@@ -43,6 +52,7 @@ use crate::in_flight::{Handle, Owner};
 use crate::lock::{Lock, Locked};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -50,7 +60,27 @@ enum Phase {
     Attempting,
     Waiting,
     Scheduled,
+    /// The first operation is looked after again when the rest is over: a timer has an entry for it.
+    Resting,
     Stopped(Aborted),
+}
+
+/// How many attempts in a row may be in vain before the direction rests.
+const PATIENCE: u8 = 4;
+
+const FIRST_REST: Duration = Duration::from_millis(1);
+
+const LONGEST_REST: Duration = Duration::from_millis(16);
+
+/// Why an attempt leaves its operation pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// It could do nothing. The system reports when it can.
+    InVain,
+    /// It has done a part. The system reports when it can do more.
+    Advanced,
+    /// It could do nothing, and the system may not report when it can.
+    Unreported,
 }
 
 #[derive(Debug)]
@@ -69,6 +99,8 @@ struct State {
     /// True once it has been reported that the direction stays ready, as it does when the peer has
     /// hung up: no further report may come, and an attempt that found little has not found all.
     stays_ready: bool,
+    /// Invariant 6.
+    in_vain: u8,
     line: Line,
 }
 
@@ -149,6 +181,8 @@ pub(crate) enum Next {
     WaitFor(Ticket),
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
+    /// Have a worker call [`OperationQueue::take_turn`] when so much time has passed.
+    Rest(Duration),
     /// Complete these as aborted.
     Abort(Box<Abort>),
     /// Nothing; somebody else will, or there is nothing to do.
@@ -177,6 +211,7 @@ impl OperationQueue {
             state: Lock::new(State {
                 phase: Phase::Idle,
                 stays_ready: false,
+                in_vain: 0,
                 line: Line::default(),
             }),
             maybe_ready: AtomicBool::new(true),
@@ -206,7 +241,7 @@ impl OperationQueue {
                 state.line.push_back(operation);
                 self.next(&mut state, go_on)
             }
-            Phase::Attempting | Phase::Waiting | Phase::Scheduled => {
+            Phase::Attempting | Phase::Waiting | Phase::Scheduled | Phase::Resting => {
                 state.line.push_back(operation);
                 Next::Nothing
             }
@@ -218,6 +253,7 @@ impl OperationQueue {
     #[inline]
     pub(crate) fn done(&self, drained: bool, go_on: bool) -> Next {
         let mut state = self.lock();
+        state.in_vain = 0;
         if !drained || state.stays_ready {
             self.maybe_ready.store(true, Ordering::Relaxed);
         }
@@ -228,17 +264,29 @@ impl OperationQueue {
     }
 
     /// The attempt of `operation` found that it would have to wait.
-    pub(crate) fn blocked(&self, operation: Owner) -> Next {
+    pub(crate) fn blocked(&self, operation: Owner, how: Blocked) -> Next {
         let mut state = self.lock();
-        match self.put_back(&mut state, operation) {
-            Some(abort) => abort,
-            None => self.next(&mut state, true),
+        state.in_vain = if how == Blocked::Advanced { 0 } else { state.in_vain.saturating_add(1) };
+        if how == Blocked::Unreported {
+            self.maybe_ready.store(true, Ordering::Relaxed);
+        }
+        if let Some(abort) = self.put_back(&mut state, operation) {
+            return abort;
+        }
+        match rest(state.in_vain) {
+            Some(rest) => {
+                self.enter(&mut state, Phase::Resting);
+                Next::Rest(rest)
+            }
+            // One that is attempted again without a report lets others have their turn first.
+            None => self.next(&mut state, how != Blocked::Unreported),
         }
     }
 
     /// The attempt of `operation` stopped to let others have their turn.
     pub(crate) fn yielded(&self, operation: Owner) -> Next {
         let mut state = self.lock();
+        state.in_vain = 0;
         self.maybe_ready.store(true, Ordering::Relaxed);
         match self.put_back(&mut state, operation) {
             Some(abort) => abort,
@@ -262,11 +310,24 @@ impl OperationQueue {
         }
     }
 
-    /// The worker that was asked by [`Next::Schedule`] is here.
+    /// Something has changed that the engine does not report, and that the next attempt must see: a worker
+    /// attempts the first operation, even if it rests. Unlike [`ready`](Self::ready) this always takes the lock, which
+    /// orders what the caller has done before against an attempt that is about to begin.
+    pub(crate) fn look_again(&self) -> Next {
+        let mut state = self.lock();
+        self.maybe_ready.store(true, Ordering::Relaxed);
+        match state.phase {
+            Phase::Waiting | Phase::Resting => self.next(&mut state, false),
+            _ => Next::Nothing,
+        }
+    }
+
+    /// The worker that was asked by [`Next::Schedule`] or [`Next::Rest`] is here. One that was asked for an
+    /// earlier turn or rest may end this one early, once.
     pub(crate) fn take_turn(&self) -> Next {
         let mut state = self.lock();
         match state.phase {
-            Phase::Scheduled => self.next(&mut state, true),
+            Phase::Scheduled | Phase::Resting => self.next(&mut state, true),
             _ => Next::Nothing,
         }
     }
@@ -388,6 +449,12 @@ impl OperationQueue {
     }
 }
 
+/// For how long a direction rests after so many attempts in vain, if it does.
+fn rest(in_vain: u8) -> Option<Duration> {
+    let rests = u32::from(in_vain.checked_sub(PATIENCE + 1)?);
+    Some(FIRST_REST.saturating_mul(1 << rests.min(16)).min(LONGEST_REST))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,7 +483,8 @@ mod tests {
             let owner = attempted(queue.begin(owner, true));
             assert!(matches!(queue.begin(operation(&socket).0, true), Next::Nothing));
             handle.cancel(Wish::Cancel);
-            let next = if yielded { queue.yielded(owner) } else { queue.blocked(owner) };
+            let next =
+                if yielded { queue.yielded(owner) } else { queue.blocked(owner, Blocked::InVain) };
             assert!(matches!(
                 next,
                 Next::Abort(abort)
@@ -439,7 +507,52 @@ mod tests {
         let queue = OperationQueue::new();
         let owner = attempted(queue.begin(operation(&socket).0, true));
         assert!(matches!(queue.ready(false), Next::Nothing));
-        let owner = attempted(queue.blocked(owner));
-        assert!(matches!(queue.blocked(owner), Next::WaitFor(_)));
+        let owner = attempted(queue.blocked(owner, Blocked::InVain));
+        assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
+    }
+
+    /// Invariant 6.
+    #[test]
+    fn attempts_in_vain_rest_for_longer_and_longer_until_one_succeeds() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let socket = runtime.tcp_v4().unwrap();
+        let queue = OperationQueue::new();
+        let mut owner = attempted(queue.begin(operation(&socket).0, true));
+        for _ in 0..PATIENCE {
+            assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
+            owner = attempted(queue.ready(false));
+        }
+        for expected in [1, 2, 4, 8, 16, 16] {
+            let Next::Rest(rest) = queue.blocked(owner, Blocked::InVain) else { panic!("no rest") };
+            assert_eq!(rest, Duration::from_millis(expected));
+            // A report does not end the rest, and is not lost.
+            assert!(matches!(queue.ready(false), Next::Nothing));
+            owner = attempted(queue.take_turn());
+        }
+        assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::Rest(_)));
+        // Without a report it waits as usual after the rest.
+        assert!(matches!(queue.take_turn(), Next::WaitFor(_)));
+        owner = attempted(queue.ready(false));
+        assert!(matches!(queue.blocked(owner, Blocked::Advanced), Next::WaitFor(_)));
+        owner = attempted(queue.ready(false));
+        assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
+    }
+
+    /// Invariant 6, of what is not reported.
+    #[test]
+    fn an_attempt_that_no_report_would_follow_is_made_again_after_a_rest() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let socket = runtime.tcp_v4().unwrap();
+        let queue = OperationQueue::new();
+        let mut owner = attempted(queue.begin(operation(&socket).0, true));
+        for _ in 0..PATIENCE {
+            assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Schedule));
+            owner = attempted(queue.take_turn());
+        }
+        assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Rest(_)));
+        let owner = attempted(queue.take_turn());
+        assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Rest(_)));
+        assert!(matches!(queue.look_again(), Next::Schedule));
+        attempted(queue.take_turn());
     }
 }

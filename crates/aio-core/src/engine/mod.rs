@@ -39,7 +39,7 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub(crate) use try_first::{ready, refuse_accepts, release, stop, take_turn};
+pub(crate) use try_first::{look_again, ready, refuse_accepts, release, stop, take_turn};
 
 /// Where a pending operation waits.
 ///

@@ -11,11 +11,13 @@ use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
 use crate::operation_queue::{Abort, Next, OperationQueue, Ticket};
-use crate::runtime::Work;
+use crate::runtime::{Timed, Work};
 use crate::socket::SocketInner;
 use std::io;
+use std::ptr;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// How many operations of one socket and direction a worker completes before it serves others (I4).
 const OPERATIONS_PER_TURN: usize = 16;
@@ -172,6 +174,7 @@ fn go_on(
             }
             Next::WaitFor(ticket) => return wait_for(socket, direction, ticket),
             Next::Schedule => return schedule(socket, direction),
+            Next::Rest(time) => return rest(socket, direction, time),
             Next::Abort(all) => {
                 return abort(socket, socket.descriptor.pin(), *all);
             }
@@ -193,6 +196,30 @@ fn schedule(socket: &Arc<SocketInner>, direction: Direction) {
     socket.runtime.post(Work::Turn { socket: socket.clone(), direction });
 }
 
+/// Has a worker take a turn when so much time has passed, and look after the direction again.
+#[cold]
+fn rest(socket: &Arc<SocketInner>, direction: Direction, time: Duration) {
+    let queue = socket.queue(direction);
+    let is_over = direction == Direction::Receive
+        && socket.descriptor.pin().is_some_and(|system| socket.asks_whether_it_receives(&system));
+    if is_over {
+        return look_again(socket, direction);
+    }
+    // The address of the queue is that of nothing else that has a deadline.
+    let identity = ptr::from_ref(queue).addr();
+    let entry = Timed::Rest(socket.number, direction);
+    socket.runtime.watch(Instant::now() + time, identity, entry);
+    refuse_accepts_late(socket, direction);
+}
+
+/// Something has changed that no engine reports: a worker attempts what waits in `direction`.
+pub(crate) fn look_again(socket: &Arc<SocketInner>, direction: Direction) {
+    if let Next::Schedule = socket.queue(direction).look_again() {
+        schedule(socket, direction);
+        socket.runtime.driver.wait_ended(socket);
+    }
+}
+
 fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
     let runtime = &*socket.runtime;
     #[cfg(feature = "testing")]
@@ -209,9 +236,13 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
             give_up(socket, queue, &error);
         }
     }
-    // A drain has not found an accept that was being attempted. (A shutdown needs no look: it stops the queues
-    // of every socket that was made before it, and who made this one later has seen that it has begun.)
-    if direction == Direction::Receive && runtime.refuses_accepts() && socket.is_listener() {
+    refuse_accepts_late(socket, direction);
+}
+
+/// A drain has not found an accept that was being attempted. (A shutdown needs no look: it stops the queues of
+/// every socket that was made before it, and who made this one later has seen that it has begun.)
+fn refuse_accepts_late(socket: &Arc<SocketInner>, direction: Direction) {
+    if direction == Direction::Receive && socket.runtime.refuses_accepts() && socket.is_listener() {
         refuse_accepts(socket);
     }
 }
@@ -281,7 +312,7 @@ fn attempt(
             go_on_at(socket, &elsewhere, operation);
             return next;
         }
-        Attempted::WouldBlock => queue.blocked(operation),
+        Attempted::WouldBlock(how) => queue.blocked(operation, how),
         Attempted::Yielded => queue.yielded(operation),
     };
     match next {

@@ -1,7 +1,8 @@
 //! Connect and disconnect.
 
-use super::{Attempt, Call, Direction, Kind, Perform, Purpose, display_address, sealed};
+use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, display_address, sealed};
 use crate::error::attempted;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{Domain, SockAddr};
 use std::io;
 use std::mem;
@@ -78,9 +79,24 @@ impl Connect {
         }
     }
 
-    /// The system reported the socket writable, or somebody else's report was mistaken for it: only
-    /// a socket that has a peer is connected. One that has none has an error, or is still on its way.
+    /// The system reported the socket writable, or somebody else's report was mistaken for it.
     fn outcome(call: Call<'_>) -> Option<io::Result<()>> {
+        let answer = Self::answer(call);
+        if answer.is_some() || !is_reported(call.system) {
+            return answer;
+        }
+        // It has connected or failed in between, or has failed before, and the program has read the error, which
+        // the system tells once.
+        Some(Self::answer(call).unwrap_or_else(|| {
+            Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "it has failed, and the program has read the error (SO_ERROR) itself",
+            ))
+        }))
+    }
+
+    /// Only a socket that has a peer is connected. One that has none has an error, or is still on its way.
+    fn answer(call: Call<'_>) -> Option<io::Result<()>> {
         let Err(no_peer) = call.system.peer_addr() else { return Some(Ok(())) };
         match call.system.take_error() {
             Ok(Some(error)) | Err(error) => Some(Err(error)),
@@ -89,6 +105,12 @@ impl Connect {
             Ok(None) => Some(Err(no_peer)),
         }
     }
+}
+
+/// True if the system reports the socket, as it does when a connect is over.
+fn is_reported(system: &socket2::Socket) -> bool {
+    let mut socket = [PollFd::new(system, PollFlags::OUT)];
+    rustix::event::poll(&mut socket, Some(&Timespec::default())).is_ok_and(|reported| reported > 0)
 }
 
 fn is_in_progress(error: &io::Error) -> bool {
@@ -117,7 +139,7 @@ impl Perform for Connect {
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        let Some(result) = self.ask_or_answer(call) else { return Attempt::WouldBlock };
+        let Some(result) = self.ask_or_answer(call) else { return Attempt::WouldBlock(Blocked::InVain) };
         Attempt::done(result.map_err(|error| {
             attempted(format!("connect to {}", display_address(&self.address)), error)
         }))

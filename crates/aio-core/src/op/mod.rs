@@ -31,6 +31,7 @@ pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom
 pub use send::{Send, SendList, SendTo};
 pub use send_file::SendFile;
 
+use crate::operation_queue::Blocked;
 use crate::socket::SocketInner;
 use socket2::SockAddr;
 use std::fmt;
@@ -68,7 +69,7 @@ pub(crate) enum Attempt<T> {
     /// one would block unless readiness is reported meanwhile.
     Done { result: io::Result<T>, drained: bool },
     /// The call would have to wait.
-    WouldBlock,
+    WouldBlock(Blocked),
     /// More could be done at once, but others are to be served first.
     Yielded,
     /// The operation has done what it had to do here, and goes on at another socket.
@@ -83,7 +84,7 @@ impl<T> Attempt<T> {
     fn map<U>(self, f: impl FnOnce(T) -> U) -> Attempt<U> {
         match self {
             Self::Done { result, drained } => Attempt::Done { result: result.map(f), drained },
-            Self::WouldBlock => Attempt::WouldBlock,
+            Self::WouldBlock(how) => Attempt::WouldBlock(how),
             Self::Yielded => Attempt::Yielded,
             Self::GoesOnAt(socket) => Attempt::GoesOnAt(socket),
         }
