@@ -8,7 +8,7 @@ mod synchronous;
 use crate::async_result::{AsyncResult, OperationHandle};
 use crate::departed::Departed;
 use crate::descriptor::Descriptor;
-use crate::engine;
+use crate::engine::{self, Holder};
 use crate::error::{Aborted, attempted};
 use crate::in_flight;
 use crate::op::{Direction, Perform, display_address};
@@ -185,6 +185,7 @@ impl Socket {
                 send: OperationQueue::new(),
                 #[cfg(unix)]
                 registration: AtomicU8::new(0),
+                holders: [Holder::new(), Holder::new()],
                 connection: AtomicU8::new(connection::NOT_ASKED),
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
@@ -455,6 +456,8 @@ pub(crate) struct SocketInner {
     /// For the engine that waits for readiness; 0 until it knows the socket.
     #[cfg(unix)]
     pub(crate) registration: AtomicU8,
+    /// For the engine that blocks, by direction: see [`Holder`].
+    pub(crate) holders: [Holder; 2],
     /// How far a stream socket has come with its one chance to connect.
     connection: AtomicU8,
     /// True once a user has ended the stream in so many words: what was sent is to be read then, even

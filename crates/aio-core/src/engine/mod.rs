@@ -24,6 +24,7 @@
 //! where they wait; what they share is in [`try_first`].
 
 mod blocking;
+mod outage;
 #[cfg(unix)]
 mod readiness;
 mod try_first;
@@ -39,6 +40,7 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub(crate) use blocking::Holder;
 pub(crate) use try_first::{look_again, ready, refuse_accepts, release, stop, take_turn};
 
 /// Where a pending operation waits.
