@@ -82,14 +82,14 @@ impl Connect {
     /// The system reported the socket writable, or somebody else's report was mistaken for it.
     fn outcome(call: Call<'_>) -> Option<io::Result<()>> {
         let answer = Self::answer(call);
-        if answer.is_some() || !is_reported(call.system) {
+        if answer.is_some() || !is_writable(call.system) {
             return answer;
         }
         // It has connected or failed in between, or has failed before, and the program has read the error, which
         // the system tells once.
         Some(Self::answer(call).unwrap_or_else(|| {
             Err(io::Error::new(
-                io::ErrorKind::NotConnected,
+                io::ErrorKind::ConnectionAborted,
                 "it has failed, and the program has read the error (SO_ERROR) itself",
             ))
         }))
@@ -107,10 +107,12 @@ impl Connect {
     }
 }
 
-/// True if the system reports the socket, as it does when a connect is over.
-fn is_reported(system: &socket2::Socket) -> bool {
+/// True if the system reports the socket writable, as it does when a connect is over. (It may report it as hung
+/// up before, if it was shut down in vain.)
+fn is_writable(system: &socket2::Socket) -> bool {
     let mut socket = [PollFd::new(system, PollFlags::OUT)];
-    rustix::event::poll(&mut socket, Some(&Timespec::default())).is_ok_and(|reported| reported > 0)
+    rustix::event::poll(&mut socket, Some(&Timespec::default())).is_ok()
+        && socket[0].revents().contains(PollFlags::OUT)
 }
 
 fn is_in_progress(error: &io::Error) -> bool {

@@ -68,7 +68,7 @@ pub(crate) fn is_alone(limit: &str, test: &str) -> bool {
     let mut command = Command::new("sh");
     command.arg("-c").arg(script).arg(env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ALONE, "1");
-    let run = within(LIMIT, test, move || command.output().unwrap());
+    let run = within(self::limit(), test, move || command.output().unwrap());
     let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success() && output.contains("1 passed"), "{output}");
     println!("{output}");

@@ -1,12 +1,13 @@
 //! How a worker that polls is woken, and by whom it has to be.
 //!
-//! 1. A thread that wakes a worker sets `woken` and then looks at `polling`; a worker sets `polling` and then
-//!    looks at `woken`. Both have a sequentially consistent fence in between, so one of the two sees what the
-//!    other did: either the worker does not block, or it gets the signal.
+//! 1. A thread that wakes a worker exchanges `woken` and then looks at `polling`; a worker sets `polling` and
+//!    then exchanges `woken`. The later of the two exchanges acquires what the earlier has released: either the
+//!    worker finds `woken` and does not block, or the thread finds `polling` and sends the signal.
 //! 2. A thread that ends a wait does so (its ticket is over) and then looks at the wait's [`Holder`]; a worker
-//!    enters itself there and then looks whether the wait is over. Both have such a fence in between, so
-//!    either the worker leaves the wait out, or the thread finds the worker and wakes it. A holder is never
-//!    taken out: the worst that an old entry costs is a wake-up in vain.
+//!    enters itself there and then looks whether the wait is over. Both have a sequentially consistent fence
+//!    in between, so one of the two sees what the other did: either the worker leaves the wait out, or the
+//!    thread finds the worker, and that it polls, and wakes it. A holder is never taken out: the worst that an
+//!    old entry costs is a wake-up in vain.
 
 use crate::sync::{AtomicBool, AtomicU16, Ordering, fence};
 use std::io;
@@ -45,8 +46,7 @@ impl<S: Signal> Wakeable<S> {
     pub(super) fn begin(&self) -> bool {
         self.polling.store(true, Ordering::Relaxed);
         // Invariant 1. What was done before the wake-up is seen after this.
-        fence(Ordering::SeqCst);
-        self.woken.swap(false, Ordering::Acquire)
+        self.woken.swap(false, Ordering::AcqRel)
     }
 
     /// The worker has found the signal.
@@ -71,7 +71,6 @@ impl<S: Signal> Wakeable<S> {
             return;
         }
         // Invariant 1.
-        fence(Ordering::SeqCst);
         if self.polling.load(Ordering::Relaxed) {
             self.signal.signal();
         }
