@@ -179,6 +179,9 @@ pub(crate) enum Next {
     Attempt(Owner),
     /// Have the engine wait until the direction can make progress.
     WaitFor(Ticket),
+    /// The same; but it has been reported that the direction stays ready, and yet there was nothing. If the system
+    /// knows why, no further report may come.
+    AskThenWaitFor(Ticket),
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
     /// Have a worker call [`OperationQueue::take_turn`] when so much time has passed.
@@ -430,7 +433,12 @@ impl OperationQueue {
         }
         if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
-            return Next::WaitFor(self.ticket.load(Ordering::Relaxed));
+            let ticket = self.ticket.load(Ordering::Relaxed);
+            return if state.stays_ready {
+                Next::AskThenWaitFor(ticket)
+            } else {
+                Next::WaitFor(ticket)
+            };
         }
         if !go_on {
             self.enter(state, Phase::Scheduled);

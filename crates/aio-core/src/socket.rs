@@ -625,7 +625,7 @@ impl SocketInner {
 
     /// Asks the system whether the socket has been shut down for receiving, by a call that is not ours. Returns
     /// true if that is news.
-    pub(crate) fn asks_whether_it_receives(&self, system: &socket2::Socket) -> bool {
+    pub(crate) fn has_ended_receiving(&self, system: &socket2::Socket) -> bool {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             use rustix::event::{PollFd, PollFlags, Timespec, poll};

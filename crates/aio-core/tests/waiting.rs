@@ -1,700 +1,597 @@
-//! I4, I7: waiting costs nothing, and it ends. Whatever has become of a socket, a pending operation uses no
-//! processor time, and it is over when a blocking call would be.
+//! I4: waiting costs nothing, and it ends: what the system never reports, and what it reports for as long as a call
+//! would have to wait. (`waiting_matrix.rs` goes through the states that a socket can be in.)
 
 #![cfg(target_os = "linux")]
 
 mod support;
 
-use aio_core::socket2::{self, Domain, Protocol, SockAddr, Type};
-use aio_core::{Engine, Runtime, Socket};
-use std::fmt;
-use std::io::{self, ErrorKind};
-use std::mem::{self, MaybeUninit};
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::thread::JoinHandleExt;
+use aio_core::socket2::{self, Domain, SockAddr, Type};
+use aio_core::{Engine, IoBuf, Runtime, Socket};
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
-use support::{is_alone, rounds};
+use std::time::{Duration, Instant};
+use support::{
+    LIMIT, connected, is_alone, limit_descriptors, listener, rounds, use_of, with_every_runtime,
+    within,
+};
 
 const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
 
-// ---- what is asked of the system
+/// For so long is measured what waiting costs,
+const WINDOW: Duration = Duration::from_millis(300);
 
-/// The processor time that this process has used.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the time is ours to write.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
+/// and that is next to nothing where it costs no more than this: a worker that spins uses all of the window.
+const NEXT_TO_NOTHING: Duration = Duration::from_millis(30);
 
-/// The processor time that this process uses while `time` passes.
-fn use_of(time: Duration) -> Duration {
-    let before = processor_time();
-    thread::sleep(time);
-    processor_time() - before
-}
-
-fn limit_descriptors(most: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the limit is ours to write.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    limit.rlim_cur = most.min(limit.rlim_max);
-    // SAFETY: the limit is ours, and is only read.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
-    assert_eq!(set, 0);
-}
-
-fn set_option(socket: &socket2::Socket, level: i32, name: i32, value: i32) {
-    let length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the value is ours, and of that length.
-    unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length)
-    };
-}
-
+/// A name that no other socket has.
 fn local_name() -> SockAddr {
     static NAMES: AtomicUsize = AtomicUsize::new(0);
     let name = NAMES.fetch_add(1, Ordering::Relaxed);
     SockAddr::unix(format!("\0aio-waiting-{}-{name}", std::process::id())).unwrap()
 }
 
-fn loopback() -> SockAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0)).into()
+fn local(runtime: &Runtime, r#type: Type) -> Socket {
+    runtime.socket(Domain::UNIX, r#type, None).unwrap()
 }
 
-// ---- the matrix
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Tcp,
-    UdpConnected,
-    UdpUnconnected,
-    LocalStream,
-    LocalDatagram,
-    LocalDatagramUnconnected,
-    LocalSequenced,
-    TcpListener,
-    LocalListener,
-    Netlink,
-    TcpConnecting,
+/// Two datagram sockets that are connected to each other: of the local domain and of the internet.
+fn datagram_pairs() -> [(socket2::Socket, socket2::Socket); 2] {
+    let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    one.connect(other.local_addr().unwrap()).unwrap();
+    other.connect(one.local_addr().unwrap()).unwrap();
+    [socket2::Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap(), (one.into(), other.into())]
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Receive,
-    ReceiveFrom,
-    Send,
-    SendTo,
-    Accept,
-    Connect,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
-    ShutDownRead,
-    ShutDownWrite,
-    ShutDownBoth,
-    Disconnect,
-    PeerCloses,
-    PeerResets,
-    ErrorIsQueued,
-    Urgent,
-    PeerIsFull,
-    ErrorIsRead,
-    LimitIsLowered,
-}
-
-impl Kind {
-    const ALL: [Self; 11] = [
-        Self::Tcp,
-        Self::UdpConnected,
-        Self::UdpUnconnected,
-        Self::LocalStream,
-        Self::LocalDatagram,
-        Self::LocalDatagramUnconnected,
-        Self::LocalSequenced,
-        Self::TcpListener,
-        Self::LocalListener,
-        Self::Netlink,
-        Self::TcpConnecting,
-    ];
-
-    fn calls(self) -> &'static [Call] {
-        match self {
-            Self::Tcp | Self::LocalStream | Self::LocalSequenced => &[Call::Receive, Call::Send],
-            // A datagram socket of the internet has nobody to wait for when it sends.
-            Self::UdpConnected | Self::UdpUnconnected => &[Call::Receive, Call::ReceiveFrom],
-            Self::LocalDatagram => &[Call::Receive, Call::ReceiveFrom, Call::Send],
-            Self::LocalDatagramUnconnected => &[Call::Receive, Call::ReceiveFrom, Call::SendTo],
-            Self::TcpListener | Self::LocalListener => &[Call::Accept],
-            Self::Netlink => &[Call::Receive],
-            Self::TcpConnecting => &[Call::Connect],
-        }
-    }
-
-    fn events(self) -> Vec<Event> {
-        use Event::{
-            Disconnect, ErrorIsQueued, ErrorIsRead, LimitIsLowered, PeerCloses, PeerIsFull,
-            PeerResets, ShutDownBoth, ShutDownRead, ShutDownWrite, Urgent,
-        };
-        let mut events = vec![
-            ShutDownRead,
-            ShutDownWrite,
-            ShutDownBoth,
-            Disconnect,
-            ErrorIsRead,
-            LimitIsLowered,
-        ];
-        events.extend(match self {
-            Self::Tcp => {
-                vec![PeerCloses, PeerResets, ErrorIsQueued, Urgent, PeerIsFull]
-            }
-            Self::LocalStream => vec![PeerCloses, PeerResets, Urgent, PeerIsFull],
-            Self::UdpConnected => vec![PeerCloses, PeerResets, ErrorIsQueued],
-            Self::UdpUnconnected => vec![ErrorIsQueued],
-            Self::LocalDatagram | Self::LocalSequenced => vec![PeerCloses, PeerResets, PeerIsFull],
-            Self::LocalDatagramUnconnected => vec![PeerCloses, PeerIsFull],
-            Self::TcpListener | Self::LocalListener | Self::Netlink => vec![],
-            Self::TcpConnecting => vec![PeerCloses],
-        });
-        events
-    }
-}
-
-/// A call is pending from before the first event, from between the two, or is begun after both.
-#[derive(Clone, Copy, Debug)]
-struct Combination {
-    kind: Kind,
-    call: Call,
-    events: [Event; 2],
-    begun_after: usize,
-}
-
-impl fmt::Display for Combination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, call, events: [first, second], begun_after } = self;
-        write!(f, "{kind:?}: {first:?}, {second:?}, with a {call:?} begun after {begun_after}")
-    }
-}
-
-impl Combination {
-    fn all() -> Vec<Self> {
-        let mut all = Vec::new();
-        for kind in Kind::ALL {
-            for &call in kind.calls() {
-                for first in kind.events() {
-                    for second in kind.events() {
-                        for begun_after in 0..3 {
-                            let one = Self { kind, call, events: [first, second], begun_after };
-                            if !one.has_to_wait_for_itself() {
-                                all.push(one);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        all
-    }
-
-    /// A disconnect has its turn after what was begun before it in the same direction (I5).
-    fn has_to_wait_for_itself(&self) -> bool {
-        matches!(self.call, Call::Send | Call::SendTo | Call::Connect)
-            && self.events[self.begun_after..].contains(&Event::Disconnect)
-    }
-
-    /// The few that are about a connect are in a batch of their own, which takes a second.
-    fn takes_long(&self) -> bool {
-        self.kind == Kind::TcpConnecting && self.events.contains(&Event::LimitIsLowered)
-    }
-
-    /// Combinations of one batch lower the limit at the same time, if they do.
-    fn batch(&self) -> (bool, bool, bool) {
-        let [first, second] = self.events.map(|event| event == Event::LimitIsLowered);
-        (self.kind == Kind::TcpConnecting, first, second)
-    }
-
-    /// Where we depart from what the system does, and why.
-    fn departs(&self, ours: Outcome, system: Outcome) -> bool {
-        let shuts_down = |event: &Event| {
-            matches!(event, Event::ShutDownRead | Event::ShutDownBoth | Event::Disconnect)
-        };
-        // On a socket of the internet without a peer the call fails. Linux does half of it all the same.
-        let has_failed = self.kind == Kind::UdpUnconnected && self.events.iter().any(shuts_down);
-        // A blocking accept has its descriptor from the begin.
-        let has_none = self.call == Call::Accept && self.events.contains(&Event::LimitIsLowered);
-        // A blocking send to a local stream that is waiting when its peer resets the stream is told so. One that
-        // is begun later is told of a broken pipe, and ours is always made anew.
-        let has_waited = (self.kind, self.call) == (Kind::LocalStream, Call::Send)
-            && system == Outcome::Failed(ErrorKind::ConnectionReset);
-        has_failed && system == Outcome::Done(0)
-            || has_waited && ours == Outcome::Failed(ErrorKind::BrokenPipe)
-            || has_none && ours == Outcome::Failed(no_descriptors())
-    }
-}
-
-fn no_descriptors() -> ErrorKind {
-    io::Error::from_raw_os_error(libc::EMFILE).kind()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Pending,
-    Done(usize),
-    Failed(ErrorKind),
-}
-
-impl Outcome {
-    fn of(result: io::Result<usize>) -> Self {
-        match result {
-            Ok(n) => Self::Done(n),
-            // A blocking call that was told to end.
-            Err(error) if error.kind() == ErrorKind::Interrupted => Self::Pending,
-            Err(error) => Self::Failed(error.kind()),
-        }
-    }
-}
-
-/// A socket in some state, and what is at its other end.
-struct Scene {
-    combination: Combination,
-    peer: Option<socket2::Socket>,
-    /// Keeps what must stay open.
-    others: Vec<socket2::Socket>,
-    /// Where it sends to or connects to.
-    to: Option<SockAddr>,
-    /// Where nobody is.
-    gone: Option<SockAddr>,
-}
-
-impl Scene {
-    fn new(combination: Combination) -> (socket2::Socket, Self) {
-        let mut scene =
-            Self { combination, peer: None, others: Vec::new(), to: None, gone: None };
-        let socket = scene.make().unwrap_or_else(|error| panic!("{combination}: {error}"));
-        if matches!(combination.call, Call::Send | Call::SendTo) {
-            scene.fill(&socket);
-        }
-        (socket, scene)
-    }
-
-    fn make(&mut self) -> io::Result<socket2::Socket> {
-        let kind = self.combination.kind;
-        let pair = |r#type| socket2::Socket::pair(Domain::UNIX, r#type, None);
-        Ok(match kind {
-            Kind::Tcp => {
-                let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?;
-                listener.bind(&loopback())?;
-                listener.listen(1)?;
-                let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?;
-                socket.set_send_buffer_size(4096)?;
-                socket.connect(&listener.local_addr()?)?;
-                self.peer = Some(listener.accept()?.0);
-                socket
-            }
-            Kind::UdpConnected | Kind::UdpUnconnected => {
-                let [socket, peer, gone] =
-                    [(); 3].map(|()| socket2::Socket::new(Domain::IPV4, Type::DGRAM, None));
-                let (socket, peer, gone) = (socket?, peer?, gone?);
-                for socket in [&socket, &peer, &gone] {
-                    socket.bind(&loopback())?;
-                }
-                self.gone = Some(gone.local_addr()?);
-                if kind == Kind::UdpConnected {
-                    socket.connect(&peer.local_addr()?)?;
-                    peer.connect(&socket.local_addr()?)?;
-                    self.peer = Some(peer);
-                }
-                socket
-            }
-            Kind::LocalStream | Kind::LocalDatagram | Kind::LocalSequenced => {
-                let (socket, peer) = pair(match kind {
-                    Kind::LocalStream => Type::STREAM,
-                    Kind::LocalDatagram => Type::DGRAM,
-                    _ => Type::SEQPACKET,
-                })?;
-                self.peer = Some(peer);
-                socket
-            }
-            Kind::LocalDatagramUnconnected => {
-                let [socket, peer] =
-                    [(); 2].map(|()| socket2::Socket::new(Domain::UNIX, Type::DGRAM, None));
-                let (socket, peer, to) = (socket?, peer?, local_name());
-                socket.bind(&local_name())?;
-                peer.bind(&to)?;
-                (self.peer, self.to) = (Some(peer), Some(to));
-                socket
-            }
-            Kind::TcpListener | Kind::LocalListener => {
-                let is_tcp = kind == Kind::TcpListener;
-                let domain = if is_tcp { Domain::IPV4 } else { Domain::UNIX };
-                let socket = socket2::Socket::new(domain, Type::STREAM, None)?;
-                socket.bind(&if is_tcp { loopback() } else { local_name() })?;
-                socket.listen(1)?;
-                socket
-            }
-            Kind::Netlink => {
-                let domain = Domain::from(libc::AF_NETLINK);
-                socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::from(0)))?
-            }
-            Kind::TcpConnecting => {
-                // Its backlog is full: what connects now is answered when it asks again, after a second.
-                let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?;
-                listener.bind(&loopback())?;
-                listener.listen(0)?;
-                let first = socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?;
-                first.connect(&listener.local_addr()?)?;
-                self.others.push(first);
-                self.to = Some(listener.local_addr()?);
-                self.peer = Some(listener);
-                socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?
-            }
-        })
-    }
-
-    /// Sends until there is no room.
-    fn fill(&self, socket: &socket2::Socket) {
-        const NOW: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // The system makes room for a while where it takes bytes away from here to there.
-        for size in [1 << 14, 1] {
-            while match &self.to {
-                Some(to) => socket.send_to_with_flags(&vec![0; size], to, NOW).is_ok(),
-                None => socket.send_with_flags(&vec![0; size], NOW).is_ok(),
-            } {}
-        }
-    }
-
-    /// Lets `event` happen. `shut_down` does so with the call that the socket's owner would use.
-    fn happen(
-        &mut self,
-        event: Event,
-        socket: &socket2::Socket,
-        shut_down: impl FnOnce(Event),
-    ) {
-        const NOW: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        match event {
-            Event::ShutDownRead
-            | Event::ShutDownWrite
-            | Event::ShutDownBoth
-            | Event::Disconnect => shut_down(event),
-            Event::PeerCloses => self.peer = None,
-            Event::PeerResets => self.reset(socket),
-            Event::ErrorIsQueued if self.combination.kind == Kind::Tcp => {
-                // The time when a segment was sent, for example.
-                set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, 1 << 1 | 1 << 4);
-                let _ = socket.send_with_flags(b"x", NOW);
-            }
-            Event::ErrorIsQueued => {
-                set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1);
-                let gone = self.gone.as_ref().expect("there is one for those");
-                let _ = socket.send_to_with_flags(b"x", gone, NOW);
-            }
-            Event::Urgent => {
-                if let Some(peer) = &self.peer {
-                    let _ = peer.send_with_flags(b"!", NOW | libc::MSG_OOB);
-                }
-            }
-            Event::PeerIsFull => self.fill(socket),
-            Event::ErrorIsRead => drop(socket.take_error()),
-            Event::LimitIsLowered => limit_descriptors(0),
-        }
-    }
-
-    fn reset(&mut self, socket: &socket2::Socket) {
-        const NOW: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let Some(peer) = self.peer.take() else { return };
-        match self.combination.kind {
-            Kind::Tcp => drop(peer.set_linger(Some(Duration::ZERO))),
-            // A peer that closes with something unread resets the connection.
-            Kind::LocalStream | Kind::LocalSequenced => {
-                let _ = socket.send_with_flags(b"x", NOW);
-            }
-            Kind::LocalDatagram => {
-                // One that finds another peer tells the old one.
-                let _ = peer.connect(&peer.local_addr().unwrap());
-                drop(peer);
-            }
-            _ => {
-                drop(peer);
-                let _ = socket.send_with_flags(b"x", NOW);
-            }
-        }
-    }
-}
-
-const ROOM: usize = 64;
-
-/// What is sent is more than there is room for, on a stream.
-fn to_be_sent(kind: Kind) -> Vec<u8> {
-    vec![0; if matches!(kind, Kind::Tcp | Kind::LocalStream) { 1 << 24 } else { 1 }]
-}
-
-/// Lets a signal end blocking calls, and nothing else.
-fn let_a_signal_end_calls() {
-    extern "C" fn ignore(_signal: i32) {}
-    // SAFETY: all zeros are an action without flags, so that no call is begun again.
-    let mut action: libc::sigaction = unsafe { mem::zeroed() };
-    action.sa_sigaction = ignore as *const () as usize;
-    // SAFETY: the action is ours, and its handler does nothing.
-    unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
-}
-
-/// A blocking call, until it is interrupted.
-fn call(combination: Combination, socket: &socket2::Socket, to: Option<&SockAddr>) -> Outcome {
-    let mut room = [MaybeUninit::uninit(); ROOM];
-    Outcome::of(match combination.call {
-        Call::Receive => socket.recv(&mut room),
-        Call::ReceiveFrom => socket.recv_from(&mut room).map(|(n, _)| n),
-        Call::Accept => socket.accept().map(|_| 0),
-        Call::Connect => socket.connect(to.unwrap()).map(|()| 0),
-        Call::Send | Call::SendTo => {
-            let bytes = to_be_sent(combination.kind);
-            let mut sent = 0;
-            loop {
-                let rest = &bytes[sent..];
-                let more = match to {
-                    Some(to) => socket.send_to_with_flags(rest, to, libc::MSG_NOSIGNAL),
-                    None => socket.send_with_flags(rest, libc::MSG_NOSIGNAL),
-                };
-                match more {
-                    Ok(n) if sent + n < bytes.len() => sent += n,
-                    Ok(n) => break Ok(sent + n),
-                    Err(error) => break Err(error),
-                }
-            }
-        }
+/// The system's error behind ours.
+fn system_error(error: &io::Error) -> Option<i32> {
+    error.raw_os_error().or_else(|| {
+        let source = error.get_ref().and_then(Error::source)?;
+        source.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
     })
 }
 
-/// The same by an operation.
-fn begin(
-    combination: Combination,
-    socket: &Socket,
-    to: Option<&SockAddr>,
-    report: mpsc::Sender<Outcome>,
-) {
-    let done = move |result: io::Result<usize>| {
-        let _ = report.send(Outcome::of(result));
-    };
-    let ender = socket.clone();
-    match combination.call {
-        Call::Receive => drop(socket.begin_receive(
-            [0; ROOM],
-            move |ar| done(ender.end_receive(ar).result),
-            (),
-        )),
-        Call::ReceiveFrom => drop(socket.begin_receive_from(
-            [0; ROOM],
-            move |ar| done(ender.end_receive_from(ar).result.map(|(n, _)| n)),
-            (),
-        )),
-        Call::Accept => drop(
-            socket.begin_accept(move |ar| done(ender.end_accept(ar).result.map(|_| 0)), ()),
-        ),
-        Call::Connect => drop(socket.begin_connect(
-            to.unwrap().clone(),
-            move |ar| done(ender.end_connect(ar).result.map(|()| 0)),
-            (),
-        )),
-        Call::Send => drop(socket.begin_send(
-            to_be_sent(combination.kind),
-            move |ar| done(ender.end_send(ar).result),
-            (),
-        )),
-        Call::SendTo => drop(socket.begin_send_to(
-            to_be_sent(combination.kind),
-            to.unwrap().clone(),
-            move |ar| done(ender.end_send_to(ar).result),
-            (),
-        )),
+fn for_every_runtime(test: impl Fn(&Runtime)) {
+    for engine in ENGINES {
+        for workers in [1, 3] {
+            test(&support::builder().engine(engine).workers(workers).build().unwrap());
+        }
     }
 }
 
-/// A combination twice: with an operation of ours, and with a blocking call.
-struct Trial {
-    combination: Combination,
-    ours: Socket,
-    our_scene: Scene,
-    our_report: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
-    system: socket2::Socket,
-    system_scene: Scene,
-    system_call: Option<thread::JoinHandle<Outcome>>,
-}
+/// Every way in which a program may shut a socket down for receiving.
+const WAYS: [fn(&Socket); 4] = [
+    |socket| socket.shutdown(Shutdown::Read).unwrap(),
+    |socket| socket.shutdown(Shutdown::Both).unwrap(),
+    |socket| drop(socket.begin_disconnect(|_| {}, ())),
+    // A call that is not ours.
+    |socket| socket.with_socket(|socket| socket.shutdown(Shutdown::Read)).unwrap().unwrap(),
+];
 
-impl Trial {
-    fn new(runtime: &Runtime, combination: Combination) -> Self {
-        let (ours, our_scene) = Scene::new(combination);
-        let (system, system_scene) = Scene::new(combination);
-        Self {
-            combination,
-            ours: runtime.associate(ours).unwrap(),
-            our_scene,
-            our_report: mpsc::channel(),
-            system,
-            system_scene,
-            system_call: None,
-        }
-    }
-
-    fn begin(&mut self) {
-        begin(
-            self.combination,
-            &self.ours,
-            self.our_scene.to.as_ref(),
-            self.our_report.0.clone(),
-        );
-        let (combination, to) = (self.combination, self.system_scene.to.clone());
-        let socket = self.system.as_raw_fd();
-        let run = move || {
-            // SAFETY: the trial keeps the descriptor open until this has ended, and this does not close it.
-            let socket = unsafe { socket2::Socket::from_raw_fd(socket) };
-            call(combination, &mem::ManuallyDrop::new(socket), to.as_ref())
-        };
-        self.system_call = Some(thread::Builder::new().stack_size(1 << 17).spawn(run).unwrap());
-    }
-
-    /// Ends what is pending, and returns what has come of both.
-    fn end(self) -> [Outcome; 2] {
-        let ours = self.our_report.1.try_recv().unwrap_or(Outcome::Pending);
-        let system_call = self.system_call.expect("it has begun");
-        while !system_call.is_finished() {
-            // SAFETY: the thread has not been joined.
-            unsafe { libc::pthread_kill(system_call.as_pthread_t(), libc::SIGUSR1) };
-            thread::yield_now();
-        }
-        [ours, system_call.join().unwrap()]
-    }
-
-    fn happen(&mut self, event: Event) {
-        let ours = &self.ours;
-        let scene = &mut self.our_scene;
-        let shut_down = |event| {
-            let _ = match event {
-                Event::ShutDownRead => ours.shutdown(Shutdown::Read),
-                Event::ShutDownWrite => ours.shutdown(Shutdown::Write),
-                Event::ShutDownBoth => ours.shutdown(Shutdown::Both),
-                _ => {
-                    // Behind a send that waits it would wait, too.
-                    drop(ours.begin_disconnect(|_| {}, ()));
-                    Ok(())
+/// As for `recv(2)` that may block: what was there before, then 0.
+#[test]
+fn a_datagram_socket_that_is_shut_down_receives_what_was_there_and_then_nothing() {
+    with_every_runtime(|runtime| {
+        for shut_down in WAYS {
+            for (ours, peer) in datagram_pairs() {
+                let ours = runtime.associate(ours).unwrap();
+                let pending = [(); 3].map(|()| ours.receive_async([0; 8]));
+                let pending_from = ours.receive_from_async([0; 8]);
+                let pending_message = ours.receive_message_from_async([0; 8]);
+                let pending_list = ours.receive_list_async(vec![[0; 4]; 2]);
+                let pending_look = ours.receive_async([0; 0]);
+                peer.send(b"before").unwrap();
+                shut_down(&ours);
+                let received = pending.map(|receive| receive.wait().result.unwrap());
+                assert_eq!(received, [6, 0, 0]);
+                assert_eq!(pending_from.wait().result.unwrap().0, 0);
+                let message = pending_message.wait().result.unwrap();
+                assert_eq!((message.length, message.truncated), (0, false));
+                assert_eq!(pending_list.wait().result.unwrap(), 0);
+                assert_eq!(pending_look.wait().result.unwrap(), 0);
+                // And what is begun later. The system goes on to queue what comes for some.
+                assert_eq!(ours.receive(&mut [0; 8]).unwrap(), 0);
+                if peer.send(b"after").is_ok() {
+                    assert_eq!(ours.receive(&mut [0; 8]).unwrap(), 5);
                 }
-            };
-        };
-        ours.with_socket(|socket| scene.happen(event, socket, shut_down)).unwrap();
-        let system = &self.system;
-        self.system_scene.happen(event, system, |event| {
-            let _ = system.shutdown(match event {
-                Event::ShutDownRead => Shutdown::Read,
-                Event::ShutDownWrite => Shutdown::Write,
-                _ => Shutdown::Both,
+                assert_eq!(ours.receive_from(&mut [0; 8]).unwrap().0, 0);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_shutdown_for_sending_ends_no_receive() {
+    with_every_runtime(|runtime| {
+        for (ours, peer) in datagram_pairs() {
+            let ours = runtime.associate(ours).unwrap();
+            let receive = ours.receive_async([0; 8]);
+            ours.shutdown(Shutdown::Write).unwrap();
+            peer.send(b"later").unwrap();
+            assert_eq!(receive.wait().result.unwrap(), 5);
+        }
+    });
+}
+
+/// Linux shuts the socket down all the same, by half: it reports it as hung up.
+#[test]
+fn a_shutdown_that_has_failed_changes_nothing_and_costs_nothing() {
+    if !is_alone("-n 4096", "a_shutdown_that_has_failed_changes_nothing_and_costs_nothing") {
+        return;
+    }
+    for_every_runtime(|runtime| {
+        for how in [Shutdown::Read, Shutdown::Both] {
+            let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let address = ours.local_addr().unwrap();
+            let ours = runtime.associate(ours).unwrap();
+            let receive = ours.receive_from_async([0; 8]);
+            assert_eq!(ours.shutdown(how).unwrap_err().kind(), ErrorKind::NotConnected);
+            let used = use_of(WINDOW);
+            assert!(used < NEXT_TO_NOTHING, "{how:?}: {used:?}");
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"hello", address).unwrap();
+            assert_eq!(receive.wait().result.unwrap().0, 5);
+        }
+    });
+}
+
+fn listeners(runtime: &Runtime) -> [(Socket, SockAddr); 3] {
+    let local = |r#type| {
+        let (listener, address) = (local(runtime, r#type), local_name());
+        listener.bind(address.clone()).unwrap();
+        listener.listen(8).unwrap();
+        (listener, address)
+    };
+    let (tcp, address) = listener(runtime);
+    [local(Type::STREAM), local(Type::SEQPACKET), (tcp, address.into())]
+}
+
+#[test]
+fn an_accept_on_a_listener_that_was_shut_down_says_so() {
+    with_every_runtime(|runtime| {
+        for (index, shut_down) in WAYS.into_iter().enumerate() {
+            for (listener, _) in listeners(runtime) {
+                let pending = [listener.accept_async(), listener.accept_async()];
+                let receiving = listener.accept_receive_async([0; 8]);
+                shut_down(&listener);
+                let mut errors: Vec<_> =
+                    pending.map(|accept| accept.wait().result.unwrap_err()).into();
+                errors.push(receiving.wait().result.unwrap_err());
+                errors.push(listener.accept().unwrap_err());
+                for error in errors {
+                    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+                    // TCP says the same of a call that is not ours and of a socket that has never listened.
+                    if index < 3 || system_error(&error).is_some() {
+                        assert_eq!(system_error(&error), Some(libc::EINVAL), "{error}");
+                        assert!(error.to_string().contains("shut down"), "{error}");
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// A local listener keeps the connections that it has, TCP's resets them.
+#[test]
+fn a_local_listener_that_was_shut_down_still_accepts_what_was_there() {
+    with_every_runtime(|runtime| {
+        for (listener, address) in &listeners(runtime)[..2] {
+            let r#type = listener.with_socket(|socket| socket.r#type()).unwrap().unwrap();
+            let client = local(runtime, r#type);
+            client.connect(address.clone()).unwrap();
+            listener.shutdown(Shutdown::Both).unwrap();
+            listener.accept().unwrap();
+            assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+    });
+}
+
+#[test]
+fn a_tcp_listener_that_listens_again_accepts_again() {
+    with_every_runtime(|runtime| {
+        let (listener, _) = listener(runtime);
+        let accept = listener.accept_async();
+        listener.shutdown(Shutdown::Read).unwrap();
+        accept.wait().result.unwrap_err();
+        listener.listen(8).unwrap();
+        let accept = listener.accept_async();
+        // The system may have chosen another port.
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        accept.wait().result.unwrap();
+    });
+}
+
+/// The program reads the error of a connect before a worker can.
+#[test]
+fn a_connect_whose_error_the_program_has_read_fails() {
+    if !is_alone("-n 4096", "a_connect_whose_error_the_program_has_read_fails") {
+        return;
+    }
+    for engine in ENGINES {
+        for most in [u64::MAX, 0] {
+            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
+            let full = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            full.listen(0).unwrap();
+            let address = full.local_addr().unwrap().as_socket().unwrap();
+            let _first = TcpStream::connect(address).unwrap();
+            let client = runtime.tcp_v4().unwrap();
+            let connect = client.connect_async(address);
+            let ((report, holds), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+            runtime.handle().post(move || {
+                report.send(()).unwrap();
+                let _ = released.recv();
             });
+            holds.recv().unwrap();
+            limit_descriptors(most);
+            drop(full);
+            // The system asks again after a second, and is refused.
+            let read = loop {
+                let read = client.with_socket(|socket| socket.take_error()).unwrap();
+                if let Some(error) = read.unwrap() {
+                    break error;
+                }
+                thread::yield_now();
+            };
+            assert_eq!(read.kind(), ErrorKind::ConnectionRefused);
+            drop(release);
+            let error = connect.wait().result.unwrap_err();
+            // As connect(2) says of it.
+            assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+            assert!(error.to_string().contains("SO_ERROR"), "{error}");
+            limit_descriptors(u64::MAX);
+        }
+    }
+}
+
+/// Linux reports a socket as hung up while it connects, if it was shut down before.
+#[test]
+fn a_connect_after_a_shutdown_in_vain_waits_and_costs_nothing() {
+    const NAME: &str = "a_connect_after_a_shutdown_in_vain_waits_and_costs_nothing";
+    if !is_alone("-n 4096", NAME) {
+        return;
+    }
+    for_every_runtime(|runtime| {
+        let full = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        full.listen(0).unwrap();
+        let address = full.local_addr().unwrap().as_socket().unwrap();
+        let _first = TcpStream::connect(address).unwrap();
+        let client = runtime.tcp_v4().unwrap();
+        client.shutdown(Shutdown::Both).unwrap_err();
+        let connect = client.connect_async(address);
+        let used = use_of(WINDOW);
+        assert!(used < NEXT_TO_NOTHING, "{used:?}");
+        // It is answered when it is asked for again.
+        full.accept().unwrap();
+        connect.wait().result.unwrap();
+    });
+}
+
+/// Something stays in the error queue, which the program may never read: Linux reports it all the time.
+#[test]
+fn an_error_queue_that_nobody_reads_costs_nothing_and_holds_up_nothing() {
+    const NAME: &str = "an_error_queue_that_nobody_reads_costs_nothing_and_holds_up_nothing";
+    if !is_alone("-n 4096", NAME) {
+        return;
+    }
+    for_every_runtime(|runtime| {
+        let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (on, descriptor) = (1_i32, ours.as_raw_fd());
+        let (value, size) = ((&raw const on).cast(), size_of_val(&on) as libc::socklen_t);
+        // SAFETY: the option is an integer, which is read during the call.
+        unsafe { libc::setsockopt(descriptor, libc::IPPROTO_IP, libc::IP_RECVERR, value, size) };
+        let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = ours.local_addr().unwrap();
+        let ours = runtime.associate(ours).unwrap();
+        ours.send_to(b"x", gone).unwrap();
+        let error = ours.receive_from(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let receive = ours.receive_from_async([0; 8]);
+        let used = use_of(WINDOW);
+        assert!(used < NEXT_TO_NOTHING, "{used:?}");
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.send_to(b"hello", address).unwrap();
+        assert_eq!(receive.wait().result.unwrap().0, 5);
+        // A program that does not wait for long still receives what comes meanwhile.
+        let hasty = ours.with_timeout(Duration::from_millis(2));
+        let begun = Instant::now();
+        peer.send_to(b"again", address).unwrap();
+        while hasty.receive_from(&mut [0; 8]).is_err() {
+            assert!(begun.elapsed() < LIMIT);
+        }
+    });
+}
+
+/// A local datagram socket that sends without a peer: nobody reports that a receiver has room again.
+#[test]
+fn a_send_to_a_full_local_receiver_costs_nothing_and_goes_on_when_there_is_room() {
+    const NAME: &str =
+        "a_send_to_a_full_local_receiver_costs_nothing_and_goes_on_when_there_is_room";
+    if !is_alone("-n 4096", NAME) {
+        return;
+    }
+    for_every_runtime(|runtime| {
+        for send_buffer in [None, Some(1 << 15)] {
+            let address = local_name();
+            let full = socket2::Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
+            full.bind(&address).unwrap();
+            full.set_read_timeout(Some(LIMIT)).unwrap();
+            // What others have sent takes the room.
+            let other = socket2::Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
+            let now = libc::MSG_DONTWAIT;
+            let mut there = 0;
+            while other.send_to_with_flags(b"other", &address, now).is_ok() {
+                there += 1;
+            }
+            let ours = local(runtime, Type::DGRAM);
+            let elsewhere = send_buffer.map(|size| {
+                // So much of ours is on its way elsewhere that the system does not even find us writable.
+                ours.with_socket(|socket| socket.set_send_buffer_size(size)).unwrap().unwrap();
+                let (elsewhere, address) = (local(runtime, Type::DGRAM), local_name());
+                elsewhere.bind(address.clone()).unwrap();
+                let send = |socket: &socket2::Socket| {
+                    socket.send_to_with_flags(&[0; 1 << 12], &address, now)
+                };
+                for _ in 0..4 {
+                    let _ = ours.with_socket(send).unwrap();
+                }
+                elsewhere
+            });
+            let sends = [(); 30].map(|()| ours.send_to_async(*b"ours", address.clone()));
+            let used = use_of(WINDOW);
+            assert!(used < NEXT_TO_NOTHING, "{used:?}");
+            assert!(!sends[0].is_completed());
+            for _ in 0..there + sends.len() {
+                full.recv(&mut [std::mem::MaybeUninit::uninit(); 8]).unwrap();
+            }
+            for send in sends {
+                assert_eq!(send.wait().result.unwrap(), 4);
+            }
+            drop(elsewhere);
+        }
+    });
+}
+
+#[test]
+fn a_send_to_a_full_local_receiver_can_be_canceled_and_times_out() {
+    with_every_runtime(|runtime| {
+        let (full, address) = (local(runtime, Type::DGRAM), local_name());
+        full.bind(address.clone()).unwrap();
+        let ours = local(runtime, Type::DGRAM);
+        let send = |socket: &socket2::Socket| {
+            socket.send_to_with_flags(b"x", &address, libc::MSG_DONTWAIT)
+        };
+        while ours.with_socket(send).unwrap().is_ok() {}
+        let hasty = ours.with_timeout(Duration::from_millis(30));
+        let error = hasty.send_to(b"x", address.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let (first, second) = (
+            ours.send_to_async(*b"1", address.clone()),
+            ours.send_to_async(*b"2", address.clone()),
+        );
+        first.cancel();
+        assert!(aio_core::is_aborted(&first.wait().result.unwrap_err()));
+        ours.close();
+        assert!(aio_core::is_aborted(&second.wait().result.unwrap_err()));
+    });
+}
+
+/// A receive finds that the connection has broken while a send, which may be about to be told, takes long.
+#[test]
+fn a_receive_that_looks_for_what_a_send_is_told_costs_nothing() {
+    struct Slow(mpsc::Sender<()>, Arc<std::sync::Mutex<mpsc::Receiver<()>>>);
+    // SAFETY: the bytes are static.
+    unsafe impl IoBuf for Slow {
+        fn as_slice(&self) -> &[u8] {
+            let _ = self.0.send(());
+            let _ = self.1.lock().unwrap().recv();
+            b"x"
+        }
+    }
+    if !is_alone("-n 4096", "a_receive_that_looks_for_what_a_send_is_told_costs_nothing") {
+        return;
+    }
+    for_every_runtime(|runtime| {
+        let (ours, peer) = connected(runtime);
+        let ((report, begun), (release, released)) = (mpsc::channel(), mpsc::channel());
+        let slow = Slow(report, Arc::new(std::sync::Mutex::new(released)));
+        let sender = ours.clone();
+        let send = thread::spawn(move || sender.send_async(slow));
+        begun.recv().unwrap();
+        let peer = socket2::Socket::from(peer);
+        peer.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(peer);
+        while ours.with_socket(|socket| socket.take_error()).unwrap().unwrap().is_none() {}
+        let receive = ours.receive_async([0; 8]);
+        let used = use_of(WINDOW);
+        assert!(used < NEXT_TO_NOTHING, "{used:?}");
+        assert!(!receive.is_completed());
+        drop(release);
+        assert!(send.join().unwrap().wait().result.is_err());
+        receive.wait();
+    });
+}
+
+/// RLIMIT_NOFILE is lowered under what is open: to nothing, and to less than there is to wait for.
+#[test]
+fn what_is_open_goes_on_when_the_limit_of_descriptors_is_lowered() {
+    if !is_alone("-n 4096", "what_is_open_goes_on_when_the_limit_of_descriptors_is_lowered") {
+        return;
+    }
+    for limit in [0, 1, 16] {
+        for_every_runtime(|runtime| {
+            let mut pairs: Vec<_> = (0..60).map(|_| connected(runtime)).collect();
+            let (listener, _) = listener(runtime);
+            let accept = listener.accept_async();
+            let before: Vec<_> = pairs.iter().map(|(ours, _)| ours.receive_async([0; 8])).collect();
+            limit_descriptors(limit);
+            let used = use_of(WINDOW);
+            assert!(used < NEXT_TO_NOTHING, "{used:?}");
+            for (receive, (_, peer)) in before.into_iter().zip(&mut pairs) {
+                peer.write_all(b"hello").unwrap();
+                assert_eq!(receive.wait().result.unwrap(), 5);
+            }
+            let (ours, peer) = &mut pairs[0];
+            // Deadlines that are no whole milliseconds, too.
+            for micros in [100, 2_500, 20_000] {
+                let hasty = ours.with_timeout(Duration::from_micros(micros));
+                let error = hasty.receive_async([0; 8]).wait().result.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+            }
+            // Whom a worker waits for is let go of, and posts arrive.
+            let canceled = ours.receive_async([0; 8]);
+            canceled.cancel();
+            assert!(aio_core::is_aborted(&canceled.wait().result.unwrap_err()));
+            let (report, posted) = mpsc::channel();
+            runtime.handle().post(move || report.send(()).unwrap());
+            posted.recv().unwrap();
+            let late = ours.receive_async([0; 8]);
+            ours.send(b"bye").unwrap();
+            peer.read_exact(&mut [0; 3]).unwrap();
+            ours.close();
+            assert!(aio_core::is_aborted(&late.wait().result.unwrap_err()));
+            assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+            assert!(!accept.is_completed());
+            limit_descriptors(u64::MAX);
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            accept.wait().result.unwrap();
         });
     }
 }
 
-struct Times {
-    /// From one step to the next.
-    step: Duration,
-    /// For how long the processor time is measured.
-    window: Duration,
+/// The descriptors of the pollers of this process.
+fn pollers() -> Vec<RawFd> {
+    let all = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap());
+    all.filter(|entry| {
+        fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == "anon_inode:[eventpoll]")
+    })
+    .map(|entry| entry.file_name().to_str().unwrap().parse().unwrap())
+    .collect()
 }
 
-/// Runs `combinations` at the same time. Returns what came of each, ours and the system's, and the processor time.
-fn run(
-    engine: Engine,
-    combinations: &[Combination],
-    times: &Times,
-) -> (Vec<[Outcome; 2]>, Duration) {
-    let runtime = Runtime::builder().engine(engine).workers(1).build().unwrap();
-    let connects = combinations.iter().any(|one| one.kind == Kind::TcpConnecting);
-    // A connect is answered when it is asked for the second time.
-    let answer = Duration::from_millis(if connects { 1_300 } else { 0 });
-    let mut trials: Vec<_> = combinations.iter().map(|one| Trial::new(&runtime, *one)).collect();
-    for step in 0..3 {
-        for trial in &mut trials {
-            if trial.combination.begun_after == step {
-                trial.begin();
-            }
-        }
-        thread::sleep(times.step);
-        if step < 2 {
-            for trial in &mut trials {
-                trial.happen(trial.combination.events[step]);
-            }
-            thread::sleep(times.step / 2);
-        }
-    }
-    let used = use_of(times.window);
-    thread::sleep(answer);
-    let outcomes = trials.into_iter().map(Trial::end).collect();
-    limit_descriptors(u64::MAX);
-    (outcomes, used)
+/// Makes `descriptor` one of `file`.
+fn replace(descriptor: RawFd, file: &impl AsRawFd) {
+    // SAFETY: who owns the descriptor finds another file behind it, as the test is about; it stays open.
+    assert!(unsafe { libc::dup2(file.as_raw_fd(), descriptor) } >= 0);
 }
 
-/// Prints the figures.
-#[expect(clippy::print_stdout, reason = "the figures are what a person wants to read")]
+/// Something else takes the place of the poller, so that waiting in it and registering with it fail for as long.
 #[test]
-fn whatever_has_become_of_a_socket_waiting_costs_nothing_and_ends_when_a_blocking_call_would() {
-    const NAME: &str = "whatever_has_become_of_a_socket_waiting_costs_nothing_and_ends_when_a_\
-                        blocking_call_would";
+fn a_poller_that_fails_fails_what_waits_and_the_next_wait_tries_again() {
+    const NAME: &str = "a_poller_that_fails_fails_what_waits_and_the_next_wait_tries_again";
     if !is_alone("-n 4096", NAME) {
         return;
     }
-    let_a_signal_end_calls();
-    let is_full = rounds(0) > 0;
-    let all: Vec<_> = Combination::all()
-        .into_iter()
-        .enumerate()
-        // Every day each sequence has one of the three places for its call, and not all take a second.
-        .filter(|(index, one)| is_full || index / 3 % 3 == one.begun_after && !one.takes_long())
-        .map(|(_, one)| one)
-        .collect();
-    let often = Times { step: Duration::from_millis(15), window: Duration::from_millis(60) };
-    let alone = Times { step: Duration::from_millis(15), window: Duration::from_millis(300) };
-    let mut faults = Vec::new();
-    for engine in ENGINES {
-        let (mut spun, mut hung, mut differed, mut most) = (0, 0, 0, Duration::ZERO);
-        let mut left = all.clone();
-        while let Some(first) = left.first().copied() {
-            let (mut batch, rest): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|one| one.batch() == first.batch());
-            left = batch.split_off(batch.len().min(128));
-            left.extend(rest);
-            let (outcomes, used) = run(engine, &batch, &often);
-            let is_suspect = is_full || used > often.window / 2;
-            for (one, [mut ours, mut system]) in batch.into_iter().zip(outcomes) {
-                let mut is_wrong = ours != system && !one.departs(ours, system);
-                if is_suspect || is_wrong {
-                    // On its own: the machine may have been slow.
-                    let (outcomes, used) = run(engine, &[one], &alone);
-                    [ours, system] = outcomes[0];
-                    is_wrong = ours != system && !one.departs(ours, system);
-                    most = most.max(used);
-                    if used > alone.window / 10 {
-                        spun += 1;
-                        faults.push(format!("{engine}: {one}: {used:?} of processor time"));
-                    }
-                }
-                if is_wrong {
-                    if ours == Outcome::Pending {
-                        hung += 1;
-                    } else {
-                        differed += 1;
-                    }
-                    faults.push(format!("{engine}: {one}: {ours:?}, the system {system:?}"));
-                }
-            }
+    for workers in [1, 3] {
+        let before = pollers();
+        let builder = support::builder().engine(Engine::Readiness).workers(workers);
+        let runtime = builder.build().unwrap();
+        let pollers: Vec<_> =
+            pollers().into_iter().filter(|poller| !before.contains(poller)).collect();
+        let kept: Vec<_> = pollers
+            .iter()
+            // SAFETY: the duplicate is nobody else's.
+            .map(|poller| unsafe { OwnedFd::from_raw_fd(libc::dup(*poller)) })
+            .collect();
+        let (registered, mut its_peer) = connected(&runtime);
+        let (fresh, mut fresh_peer) = connected(&runtime);
+        let waiting = registered.receive_async([0; 8]);
+        let nothing = File::open("/dev/null").unwrap();
+        pollers.iter().for_each(|poller| replace(*poller, &nothing));
+        // The leader is in the poller that was there, and looks at the other one when it is woken.
+        let (report, posted) = mpsc::channel();
+        runtime.handle().post(move || report.send(()).unwrap());
+        posted.recv().unwrap();
+        for operation in [waiting, fresh.receive_async([0; 8]), fresh.receive_async([0; 8])] {
+            let error = operation.wait().result.unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
         }
-        println!(
-            "{engine}: {} combinations, {spun} spun, {hung} hung, {differed} had another result; \
-             most processor time of {:?}: {most:?}",
-            all.len(),
-            alone.window
-        );
+        let used = use_of(WINDOW);
+        assert!(used < NEXT_TO_NOTHING, "{used:?}");
+        // What need not wait goes on, and so do deadlines and posts.
+        its_peer.write_all(b"hello").unwrap();
+        while registered.receive_async([0; 8]).wait().result.is_err() {}
+        let (report, posted) = mpsc::channel();
+        runtime.handle().post(move || report.send(()).unwrap());
+        posted.recv().unwrap();
+        for (poller, kept) in pollers.iter().zip(&kept) {
+            replace(*poller, kept);
+        }
+        // Once the leader has looked.
+        let begun = Instant::now();
+        for (ours, peer) in [(&registered, &mut its_peer), (&fresh, &mut fresh_peer)] {
+            let receive = loop {
+                let mut receive = ours.receive_async([0; 8]);
+                match receive.wait_timeout(Duration::from_millis(200)) {
+                    None => break receive,
+                    Some(_) => assert!(begun.elapsed() < LIMIT),
+                }
+            };
+            peer.write_all(b"again").unwrap();
+            assert_eq!(receive.wait().result.unwrap(), 5);
+        }
     }
-    assert!(faults.is_empty(), "{}\n{} faults", faults.join("\n"), faults.len());
+}
+
+/// How often each thread with that name has slept.
+fn sleeps(name: &str) -> Vec<u64> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let mut named: Vec<_> = tasks
+        .filter_map(|task| {
+            let is = fs::read_to_string(task.join("comm")).unwrap();
+            is.starts_with(name).then_some((is, task))
+        })
+        .collect();
+    named.sort();
+    let sleeps = |task: &std::path::Path| {
+        let status = fs::read_to_string(task.join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    named.iter().map(|(_, task)| sleeps(task)).collect()
+}
+
+#[test]
+fn a_cancel_wakes_the_worker_that_polls_for_the_operation_and_no_other() {
+    within(support::limit(), "cancel", || {
+        const WORKERS: usize = 6;
+        let name = "aio-one-wakes";
+        let runtime = support::builder()
+            .engine(Engine::Blocking)
+            .workers(WORKERS)
+            .thread_name(name)
+            .build()
+            .unwrap();
+        // Each has something to poll for.
+        let pairs: Vec<_> = (0..WORKERS).map(|_| UnixStream::pair().unwrap()).collect();
+        let (ours, peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let ours: Vec<_> = ours.into_iter().map(|one| runtime.associate(one).unwrap()).collect();
+        let _pending: Vec<_> = ours.iter().map(|one| one.receive_async([0; 1])).collect();
+        let (one, _peer) = UnixStream::pair().unwrap();
+        let one = runtime.associate(one).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        let before = sleeps(name);
+        assert_eq!(before.len(), WORKERS);
+        let rounds = rounds(300);
+        for _ in 0..rounds {
+            let receive = one.receive_async([0; 1]);
+            receive.cancel();
+            receive.wait();
+            thread::sleep(Duration::from_micros(200));
+        }
+        let mut woken: Vec<_> =
+            sleeps(name).iter().zip(before).map(|(after, before)| after - before).collect();
+        woken.sort_unstable();
+        // It was always the same that polled for it.
+        let others: u64 = woken[..WORKERS - 1].iter().sum();
+        assert!(others < rounds as u64 / 2, "{woken:?}");
+        drop(peers);
+    });
 }

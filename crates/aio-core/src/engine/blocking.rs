@@ -30,13 +30,13 @@
 mod wake;
 
 use super::{Driver, Engine};
+use crate::descriptor::Pinned;
+use crate::engine::outage::{Failures, Outage};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
 use crate::runtime::{Readiness as Report, Work};
 use crate::socket::SocketInner;
 use crate::worker_pool::{self as pool, Current};
-use crate::descriptor::Pinned;
-use crate::engine::outage::{Failures, Outage};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::fmt;
@@ -200,9 +200,8 @@ impl Blocking {
 
     /// The worker that is best placed for another wait.
     fn choose(&self) -> usize {
-        let busy = |worker: &Waiter| {
-            (!worker.wakeable.is_polling(), worker.count.load(Ordering::Relaxed))
-        };
+        let busy =
+            |worker: &Waiter| (!worker.wakeable.is_polling(), worker.count.load(Ordering::Relaxed));
         let best = (0..self.workers.len()).min_by_key(|&index| busy(&self.workers[index]));
         best.expect("a runtime has a worker")
     }
@@ -325,7 +324,7 @@ impl Waiter {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Err(Errno::INVAL) => {
                 self.substitute.poll(&descriptors, &scratch.asked, timeout, reported)
-            },
+            }
             Err(error) => Err(error),
         };
         scratch.descriptors = emptied(descriptors);

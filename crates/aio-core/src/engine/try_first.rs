@@ -173,6 +173,12 @@ fn go_on(
                 attempt(socket, direction, operation, operations_left > 0, first.as_deref_mut())
             }
             Next::WaitFor(ticket) => return wait_for(socket, direction, ticket),
+            Next::AskThenWaitFor(ticket) => {
+                if receives_no_more(socket, direction) {
+                    return look_again(socket, direction);
+                }
+                return wait_for(socket, direction, ticket);
+            }
             Next::Schedule => return schedule(socket, direction),
             Next::Rest(time) => return rest(socket, direction, time),
             Next::Abort(all) => {
@@ -199,17 +205,23 @@ fn schedule(socket: &Arc<SocketInner>, direction: Direction) {
 /// Has a worker take a turn when so much time has passed, and look after the direction again.
 #[cold]
 fn rest(socket: &Arc<SocketInner>, direction: Direction, time: Duration) {
-    let queue = socket.queue(direction);
-    let is_over = direction == Direction::Receive
-        && socket.descriptor.pin().is_some_and(|system| socket.asks_whether_it_receives(&system));
-    if is_over {
+    if receives_no_more(socket, direction) {
         return look_again(socket, direction);
     }
+    let queue = socket.queue(direction);
     // The address of the queue is that of nothing else that has a deadline.
     let identity = ptr::from_ref(queue).addr();
     let entry = Timed::Rest(socket.number, direction);
     socket.runtime.watch(Instant::now() + time, identity, entry);
     refuse_accepts_late(socket, direction);
+}
+
+/// The system has reported readiness in vain. Returns true if it is because the socket was shut down for receiving,
+/// and that is news.
+#[cold]
+fn receives_no_more(socket: &SocketInner, direction: Direction) -> bool {
+    direction == Direction::Receive
+        && socket.descriptor.pin().is_some_and(|system| socket.has_ended_receiving(&system))
 }
 
 /// Something has changed that no engine reports: a worker attempts what waits in `direction`.

@@ -3,6 +3,7 @@
 use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, display_address, sealed};
 use crate::error::attempted;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr};
 use std::io;
 use std::mem;
@@ -40,7 +41,7 @@ impl Connect {
             }
         };
         let asked = mem::replace(&mut self.asked, true);
-        let result = if asked { Self::outcome(call) } else { self.ask(call) }?;
+        let result = if asked { self.outcome(call) } else { self.ask(call) }?;
         if put_off && result.is_ok() {
             return None;
         }
@@ -80,19 +81,39 @@ impl Connect {
     }
 
     /// The system reported the socket writable, or somebody else's report was mistaken for it.
-    fn outcome(call: Call<'_>) -> Option<io::Result<()>> {
+    fn outcome(&self, call: Call<'_>) -> Option<io::Result<()>> {
         let answer = Self::answer(call);
-        if answer.is_some() || !is_writable(call.system) {
+        if answer.is_some() {
             return answer;
         }
-        // It has connected or failed in between, or has failed before, and the program has read the error, which
-        // the system tells once.
-        Some(Self::answer(call).unwrap_or_else(|| {
-            Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "it has failed, and the program has read the error (SO_ERROR) itself",
-            ))
-        }))
+        match is_writable(call.system) {
+            Ok(false) => None,
+            // It has connected or failed in between, or has failed before and the program has read the error,
+            // which the system tells once.
+            Ok(true) => Some(Self::answer(call).unwrap_or_else(|| Err(error_was_read()))),
+            Err(_) => self.ask_again(call),
+        }
+    }
+
+    /// The system does not poll for a process that may have no descriptors. To a second connect it says as well what
+    /// has become of the first, but it could connect a socket anew that was shut down meanwhile.
+    fn ask_again(&self, call: Call<'_>) -> Option<io::Result<()>> {
+        #[cfg(unix)]
+        match call.system.connect(&self.address) {
+            Ok(()) => Some(Ok(())),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EALREADY) => None,
+                Some(libc::EISCONN) => Self::answer(call),
+                Some(libc::ECONNABORTED) => Some(Err(error_was_read())),
+                _ if is_in_progress(&error) => None,
+                _ => Some(Err(error)),
+            },
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = call;
+            None
+        }
     }
 
     /// Only a socket that has a peer is connected. One that has none has an error, or is still on its way.
@@ -109,10 +130,18 @@ impl Connect {
 
 /// True if the system reports the socket writable, as it does when a connect is over. (It may report it as hung
 /// up before, if it was shut down in vain.)
-fn is_writable(system: &socket2::Socket) -> bool {
+fn is_writable(system: &socket2::Socket) -> Result<bool, Errno> {
     let mut socket = [PollFd::new(system, PollFlags::OUT)];
-    rustix::event::poll(&mut socket, Some(&Timespec::default())).is_ok()
-        && socket[0].revents().contains(PollFlags::OUT)
+    rustix::event::poll(&mut socket, Some(&Timespec::default()))?;
+    Ok(socket[0].revents().contains(PollFlags::OUT))
+}
+
+/// As the system says of a connect that blocks.
+fn error_was_read() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "it has failed, and the program has read the error (SO_ERROR) itself",
+    )
 }
 
 fn is_in_progress(error: &io::Error) -> bool {
@@ -141,7 +170,9 @@ impl Perform for Connect {
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        let Some(result) = self.ask_or_answer(call) else { return Attempt::WouldBlock(Blocked::InVain) };
+        let Some(result) = self.ask_or_answer(call) else {
+            return Attempt::WouldBlock(Blocked::InVain);
+        };
         Attempt::done(result.map_err(|error| {
             attempted(format!("connect to {}", display_address(&self.address)), error)
         }))

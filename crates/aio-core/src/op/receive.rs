@@ -1,6 +1,8 @@
 //! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
 
-use super::{Attempt, BUFFERS_PER_CALL, Blocked, Call, Direction, Kind, Perform, Purpose, retry, sealed};
+use super::{
+    Attempt, BUFFERS_PER_CALL, Blocked, Call, Direction, Kind, Perform, Purpose, retry, sealed,
+};
 use crate::buffer::{self, IoBufMut};
 use crate::error::attempted;
 use socket2::{MaybeUninitSlice, SockAddr};

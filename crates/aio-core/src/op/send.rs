@@ -1,8 +1,8 @@
 //! Send: a buffer, a list of buffers, a datagram to an address.
 
 use super::{
-    Attempt, BUFFERS_PER_CALL, Blocked, Call, Direction, Kind, Perform, Purpose, display_address, retry,
-    sealed,
+    Attempt, BUFFERS_PER_CALL, Blocked, Call, Direction, Kind, Perform, Purpose, display_address,
+    retry, sealed,
 };
 use crate::buffer::IoBuf;
 use crate::error::attempted;
