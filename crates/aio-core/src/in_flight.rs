@@ -45,7 +45,7 @@ use crate::async_result::{AsyncResult, Completion, OperationHandle};
 use crate::error::{Aborted, is_aborted};
 use crate::metrics::OperationReport;
 use crate::op::{Attempt, Call, Direction, KIND_NAMES, Kind, Perform, Route, kind_index};
-use crate::operation_queue::{Place, Placed, Queued};
+use crate::operation_queue::{Blocked, Place, Placed, Queued};
 use crate::resolver::Lookup;
 use crate::runtime::{Clock, Moment, Point, RuntimeInner, Stretch, Work};
 use crate::socket::{Envelope, GivenBack, Order, SocketInner};
@@ -337,7 +337,7 @@ pub(crate) enum Attempted {
         drained: bool,
         is_partly_done: bool,
     },
-    WouldBlock,
+    WouldBlock(Blocked),
     Yielded,
     GoesOnAt(Arc<SocketInner>),
 }
@@ -382,7 +382,7 @@ impl<K: Perform> InProgress<K> {
                 self.result = Some(result);
                 Attempted::Done { drained, is_partly_done: work.is_partly_done() }
             }
-            Attempt::WouldBlock => Attempted::WouldBlock,
+            Attempt::WouldBlock(how) => Attempted::WouldBlock(how),
             Attempt::Yielded => Attempted::Yielded,
             Attempt::GoesOnAt(socket) => Attempted::GoesOnAt(socket),
         }

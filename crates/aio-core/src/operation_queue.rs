@@ -17,6 +17,8 @@
 //!                        └─────────┘      stop, from every state: Stopped, for good
 //! ```
 //!
+//! *Resting*, which is not drawn, lies between *Attempting* and *Waiting*: see invariant 7.
+//!
 //! 1. *Idle*: no operation. *Attempting*: one thread holds the first operation outside the queue
 //!    and calls the system without holding the lock (I8). *Waiting*: the first operation is to be
 //!    attempted when readiness is reported, and the engine knows. *Scheduled*: it is to be
@@ -41,6 +43,13 @@
 //! 6. A thread that attempts an operation moves the direction on before it completes the operation: it leaves the
 //!    queue *Idle* or *Waiting*, or has *Scheduled* a worker. Wakers and `post_to` maps run when an operation
 //!    completes. One that waits for the next operation of this direction finds it where every other worker does.
+//! 7. `in_vain` counts the attempts in a row that could do nothing. Some are ordinary: a report may be late, or
+//!    be meant for another. More than [`PATIENCE`] of them mean that the system reports readiness for as long as
+//!    the call has to wait, or that it does not report at all. From then on the direction *rests* after each
+//!    such attempt: the engine does not wait for it, a report is only remembered (in `maybe_ready`), and a timer
+//!    ends the rest. Then the operation is attempted if there was a report, and else waits as usual. A rest is
+//!    twice as long as the one before, up to [`LONGEST_REST`]; the first success ends that. So no state of a
+//!    socket costs more than some sixty attempts per second, and what can go on again does so within one rest.
 //!
 //! The lock is held for a few instructions, however long the line is: never across a system call, a callback, an
 //! allocation or the drop of something a user gave us (I8). Whatever leaves the queue is returned to the caller.
@@ -82,7 +91,29 @@ enum Phase {
     Attempting,
     Waiting,
     Scheduled,
+    /// The first operation is looked after again when the rest is over: a timer has an entry for it.
+    Resting,
     Stopped(Aborted),
+}
+
+/// How many attempts in a row may be in vain before the direction rests.
+const PATIENCE: u8 = 4;
+
+/// In milliseconds.
+const FIRST_REST: u64 = 1;
+
+/// In milliseconds.
+const LONGEST_REST: u64 = 16;
+
+/// Why an attempt leaves its operation pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// It could do nothing. The system reports when it can.
+    InVain,
+    /// It has done a part. The system reports when it can do more.
+    Advanced,
+    /// It could do nothing, and the system may not report when it can.
+    Unreported,
 }
 
 #[derive(Debug)]
@@ -101,6 +132,8 @@ struct State<O: Queued> {
     /// True once it has been reported that the direction stays ready, as it does when the peer has
     /// hung up: no further report may come, and an attempt that found little has not found all.
     stays_ready: bool,
+    /// Invariant 7.
+    in_vain: u8,
     /// On the places of those in `line`.
     mark: Mark,
     line: Line<O>,
@@ -119,8 +152,13 @@ pub(crate) enum Next<O: Queued = Owner> {
     Attempt(O),
     /// Have the engine wait until the direction can make progress.
     WaitFor(Ticket),
+    /// The same; but it has been reported that the direction stays ready, and yet there was nothing. If the system
+    /// knows why, no further report may come.
+    AskThenWaitFor(Ticket),
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
+    /// Have a worker call [`OperationQueue::take_turn`] when so many milliseconds have passed.
+    Rest(u64),
     /// Complete these as aborted, in this order; those that were canceled say so themselves.
     Abort(Line<O>, Aborted),
     /// Nothing; another thread will, or there is nothing to do.
@@ -137,6 +175,7 @@ impl<O: Queued> OperationQueue<O> {
             state: Lock::new(State {
                 phase: Phase::Idle,
                 stays_ready: false,
+                in_vain: 0,
                 mark: Mark::FIRST,
                 line: Line::new(),
             }),
@@ -189,7 +228,7 @@ impl<O: Queued> OperationQueue<O> {
                 self.next(state, at_once)
             }
             (_, Some(_)) => self.abort(state, operation),
-            (Phase::Idle | Phase::Attempting | Phase::Waiting | Phase::Scheduled, None) => {
+            (_, None) => {
                 state.push_back(operation);
                 Next::Nothing
             }
@@ -203,6 +242,7 @@ impl<O: Queued> OperationQueue<O> {
     #[inline]
     pub(crate) fn done(&self, drained: bool) -> Next<O> {
         let mut state = self.lock();
+        state.in_vain = 0;
         if !drained || state.stays_ready {
             self.maybe_ready.store(true, Ordering::Relaxed);
         }
@@ -217,17 +257,29 @@ impl<O: Queued> OperationQueue<O> {
     }
 
     /// The attempt of `operation` found that it would have to wait.
-    pub(crate) fn blocked(&self, operation: O) -> Next<O> {
+    pub(crate) fn blocked(&self, operation: O, how: Blocked) -> Next<O> {
         let mut state = self.lock();
-        match self.put_back(&mut state, operation) {
-            Some(abort) => abort,
-            None => self.next(&mut state, true),
+        if how == Blocked::Unreported {
+            self.maybe_ready.store(true, Ordering::Relaxed);
+        }
+        if let Some(abort) = self.put_back(&mut state, operation) {
+            return abort;
+        }
+        state.in_vain = if how == Blocked::Advanced { 0 } else { state.in_vain.saturating_add(1) };
+        match rest(state.in_vain) {
+            Some(rest) => {
+                self.enter(&mut state, Phase::Resting);
+                Next::Rest(rest)
+            }
+            // One that is attempted again without a report lets others have their turn first.
+            None => self.next(&mut state, how != Blocked::Unreported),
         }
     }
 
     /// The attempt of `operation` stopped so that others have their turn.
     pub(crate) fn yielded(&self, operation: O) -> Next<O> {
         let mut state = self.lock();
+        state.in_vain = 0;
         self.maybe_ready.store(true, Ordering::Relaxed);
         match self.put_back(&mut state, operation) {
             Some(abort) => abort,
@@ -251,22 +303,24 @@ impl<O: Queued> OperationQueue<O> {
         }
     }
 
-    /// There is something to receive that the system does not know of: what a dropped operation had taken has come
-    /// back. As [`ready`](Self::ready), but a worker makes the attempt.
-    pub(crate) fn given_back(&self) -> Next<O> {
+    /// Something has changed that the engine does not report, and that the next attempt must see: a worker
+    /// attempts the first operation, even if it rests. Unlike [`ready`](Self::ready) this always takes the lock, which
+    /// orders what the caller has done before against an attempt that is about to begin.
+    pub(crate) fn look_again(&self) -> Next<O> {
         let mut state = self.lock();
         self.maybe_ready.store(true, Ordering::Relaxed);
         match state.phase {
-            Phase::Waiting => self.next(&mut state, false),
+            Phase::Waiting | Phase::Resting => self.next(&mut state, false),
             _ => Next::Nothing,
         }
     }
 
-    /// The worker that was asked by [`Next::Schedule`] is here.
+    /// The worker that was asked by [`Next::Schedule`] or [`Next::Rest`] is here. One that was asked for an
+    /// earlier turn or rest may end this one early, once.
     pub(crate) fn take_turn(&self) -> Next<O> {
         let mut state = self.lock();
         match state.phase {
-            Phase::Scheduled => self.next(&mut state, true),
+            Phase::Scheduled | Phase::Resting => self.next(&mut state, true),
             _ => Next::Nothing,
         }
     }
@@ -377,7 +431,9 @@ impl<O: Queued> OperationQueue<O> {
 
     /// Operations were taken out of the line.
     fn has_removed(&self, state: &mut State<O>) {
-        if state.line.is_empty() && matches!(state.phase, Phase::Waiting | Phase::Scheduled) {
+        if state.line.is_empty()
+            && matches!(state.phase, Phase::Waiting | Phase::Scheduled | Phase::Resting)
+        {
             self.enter(state, Phase::Idle);
         }
     }
@@ -391,7 +447,12 @@ impl<O: Queued> OperationQueue<O> {
         }
         if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
-            return Next::WaitFor(self.ticket.load(Ordering::Relaxed));
+            let ticket = self.ticket.load(Ordering::Relaxed);
+            return if state.stays_ready {
+                Next::AskThenWaitFor(ticket)
+            } else {
+                Next::WaitFor(ticket)
+            };
         }
         if !at_once {
             self.enter(state, Phase::Scheduled);
@@ -434,6 +495,12 @@ impl<O: Queued> State<O> {
     }
 }
 
+/// For how many milliseconds a direction rests after so many attempts in vain, if it does.
+fn rest(in_vain: u8) -> Option<u64> {
+    let rests = in_vain.checked_sub(PATIENCE + 1)?;
+    Some(LONGEST_REST.min(FIRST_REST << rests.min(16)))
+}
+
 #[cfg(all(test, loom))]
 #[expect(unsafe_code, reason = "its operations bring their places, too")]
 mod models;
@@ -466,7 +533,8 @@ mod tests {
             let owner = attempted(queue.begin(owner, true));
             assert!(matches!(queue.begin(operation(&socket).0, true), Next::Nothing));
             handle.cancel(Wish::Cancel);
-            let next = if yielded { queue.yielded(owner) } else { queue.blocked(owner) };
+            let next =
+                if yielded { queue.yielded(owner) } else { queue.blocked(owner, Blocked::InVain) };
             let Next::Abort(operations, Aborted::Canceled) = next else { panic!("{next:?}") };
             assert_eq!(operations.count(), 1);
             // The one behind it has its turn, or waits, as if the first had never been.
@@ -483,7 +551,52 @@ mod tests {
         let queue = OperationQueue::new();
         let owner = attempted(queue.begin(operation(&socket).0, true));
         assert!(matches!(queue.ready(false), Next::Nothing));
-        let owner = attempted(queue.blocked(owner));
-        assert!(matches!(queue.blocked(owner), Next::WaitFor(_)));
+        let owner = attempted(queue.blocked(owner, Blocked::InVain));
+        assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
+    }
+
+    /// Invariant 7.
+    #[test]
+    fn attempts_in_vain_rest_for_longer_and_longer_until_one_succeeds() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let socket = runtime.tcp_v4().unwrap();
+        let queue = OperationQueue::new();
+        let mut owner = attempted(queue.begin(operation(&socket).0, true));
+        for _ in 0..PATIENCE {
+            assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
+            owner = attempted(queue.ready(false));
+        }
+        for expected in [1, 2, 4, 8, 16, 16] {
+            let Next::Rest(rest) = queue.blocked(owner, Blocked::InVain) else { panic!("no rest") };
+            assert_eq!(rest, expected);
+            // A report does not end the rest, and is not lost.
+            assert!(matches!(queue.ready(false), Next::Nothing));
+            owner = attempted(queue.take_turn());
+        }
+        assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::Rest(_)));
+        // Without a report it waits as usual after the rest.
+        assert!(matches!(queue.take_turn(), Next::WaitFor(_)));
+        owner = attempted(queue.ready(false));
+        assert!(matches!(queue.blocked(owner, Blocked::Advanced), Next::WaitFor(_)));
+        owner = attempted(queue.ready(false));
+        assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
+    }
+
+    /// Invariant 7, of what is not reported.
+    #[test]
+    fn an_attempt_that_no_report_would_follow_is_made_again_after_a_rest() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let socket = runtime.tcp_v4().unwrap();
+        let queue = OperationQueue::new();
+        let mut owner = attempted(queue.begin(operation(&socket).0, true));
+        for _ in 0..PATIENCE {
+            assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Schedule));
+            owner = attempted(queue.take_turn());
+        }
+        assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Rest(_)));
+        let owner = attempted(queue.take_turn());
+        assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Rest(_)));
+        assert!(matches!(queue.look_again(), Next::Schedule));
+        attempted(queue.take_turn());
     }
 }

@@ -30,7 +30,7 @@ use crate::process_threads::{self, Job, Lane, PROCESS_THREADS};
 use crate::registered_wait::{self, Place, Registered, RegisteredWait, Waits};
 use crate::resolver::{self, Answer};
 use crate::socket::{Socket, SocketInner};
-use crate::socket_table;
+use crate::socket_table::{self, SocketNumber};
 #[cfg(feature = "testing")]
 use crate::testing::{Faults, Injector};
 use crate::timer::Timer;
@@ -464,6 +464,8 @@ pub(crate) struct RuntimeInner {
 pub(crate) enum Timed {
     Operation(Handle),
     Wait(Arc<dyn Registered>),
+    /// A direction of a socket has rested: see `operation_queue.rs`, invariant 7.
+    Rest(SocketNumber, Direction),
     /// What an [`Injector`] keeps back.
     #[cfg(feature = "testing")]
     KeptBack,
@@ -912,6 +914,10 @@ impl Host for RuntimeInner {
                     self.contain(|| drop(operation));
                 }
                 Timed::Wait(wait) => wait.time_out(),
+                Timed::Rest(number, direction) => {
+                    let socket = socket_table::find(number);
+                    found.extend(socket.map(|socket| Work::Turn { socket, direction }));
+                }
                 #[cfg(feature = "testing")]
                 Timed::KeptBack => self.post_what_was_kept_back(),
             }

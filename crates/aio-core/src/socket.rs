@@ -12,7 +12,7 @@ pub(crate) use unread::{Envelope, GivenBack, Order, Origin, Piece};
 use crate::async_result::{AsyncResult, OperationHandle};
 use crate::departed::Departed;
 use crate::descriptor::Descriptor;
-use crate::engine;
+use crate::engine::{self, Holder};
 use crate::error::{Aborted, attempted};
 use crate::in_flight;
 use crate::op::{Direction, Perform, display_address};
@@ -201,9 +201,11 @@ impl Socket {
                 send: OperationQueue::new(),
                 #[cfg(unix)]
                 registration: AtomicU8::new(0),
+                holders: [Holder::new(), Holder::new()],
                 connection: AtomicU8::new(connection::NOT_ASKED),
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
+                receives_no_more: AtomicBool::new(false),
                 departed: Departed::new(),
                 unread: Store::default(),
                 accepts: AtomicBool::new(false),
@@ -275,7 +277,14 @@ impl Socket {
     ///
     /// The system's.
     pub fn listen(&self, backlog: i32) -> io::Result<()> {
-        self.with_socket(|socket| socket.listen(backlog))?
+        self.with_socket(|socket| {
+            socket.listen(backlog)?;
+            // TCP forgets that the listener was shut down.
+            if self.inner.nature.is_tcp {
+                self.inner.receives_no_more.store(false, Ordering::Relaxed);
+            }
+            Ok(())
+        })?
     }
 
     /// Returns the address that the socket is bound to.
@@ -576,6 +585,8 @@ pub(crate) struct SocketInner {
     /// For the engine that waits for readiness; 0 until it knows the socket.
     #[cfg(unix)]
     pub(crate) registration: AtomicU8,
+    /// For the engine that blocks, by direction: see [`Holder`].
+    pub(crate) holders: [Holder; 2],
     /// How far a stream socket has come with its one chance to connect.
     connection: AtomicU8,
     /// True once a user has ended the stream in so many words: what was sent is to be read then, even
@@ -585,6 +596,9 @@ pub(crate) struct SocketInner {
     bound: AtomicBool,
     /// What dropped operations had taken here.
     pub(crate) unread: Store,
+    /// True once the socket has been shut down for receiving. Nothing is received then but what was there before,
+    /// though the system may go on to say that a call would have to wait.
+    receives_no_more: AtomicBool,
     /// What was begun here and has gone on elsewhere.
     pub(crate) departed: Departed,
     /// True once an accept has been begun here, and the runtime knows.
@@ -640,9 +654,15 @@ impl SocketInner {
     /// that has said so: it binds a socket that sends or connects.
     pub(crate) fn is_bound(&self, system: &socket2::Socket) -> bool {
         let is_unbound = || {
-            let address = system.local_addr().ok().and_then(|address| address.as_socket());
-            address.is_some_and(|address| address.port() == 0)
-                && system.r#type().is_ok_and(|r#type| r#type == Type::DGRAM)
+            let has_none = system.local_addr().is_ok_and(|address| match address.as_socket() {
+                Some(address) => address.port() == 0,
+                // The two of a pair need no names.
+                #[cfg(unix)]
+                None => address.is_unnamed() && system.peer_addr().is_err(),
+                #[cfg(not(unix))]
+                None => false,
+            });
+            has_none && system.r#type().is_ok_and(|r#type| r#type == Type::DGRAM)
         };
         if self.bound.load(Ordering::Relaxed) {
             return true;
@@ -720,8 +740,17 @@ impl SocketInner {
     }
 
     /// Ends one or both directions of the connection.
-    pub(crate) fn shut_down(&self, system: &socket2::Socket, how: Shutdown) -> io::Result<()> {
-        match system.shutdown(how) {
+    pub(crate) fn shut_down(
+        self: &Arc<Self>,
+        system: &socket2::Socket,
+        how: Shutdown,
+    ) -> io::Result<()> {
+        // The system tells an accept at once that a TCP listener was shut down; this tells it in words.
+        let tells = how != Shutdown::Write && self.nature.is_tcp && self.is_listener();
+        if tells {
+            self.receives_no_more.store(true, Ordering::Relaxed);
+        }
+        let result = match system.shutdown(how) {
             // SH-4: the peer has ended, or reset, what we have ended too; then it is as was asked for.
             Err(error)
                 if error.kind() == io::ErrorKind::NotConnected
@@ -730,7 +759,61 @@ impl SocketInner {
                 Ok(())
             }
             result => result,
+        };
+        match result {
+            Ok(()) if !self.nature.is_tcp => self.has_shut_down(how),
+            Err(_) if tells => self.receives_no_more.store(false, Ordering::Relaxed),
+            _ => {}
         }
+        result
+    }
+
+    /// The socket has been shut down. The system may not report that to what is pending.
+    fn has_shut_down(self: &Arc<Self>, how: Shutdown) {
+        if how != Shutdown::Write {
+            self.receives_no_more.store(true, Ordering::Relaxed);
+            engine::look_again(self, Direction::Receive);
+        }
+        if how != Shutdown::Read {
+            engine::look_again(self, Direction::Send);
+        }
+    }
+
+    /// True once the socket is known to be shut down for receiving.
+    pub(crate) fn receives_no_more(&self) -> bool {
+        self.receives_no_more.load(Ordering::Relaxed)
+    }
+
+    /// Asks the system whether the socket has been shut down for receiving, by a call that is not ours. Returns
+    /// true if that is news.
+    pub(crate) fn has_ended_receiving(&self, system: &socket2::Socket) -> bool {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            if self.nature.is_tcp || self.receives_no_more() {
+                return false;
+            }
+            let mut asked = [PollFd::new(system, PollFlags::RDHUP)];
+            let answered = poll(&mut asked, Some(&Timespec::default())).is_ok();
+            // Linux says so as well of a socket of the internet that has no peer. There the call has failed, and
+            // what has failed changes nothing.
+            let has_ended = answered && asked[0].revents().contains(PollFlags::RDHUP);
+            if !has_ended || !(self.is_local(system) || system.peer_addr().is_ok()) {
+                return false;
+            }
+            self.receives_no_more.store(true, Ordering::Relaxed);
+            true
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            let _ = system;
+            false
+        }
+    }
+
+    /// True if the socket is one of the machine's own, with paths or names for addresses.
+    fn is_local(&self, system: &socket2::Socket) -> bool {
+        system.local_addr().is_ok_and(|address| address.is_unix())
     }
 
     /// The system has told `error`. If it is how the connection broke, the system does not tell it again, and

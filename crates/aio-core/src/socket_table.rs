@@ -119,9 +119,14 @@ impl Finder {
 
 /// All sockets of a runtime.
 pub(crate) fn sockets_of(runtime: &RuntimeInner) -> Vec<Arc<SocketInner>> {
+    sockets_that(|socket| std::ptr::eq(&*socket.runtime, runtime))
+}
+
+/// All sockets of the process that are meant.
+pub(crate) fn sockets_that(are_meant: impl Fn(&SocketInner) -> bool) -> Vec<Arc<SocketInner>> {
     let mut sockets: Vec<_> =
         look().slots.iter().filter_map(|slot| slot.socket.upgrade()).collect();
-    sockets.retain(|socket| std::ptr::eq(&*socket.runtime, runtime));
+    sockets.retain(|socket| are_meant(socket));
     sockets
 }
 

@@ -18,23 +18,37 @@
 //! 2. A list is *abandoned* from the moment its worker is found to be stuck until the worker comes
 //!    to wait again. Every worker that comes to wait empties the abandoned lists first; whoever adds
 //!    to an abandoned list wakes somebody to do so.
-//! 3. `poll` reports what is ready at that moment, so no report can be lost.
+//! 3. `poll` reports what is ready at that moment, so no report can be lost. A socket that it reports for as
+//!    long as the call would have to wait does not come back here at once (`operation_queue.rs`, invariant 7).
+//! 4. A thread that ends a wait wakes the worker that polls for it, and no other (`blocking/wake.rs`): while it
+//!    polls, the worker holds the socket.
+//!
+//! `poll` refuses more entries than the process may have descriptors, which a program can lower at any time. Then
+//! an epoll instance that was made in time waits in its place. Where there is none, and for every other error that
+//! stays, the operations that wait on that worker fail with it.
 
 mod wake;
 
 use super::{Driver, Engine};
+use crate::descriptor::Pinned;
+use crate::engine::outage::{Failures, Outage};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
 use crate::runtime::{Readiness as Report, Work};
 use crate::socket::SocketInner;
 use crate::worker_pool::{self as pool, Current};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use std::fmt;
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 use std::time::Duration;
-use wake::Wake;
+use wake::{Wake, Wakeable};
+
+pub(crate) use wake::Holder;
 
 #[derive(Debug)]
 pub(super) struct Blocking {
@@ -49,17 +63,41 @@ struct Waiter {
     waits: Mutex<Waits>,
     /// How many waits the worker has, those that it polls for included.
     count: AtomicUsize,
-    /// True from before the worker looks for a wake-up until it has left `poll`.
-    polling: AtomicBool,
-    /// True once somebody has asked to wake the worker, until it notices.
-    woken: AtomicBool,
-    wake: Wake,
+    wakeable: Wakeable<Wake>,
+    outage: Outage,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    substitute: Substitute,
 }
 
 #[derive(Debug, Default)]
 struct Waits {
     list: Vec<Wait>,
     abandoned: bool,
+    /// Not here while the worker polls.
+    scratch: Scratch,
+}
+
+/// What a worker needs to poll, kept for the next time: the vectors are empty.
+#[derive(Default)]
+struct Scratch {
+    pins: Vec<Pinned<'static>>,
+    descriptors: Vec<PollFd<'static>>,
+    /// What each descriptor is polled for.
+    asked: Vec<PollFlags>,
+    reported: Vec<PollFlags>,
+    failures: Failures,
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scratch").field("failures", &self.failures).finish_non_exhaustive()
+    }
+}
+
+/// Returns an empty vector with the allocation of one that had other lifetimes.
+fn emptied<A, B>(mut vector: Vec<A>) -> Vec<B> {
+    vector.clear();
+    vector.into_iter().map(|_| unreachable!("it is empty")).collect()
 }
 
 #[derive(Debug)]
@@ -67,15 +105,30 @@ struct Wait {
     /// Weak, since the operation that waits keeps the socket open, and a wait that is over must
     /// not: nobody may come to drop it, least of all once the workers have ended.
     socket: Weak<SocketInner>,
+    /// The same, while a worker polls.
+    held: Option<Arc<SocketInner>>,
     direction: Direction,
     ticket: Ticket,
 }
 
 impl Wait {
-    /// The socket; `None` once the operation was canceled, or its socket closed.
-    fn wanted(&self) -> Option<Arc<SocketInner>> {
-        let socket = self.socket.upgrade()?;
-        socket.queue(self.direction).is_waiting(self.ticket).then_some(socket)
+    /// Holds the socket. Returns false if it is gone.
+    fn hold(&mut self) -> bool {
+        self.held = self.socket.upgrade();
+        self.held.is_some()
+    }
+
+    fn held(&self) -> &Arc<SocketInner> {
+        self.held.as_ref().expect("a worker that polls holds the sockets")
+    }
+
+    fn holder(&self) -> &Holder {
+        &self.held().holders[self.direction as usize]
+    }
+
+    /// False once the operation was canceled, or its socket closed.
+    fn is_wanted(&self) -> bool {
+        self.held().queue(self.direction).is_waiting(self.ticket)
     }
 
     /// True for the wait in the other direction of the same socket.
@@ -97,8 +150,10 @@ impl Wait {
             || !(revents - (PollFlags::IN | PollFlags::OUT)).is_empty()
     }
 
-    fn work(&self, socket: Arc<SocketInner>) -> Work {
-        Work::Ready {
+    /// What the worker is to do that polled for this, and still holds the socket.
+    fn work(&mut self) -> Option<Work> {
+        let socket = self.held.take()?;
+        Some(Work::Ready {
             socket,
             report: Report {
                 receive: self.direction == Direction::Receive,
@@ -107,7 +162,7 @@ impl Wait {
                 stays_ready: false,
                 ticket: Some(self.ticket),
             },
-        }
+        })
     }
 }
 
@@ -118,9 +173,10 @@ impl Blocking {
                 Ok(Waiter {
                     waits: Mutex::default(),
                     count: AtomicUsize::new(0),
-                    polling: AtomicBool::new(false),
-                    woken: AtomicBool::new(false),
-                    wake: Wake::new()?,
+                    wakeable: Wakeable::new(Wake::new()?),
+                    outage: Outage::default(),
+                    #[cfg(any(target_os = "linux", target_os = "android"))]
+                    substitute: Substitute::new()?,
                 })
             })
             .collect();
@@ -135,8 +191,7 @@ impl Blocking {
         let abandoned = waits.abandoned;
         drop(waits);
         if abandoned {
-            let idle =
-                self.workers.iter().position(|worker| worker.polling.load(Ordering::Relaxed));
+            let idle = self.workers.iter().position(|worker| worker.wakeable.is_polling());
             self.wake(idle.unwrap_or(worker));
         } else {
             self.wake(worker);
@@ -145,9 +200,8 @@ impl Blocking {
 
     /// The worker that is best placed for another wait.
     fn choose(&self) -> usize {
-        let busy = |worker: &Waiter| {
-            (!worker.polling.load(Ordering::Relaxed), worker.count.load(Ordering::Relaxed))
-        };
+        let busy =
+            |worker: &Waiter| (!worker.wakeable.is_polling(), worker.count.load(Ordering::Relaxed));
         let best = (0..self.workers.len()).min_by_key(|&index| busy(&self.workers[index]));
         best.expect("a runtime has a worker")
     }
@@ -176,65 +230,106 @@ impl Waiter {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls for `waits`; turns those that are ready into work, and drops those that are over.
-    fn poll(&self, waits: &mut Vec<Wait>, timeout: Option<Duration>, found: &mut Vec<Work>) {
+    /// Polls for `waits`, as the worker `me`; turns those that are ready into work, and drops those that are over.
+    fn poll(
+        &self,
+        me: usize,
+        waits: &mut Vec<Wait>,
+        scratch: &mut Scratch,
+        timeout: Option<Duration>,
+        found: &mut Vec<Work>,
+    ) {
         // The two directions of a socket side by side. What was sorted before still is.
         waits.sort_by_key(|wait| wait.socket.as_ptr());
-        let mut sockets = Vec::with_capacity(waits.len());
-        waits.retain(|wait| wait.wanted().map(|socket| sockets.push(socket)).is_some());
-        let mut pins = Vec::with_capacity(sockets.len());
-        for socket in &sockets {
+        waits.retain_mut(Wait::hold);
+        Holder::claim(waits.iter().map(Wait::holder), me);
+        waits.retain(Wait::is_wanted);
+        match self.poll_held(waits, scratch, timeout) {
+            Ok(()) => {
+                scratch.failures.end();
+                self.outage.end();
+            }
+            // A signal handler ran: the caller comes back.
+            Err(Errno::INTR) => {}
+            Err(error) => {
+                thread::sleep(scratch.failures.pause());
+                if scratch.failures.last() {
+                    // When they find that they have to wait again they are told, for `wait_for` fails.
+                    self.outage.begin(error.into());
+                    found.extend(waits.drain(..).filter_map(|mut wait| wait.work()));
+                }
+            }
+        }
+        let mut reported = scratch.reported.drain(..);
+        if reported.next().is_some_and(|signal| !signal.is_empty()) {
+            self.wakeable.notice();
+        }
+        let mut before = None;
+        waits.retain_mut(|wait| {
+            let socket = wait.socket.as_ptr();
+            let flags = match before {
+                Some((other, flags)) if other == socket => flags,
+                _ => reported.next().unwrap_or(PollFlags::empty()),
+            };
+            before = Some((socket, flags));
+            let is_ready = wait.is_answered_by(flags);
+            if is_ready {
+                found.extend(wait.work());
+            }
+            wait.held = None;
+            !is_ready
+        });
+    }
+
+    /// Polls for `waits`, whose sockets are held. Leaves in `scratch` what is reported: of the signal, then of
+    /// each socket; nothing if nothing was waited for.
+    fn poll_held(
+        &self,
+        waits: &[Wait],
+        scratch: &mut Scratch,
+        timeout: Option<Duration>,
+    ) -> Result<(), Errno> {
+        let mut pins = emptied(mem::take(&mut scratch.pins));
+        for wait in waits {
             // One that was closed this moment was stopped before: its wait is over, and the caller comes back.
-            let Some(pin) = socket.descriptor.pin() else { return };
+            let Some(pin) = wait.held().descriptor.pin() else { return Ok(()) };
             pins.push(pin);
         }
-        let mut descriptors = Vec::with_capacity(1 + waits.len());
-        descriptors.push(PollFd::new(&self.wake, PollFlags::IN));
+        scratch.asked.clear();
+        let mut descriptors = emptied(mem::take(&mut scratch.descriptors));
+        descriptors.push(PollFd::new(&self.wakeable.signal, PollFlags::IN));
+        scratch.asked.push(PollFlags::IN);
         let mut before: Option<&Wait> = None;
         for (wait, system) in waits.iter().zip(&pins) {
             let mut events = wait.events();
-            // `poll` refuses more entries than a process may have descriptors, so a socket has one
-            // entry, not one for each direction.
+            // A socket has one entry, not one for each direction.
             if let Some(other) = before.filter(|before| before.is_beside(wait)) {
                 events |= other.events();
                 descriptors.pop();
+                scratch.asked.pop();
             }
             descriptors.push(PollFd::new(&**system, events));
+            scratch.asked.push(events);
             before = Some(wait);
         }
-        let timeout = timeout.map(|timeout| {
+        let limit = timeout.map(|timeout| {
             Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
         });
-        match rustix::event::poll(&mut descriptors, timeout.as_ref()) {
-            Ok(_) => {}
-            // A signal handler ran, or the system is short of memory for a moment: the caller comes
-            // back.
-            Err(_) => descriptors.iter_mut().for_each(PollFd::clear_revents),
-        }
-        let woken = !descriptors[0].revents().is_empty();
-        let mut is_ready = Vec::with_capacity(waits.len());
-        let (mut entry, mut before) = (0, None);
-        for wait in &*waits {
-            entry += usize::from(!before.is_some_and(|before: &Wait| before.is_beside(wait)));
-            is_ready.push(wait.is_answered_by(descriptors[entry].revents()));
-            before = Some(wait);
-        }
-        drop(descriptors);
-        drop(pins);
-        if woken {
-            self.wake.clear();
-            // This wait has ended; the wake-up is not to end the next one too. One that comes now
-            // finds `woken` and sends nothing, but what it is about is seen from here on.
-            self.woken.swap(false, Ordering::AcqRel);
-        }
-        let mut answers = is_ready.into_iter().zip(sockets);
-        waits.retain(|wait| {
-            let (is_ready, socket) = answers.next().expect("there is one of each wait");
-            if is_ready {
-                found.push(wait.work(socket));
+        let reported = &mut scratch.reported;
+        let result = match rustix::event::poll(&mut descriptors, limit.as_ref()) {
+            Ok(_) => {
+                reported.extend(descriptors.iter().map(PollFd::revents));
+                Ok(())
             }
-            !is_ready
-        });
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Err(Errno::INVAL) => {
+                self.substitute.poll(&descriptors, &scratch.asked, timeout, reported)
+            }
+            Err(error) => Err(error),
+        };
+        scratch.descriptors = emptied(descriptors);
+        scratch.pins = emptied(pins);
+        result
     }
 }
 
@@ -249,63 +344,57 @@ impl Driver for Blocking {
         direction: Direction,
         ticket: Ticket,
     ) -> io::Result<()> {
-        let wait = Wait { socket: Arc::downgrade(socket), direction, ticket };
+        let wait = Wait { socket: Arc::downgrade(socket), held: None, direction, ticket };
         if let Some(me) = Current::worker_of(&socket.runtime.pool) {
             let mut waits = self.workers[me].waits();
             if !waits.abandoned {
+                self.workers[me].outage.check()?;
                 waits.list.push(wait);
                 self.workers[me].count.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
         }
-        self.give(self.choose(), wait);
+        let worker = self.choose();
+        self.workers[worker].outage.check()?;
+        self.give(worker, wait);
         Ok(())
     }
 
-    fn wait_ended(&self, _socket: &SocketInner) {
-        // Whoever polls for it holds the socket: it must let go now, not at the next event.
-        for (index, worker) in self.workers.iter().enumerate() {
-            if worker.polling.load(Ordering::Relaxed) && worker.count.load(Ordering::Relaxed) > 0 {
-                self.wake(index);
+    fn wait_ended(&self, socket: &SocketInner) {
+        // The worker that polls for it holds the socket: it must let go now, not at the next event.
+        let [receive, send] = &socket.holders;
+        for worker in Holder::to_wake([receive, send]).into_iter().flatten() {
+            if self.workers[worker].wakeable.is_polling() {
+                self.wake(worker);
             }
         }
     }
 
     fn wait(&self, worker: usize, wait: pool::Wait, found: &mut Vec<Work>) {
         let me = &self.workers[worker];
-        me.polling.store(true, Ordering::Relaxed);
-        // Against `wake`, which says so in `woken` and then looks whether this worker polls: one of
-        // the two sees what the other did. What was done before the wake-up is seen below.
-        fence(Ordering::SeqCst);
-        let woken = me.woken.swap(false, Ordering::Acquire);
-        let mut waits = {
+        let woken = me.wakeable.begin();
+        let (mut waits, mut scratch) = {
             let mut mine = me.waits();
             if mem::take(&mut mine.abandoned) {
                 self.abandoned.fetch_sub(1, Ordering::Relaxed);
             }
-            mem::take(&mut mine.list)
+            (mem::take(&mut mine.list), mem::take(&mut mine.scratch))
         };
         self.adopt(worker, &mut waits);
         let before = waits.len();
         let timeout = if woken { Some(Duration::ZERO) } else { wait.timeout };
-        me.poll(&mut waits, timeout, found);
-        me.polling.store(false, Ordering::Relaxed);
+        me.poll(worker, &mut waits, &mut scratch, timeout, found);
+        me.wakeable.end();
         me.count.fetch_sub(before - waits.len(), Ordering::Relaxed);
         let mut mine = me.waits();
         // What has come meanwhile goes behind them.
         waits.append(&mut mine.list);
         mine.list = waits;
+        mine.scratch = scratch;
     }
 
     fn wake(&self, worker: usize) {
-        let worker = &self.workers[worker];
-        if worker.woken.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        fence(Ordering::SeqCst);
-        if worker.polling.load(Ordering::Relaxed) {
-            worker.wake.signal();
-        }
+        self.workers[worker].wakeable.wake();
     }
 
     fn take_over(&self, from: usize, to: usize) {
@@ -319,5 +408,73 @@ impl Driver for Blocking {
         self.workers[from].count.fetch_sub(list.len(), Ordering::Relaxed);
         self.workers[to].count.fetch_add(list.len(), Ordering::Relaxed);
         self.workers[to].waits().list.extend(list);
+    }
+}
+
+/// Waits where `poll` refuses to: it takes no number of entries that could be too great. Holds nothing between
+/// one wait and the next.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[derive(Debug)]
+struct Substitute {
+    epoll: std::os::fd::OwnedFd,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Substitute {
+    fn new() -> io::Result<Self> {
+        use rustix::event::epoll::{CreateFlags, create};
+        Ok(Self { epoll: create(CreateFlags::CLOEXEC)? })
+    }
+
+    /// As `poll`, to the millisecond.
+    fn poll(
+        &self,
+        descriptors: &[PollFd<'_>],
+        asked: &[PollFlags],
+        timeout: Option<Duration>,
+        reported: &mut Vec<PollFlags>,
+    ) -> Result<(), Errno> {
+        let result = self
+            .add(descriptors, asked)
+            .and_then(|()| self.wait(descriptors.len(), timeout, reported));
+        for descriptor in descriptors {
+            // Fails for those that could not be added.
+            let _ = rustix::event::epoll::delete(&self.epoll, descriptor);
+        }
+        result
+    }
+
+    fn add(&self, descriptors: &[PollFd<'_>], asked: &[PollFlags]) -> Result<(), Errno> {
+        use rustix::event::epoll::{EventData, EventFlags, add};
+        (0..).zip(descriptors).zip(asked).try_for_each(|((index, descriptor), asked)| {
+            // Linux has the same bits for both.
+            let events = EventFlags::from_bits_retain(asked.bits().into());
+            add(&self.epoll, descriptor, EventData::new_u64(index), events)
+        })
+    }
+
+    fn wait(
+        &self,
+        entries: usize,
+        timeout: Option<Duration>,
+        reported: &mut Vec<PollFlags>,
+    ) -> Result<(), Errno> {
+        let mut events = Vec::with_capacity(entries);
+        let timeout = timeout.map(|timeout| {
+            let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
+            let most = i32::MAX.unsigned_abs().into();
+            Duration::from_millis(u64::try_from(milliseconds).unwrap_or(most).min(most))
+        });
+        let timeout = timeout.map(|timeout| {
+            Timespec::try_from(timeout).expect("so many milliseconds are so many seconds")
+        });
+        let space = rustix::buffer::spare_capacity(&mut events);
+        rustix::event::epoll::wait(&self.epoll, space, timeout.as_ref())?;
+        reported.resize(entries, PollFlags::empty());
+        for event in events {
+            let (data, flags) = (event.data, event.flags);
+            reported[data.u64() as usize] = PollFlags::from_bits_retain(flags.bits() as u16);
+        }
+        Ok(())
     }
 }

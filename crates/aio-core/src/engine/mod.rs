@@ -25,6 +25,7 @@
 
 mod blocking;
 mod failing;
+mod outage;
 #[cfg(unix)]
 mod readiness;
 mod try_first;
@@ -40,8 +41,11 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub(crate) use blocking::Holder;
 pub(crate) use failing::Failing;
-pub(crate) use try_first::{concerns, given_back, ready, refuse_accepts, release, stop, take_turn};
+pub(crate) use try_first::{
+    concerns, given_back, look_again, ready, refuse_accepts, release, stop, take_turn,
+};
 
 /// Where a pending operation waits.
 ///

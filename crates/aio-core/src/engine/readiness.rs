@@ -22,7 +22,10 @@
 //! looks whether a socket is ready, in the leader's wait, that wait holds the file (as seen on Linux
 //! 6.18); a close meanwhile then happens when the wait returns, and if it finds nothing else to report,
 //! that may be never: the peer would not learn of the close. Taking the descriptor out waits for the look to end.
+//! A child of `fork` shares the poller and the open sockets with its parent: what it took out, the parent would
+//! wait for in vain. So the process that made the poller alone takes descriptors out.
 
+use super::outage::{Failures, Outage};
 use super::{Driver, Engine};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
@@ -36,6 +39,8 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::process;
+use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
@@ -57,11 +62,18 @@ pub(super) struct Readiness {
     leading: AtomicUsize,
     /// One for each worker: set to wake it.
     woken: Box<[AutoResetEvent]>,
+    outage: Outage,
+    /// The process that has made the poller.
+    process: u32,
 }
+
+/// How long a leader does without the poller during an outage before it tries again.
+const TIME_BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 struct Leader {
     poll: Poll,
     events: Events,
+    failures: Failures,
 }
 
 impl Readiness {
@@ -71,9 +83,15 @@ impl Readiness {
         Ok(Self {
             waker: Waker::new(&registry, WAKER)?,
             registry,
-            leader: Mutex::new(Leader { poll, events: Events::with_capacity(EVENTS_PER_WAIT) }),
+            leader: Mutex::new(Leader {
+                poll,
+                events: Events::with_capacity(EVENTS_PER_WAIT),
+                failures: Failures::default(),
+            }),
             leading: AtomicUsize::new(NOBODY),
             woken: (0..workers).map(|_| AutoResetEvent::new(false)).collect(),
+            outage: Outage::default(),
+            process: process::id(),
         })
     }
 
@@ -93,10 +111,13 @@ impl Readiness {
         let polled = poll(leader, timeout);
         self.leading.store(NOBODY, Ordering::Relaxed);
         match polled {
-            Ok(()) => {}
+            Ok(()) => {
+                leader.failures.end();
+                self.outage.end();
+            }
             // A signal handler ran: the caller comes back.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
-            Err(error) => panic!("the poller is ours and open, but waiting in it failed: {error}"),
+            Err(error) => return self.fails(leader, worker, error, timeout, found),
         }
         let sockets = socket_table::finder();
         for event in &leader.events {
@@ -119,33 +140,69 @@ impl Readiness {
         }
     }
 
-    /// Registers `socket` with the poller, unless that has been done or has failed.
-    fn register(&self, socket: &Arc<SocketInner>) -> io::Result<()> {
-        match socket.registration.load(Ordering::Acquire) {
-            registration::NONE => {}
-            registration::FAILED => return Err(Self::failed()),
-            _ => return Ok(()),
+    /// The poller has failed `worker`. What waits there fails with the error if it stays; see
+    /// [`Outage`].
+    #[cold]
+    fn fails(
+        &self,
+        leader: &mut Leader,
+        worker: usize,
+        error: io::Error,
+        timeout: Option<Duration>,
+        found: &mut Vec<Work>,
+    ) {
+        let mut pause = leader.failures.pause();
+        if leader.failures.last() {
+            self.outage.begin(error);
+            // When they find that they have to wait again they are told, for `wait_for` fails.
+            let are_ours = |socket: &SocketInner| {
+                ptr::addr_eq(&raw const *socket.runtime.driver, ptr::from_ref(self))
+            };
+            for socket in socket_table::sockets_that(are_ours) {
+                let [receive, send] =
+                    [&socket.receive, &socket.send].map(|queue| queue.ticket().is_some());
+                if receive || send {
+                    let report = Report { receive, send, stays_ready: false, ticket: None };
+                    found.push(Work::Ready { socket, report });
+                }
+            }
+            pause = TIME_BETWEEN_LOOKS;
         }
-        let claim = socket.registration.compare_exchange(
-            registration::NONE,
-            registration::UNDER_WAY,
-            Ordering::Acquire,
-            Ordering::Acquire,
-        );
-        match claim {
-            Ok(_) => {}
-            Err(registration::FAILED) => return Err(Self::failed()),
-            // The other direction is about to, or has: its registration reports what is ready now
-            // to both. If it fails, it fails both: against that, this direction is in *Waiting*
-            // before the fence, and the other looks for it after its own.
-            Err(_) => {
-                fence(Ordering::SeqCst);
-                return match socket.registration.load(Ordering::Relaxed) {
-                    registration::FAILED => Err(Self::failed()),
-                    _ => Ok(()),
-                };
+        if found.is_empty() {
+            let pause = timeout.map_or(pause, |timeout| timeout.min(pause));
+            let _ = self.woken[worker].wait_timeout(pause);
+        }
+    }
+
+    /// Registers `socket` with the poller, unless that has been done. After a failure the next wait tries again.
+    fn register(&self, socket: &Arc<SocketInner>) -> io::Result<()> {
+        while socket.registration.load(Ordering::Acquire) != registration::DONE {
+            let claim = socket.registration.compare_exchange(
+                registration::NONE,
+                registration::UNDER_WAY,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            );
+            match claim {
+                Ok(_) => return self.register_now(socket),
+                // The other direction is about to, or has: its registration reports what is ready now to
+                // both. If it fails, it fails both: against that, this direction is in *Waiting* before the
+                // fence, and the other looks for it after its own.
+                Err(registration::UNDER_WAY) => {
+                    fence(Ordering::SeqCst);
+                    if socket.registration.load(Ordering::Relaxed) != registration::NONE {
+                        break;
+                    }
+                }
+                // A failure, whose thread may have looked for this direction too early: this one tries.
+                Err(registration::NONE) => {}
+                Err(_) => break,
             }
         }
+        Ok(())
+    }
+
+    fn register_now(&self, socket: &Arc<SocketInner>) -> io::Result<()> {
         let Some(system) = socket.descriptor.pin() else {
             // Closed, so both queues are stopped, or about to be: nobody waits any more.
             return Ok(());
@@ -161,7 +218,7 @@ impl Readiness {
             }
             registered => registered,
         };
-        let outcome = if registered.is_ok() { registration::DONE } else { registration::FAILED };
+        let outcome = if registered.is_ok() { registration::DONE } else { registration::NONE };
         let told = socket.registration.compare_exchange(
             registration::UNDER_WAY,
             outcome,
@@ -187,44 +244,41 @@ impl Readiness {
         let interests = interests | Interest::PRIORITY;
         interests
     }
-
-    fn failed() -> io::Error {
-        io::Error::other("the socket could not be registered with the system's readiness queue")
-    }
 }
 
 /// Waits for events, for less than `timeout` perhaps, but for no longer.
-fn poll(Leader { poll, events }: &mut Leader, timeout: Option<Duration>) -> io::Result<()> {
+fn poll(Leader { poll, events, .. }: &mut Leader, timeout: Option<Duration>) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let timeout = match timeout {
-        Some(timeout) => Some(whole_milliseconds(poll, timeout)?),
-        None => None,
-    };
+    let timeout = timeout.map(|timeout| whole_milliseconds(poll, timeout));
     poll.poll(events, timeout)
 }
 
 /// Returns the whole milliseconds of `timeout`. If there are none, what it has beyond has been waited for, or
-/// an event has come.
+/// an event has come, or the system refuses: `poll` takes no entry of a process that may have no descriptors.
+/// Then the poller waits for a millisecond.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn whole_milliseconds(poller: &Poll, timeout: Duration) -> io::Result<Duration> {
+fn whole_milliseconds(poller: &Poll, timeout: Duration) -> Duration {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
     let beyond = timeout.subsec_nanos() % 1_000_000;
     let whole = timeout - Duration::from_nanos(beyond.into());
     if whole.is_zero() && beyond > 0 {
         let beyond = Timespec { tv_sec: 0, tv_nsec: beyond.into() };
-        poll(&mut [PollFd::new(poller.registry(), PollFlags::IN)], Some(&beyond))?;
+        match poll(&mut [PollFd::new(poller.registry(), PollFlags::IN)], Some(&beyond)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return timeout,
+        }
     }
-    Ok(whole)
+    whole
 }
 
 /// The values of [`SocketInner::registration`].
 mod registration {
     pub(super) const NONE: u8 = 0;
     pub(super) const UNDER_WAY: u8 = 1;
-    pub(super) const FAILED: u8 = 2;
-    pub(super) const DONE: u8 = 3;
+    pub(super) const DONE: u8 = 2;
     /// The descriptor is about to be closed.
-    pub(super) const FORGOTTEN: u8 = 4;
+    pub(super) const FORGOTTEN: u8 = 3;
 }
 
 impl Driver for Readiness {
@@ -238,12 +292,14 @@ impl Driver for Readiness {
         _direction: Direction,
         _ticket: Ticket,
     ) -> io::Result<()> {
+        self.outage.check()?;
         self.register(socket)
     }
 
     fn forget(&self, socket: &SocketInner) {
-        // Who is registering it finds this, and deregisters it in our place.
+        // A thread that is still registering the socket finds this, and deregisters it.
         if socket.registration.swap(registration::FORGOTTEN, Ordering::AcqRel) == registration::DONE
+            && process::id() == self.process
         {
             if let Some(system) = socket.descriptor.pin() {
                 self.deregister(&system);

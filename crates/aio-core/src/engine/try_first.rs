@@ -18,12 +18,14 @@ use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
 use crate::operation_queue::{Line, Next, OperationQueue, Ticket};
-use crate::runtime::{RuntimeInner, Work};
+use crate::runtime::{RuntimeInner, Timed, Work};
 use crate::socket::SocketInner;
 use std::io;
 use std::mem;
+use std::ptr;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
     let runtime = &*socket.runtime;
@@ -101,10 +103,7 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
 
 /// What a dropped operation had taken has come back.
 pub(crate) fn given_back(socket: &Arc<SocketInner>) {
-    if matches!(socket.receive.given_back(), Next::Schedule) {
-        schedule(socket, Direction::Receive);
-        socket.runtime.driver.wait_ended(socket);
-    }
+    look_again(socket, Direction::Receive);
     if socket.receive.is_closed() {
         // Its connections are closed with a listener, as those are that the system holds for it.
         drop(socket.unread.take_all());
@@ -248,7 +247,7 @@ fn advance(
                 go_on_at(socket, &elsewhere, operation);
                 return None;
             }
-            Attempted::WouldBlock => queue.blocked(operation),
+            Attempted::WouldBlock(how) => queue.blocked(operation, how),
             Attempted::Yielded => queue.yielded(operation),
         };
         operation = match next {
@@ -283,7 +282,15 @@ fn settle(socket: &Arc<SocketInner>, direction: Direction, next: Next) {
     match next {
         Next::Nothing => {}
         Next::WaitFor(ticket) => wait_for(socket, direction, ticket),
+        Next::AskThenWaitFor(ticket) => {
+            if receives_no_more(socket, direction) {
+                look_again(socket, direction);
+            } else {
+                wait_for(socket, direction, ticket);
+            }
+        }
         Next::Schedule => schedule(socket, direction),
+        Next::Rest(milliseconds) => rest(socket, direction, milliseconds),
         Next::Abort(all, reason) => abort(socket, socket.descriptor.pin(), all, reason),
         Next::Attempt(operation) => {
             unreachable!("a thread that is not here for a turn attempts nothing: {operation:?}")
@@ -295,6 +302,37 @@ fn settle(socket: &Arc<SocketInner>, direction: Direction, next: Next) {
 #[cold]
 fn schedule(socket: &Arc<SocketInner>, direction: Direction) {
     socket.runtime.post(Work::Turn { socket: socket.clone(), direction });
+}
+
+/// Has a worker take a turn when so much time has passed, and look after the direction again.
+#[cold]
+fn rest(socket: &Arc<SocketInner>, direction: Direction, milliseconds: u64) {
+    if receives_no_more(socket, direction) {
+        return look_again(socket, direction);
+    }
+    let queue = socket.queue(direction);
+    // The address of the queue is that of nothing else that has a deadline.
+    let identity = ptr::from_ref(queue).addr();
+    let entry = Timed::Rest(socket.number, direction);
+    let deadline = Instant::now() + Duration::from_millis(milliseconds);
+    socket.runtime.watch(deadline, identity, entry);
+    refuse_accepts_late(socket, direction);
+}
+
+/// The system has reported readiness in vain. Returns true if it is because the socket was shut down for receiving,
+/// and that is news.
+#[cold]
+fn receives_no_more(socket: &SocketInner, direction: Direction) -> bool {
+    direction == Direction::Receive
+        && socket.descriptor.pin().is_some_and(|system| socket.has_ended_receiving(&system))
+}
+
+/// Something has changed that no engine reports: a worker attempts what waits in `direction`.
+pub(crate) fn look_again(socket: &Arc<SocketInner>, direction: Direction) {
+    if let Next::Schedule = socket.queue(direction).look_again() {
+        schedule(socket, direction);
+        socket.runtime.driver.wait_ended(socket);
+    }
 }
 
 fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
@@ -313,9 +351,13 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
             give_up(socket, queue, &error);
         }
     }
-    // A drain has not found an accept that was being attempted. (A shutdown needs no look: it stops the queues
-    // of every socket that was made before it, and who made this one later has seen that it has begun.)
-    if direction == Direction::Receive && runtime.refuses_accepts() && socket.is_listener() {
+    refuse_accepts_late(socket, direction);
+}
+
+/// A drain has not found an accept that was being attempted. (A shutdown needs no look: it stops the queues of
+/// every socket that was made before it, and who made this one later has seen that it has begun.)
+fn refuse_accepts_late(socket: &Arc<SocketInner>, direction: Direction) {
+    if direction == Direction::Receive && socket.runtime.refuses_accepts() && socket.is_listener() {
         refuse_accepts(socket);
     }
 }

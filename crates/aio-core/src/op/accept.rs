@@ -1,6 +1,6 @@
 //! Accept, and accept into the first data.
 
-use super::{Attempt, Call, Direction, Kind, Perform, Purpose, Receive, retry, sealed};
+use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, Receive, retry, sealed};
 use crate::async_result::Completion;
 use crate::buffer::IoBufMut;
 use crate::departed::Departure;
@@ -31,7 +31,7 @@ impl Perform for Accept {
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {
-        accept(call).map_or(Attempt::WouldBlock, Attempt::done)
+        accept(call).map_or(Attempt::WouldBlock(Blocked::InVain), Attempt::done)
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
@@ -47,19 +47,44 @@ fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
     if let Some(connection) = call.socket.unread.connection() {
         return Some(Ok(connection));
     }
-    Some(
-        match retry(|| {
-            call.permit(Purpose::Accept, 0)?;
-            accept_nonblocking(call.system)
-        })? {
-            Ok(socket) => Socket::accepted(call.socket, socket),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "accept on a socket that is not listening; bind it and call listen first",
-            )),
-            Err(error) => Err(attempted("accept", error)),
-        },
-    )
+    let accepted = retry(|| {
+        call.permit(Purpose::Accept, 0)?;
+        accept_nonblocking(call.system)
+    });
+    Some(match accepted {
+        Some(Ok(socket)) => Socket::accepted(call.socket, socket),
+        // A local listener has connections until they have been accepted. Then its accept fails if it may
+        // block; if it may not, it says that it would.
+        None if call.socket.receives_no_more() => Err(is_shut_down(invalid())),
+        None => return None,
+        Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(if call.socket.receives_no_more() {
+                is_shut_down(error)
+            } else {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "accept on a socket that is not listening; bind it and call listen first",
+                )
+            })
+        }
+        Some(Err(error)) => Err(attempted("accept", error)),
+    })
+}
+
+fn is_shut_down(error: io::Error) -> io::Error {
+    attempted("accept on a listener that was shut down", error)
+}
+
+/// What the system says of an accept on a listener that was shut down.
+fn invalid() -> io::Error {
+    #[cfg(unix)]
+    {
+        io::Error::from_raw_os_error(libc::EINVAL)
+    }
+    #[cfg(not(unix))]
+    {
+        io::ErrorKind::InvalidInput.into()
+    }
 }
 
 fn accept_nonblocking(listener: &socket2::Socket) -> io::Result<socket2::Socket> {
@@ -123,7 +148,7 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
             return self.receive.attempt(call).map(|n| (Socket::of(call.socket), n));
         }
         match accept(call) {
-            None => Attempt::WouldBlock,
+            None => Attempt::WouldBlock(Blocked::InVain),
             Some(Err(error)) => Attempt::done(Err(error)),
             Some(Ok(socket)) => {
                 let (listener, order) = (call.socket, call.socket.unread.order());

@@ -1,7 +1,9 @@
 //! Connect and disconnect.
 
-use super::{Attempt, Call, Direction, Kind, Perform, Purpose, display_address, sealed};
+use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, display_address, sealed};
 use crate::error::attempted;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr};
 use std::io;
 use std::mem;
@@ -39,7 +41,7 @@ impl Connect {
             }
         };
         let asked = mem::replace(&mut self.asked, true);
-        let result = if asked { Self::outcome(call) } else { self.ask(call) }?;
+        let result = if asked { self.outcome(call) } else { self.ask(call) }?;
         if put_off && result.is_ok() {
             return None;
         }
@@ -78,9 +80,44 @@ impl Connect {
         }
     }
 
-    /// The system reported the socket writable, or somebody else's report was mistaken for it: only
-    /// a socket that has a peer is connected. One that has none has an error, or is still on its way.
-    fn outcome(call: Call<'_>) -> Option<io::Result<()>> {
+    /// The system reported the socket writable, or somebody else's report was mistaken for it.
+    fn outcome(&self, call: Call<'_>) -> Option<io::Result<()>> {
+        let answer = Self::answer(call);
+        if answer.is_some() {
+            return answer;
+        }
+        match is_writable(call.system) {
+            Ok(false) => None,
+            // It has connected or failed in between, or has failed before and the program has read the error,
+            // which the system tells once.
+            Ok(true) => Some(Self::answer(call).unwrap_or_else(|| Err(error_was_read()))),
+            Err(_) => self.ask_again(call),
+        }
+    }
+
+    /// The system does not poll for a process that may have no descriptors. To a second connect it says as well what
+    /// has become of the first, but it could connect a socket anew that was shut down meanwhile.
+    fn ask_again(&self, call: Call<'_>) -> Option<io::Result<()>> {
+        #[cfg(unix)]
+        match call.system.connect(&self.address) {
+            Ok(()) => Some(Ok(())),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EALREADY) => None,
+                Some(libc::EISCONN) => Self::answer(call),
+                Some(libc::ECONNABORTED) => Some(Err(error_was_read())),
+                _ if is_in_progress(&error) => None,
+                _ => Some(Err(error)),
+            },
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = call;
+            None
+        }
+    }
+
+    /// Only a socket that has a peer is connected. One that has none has an error, or is still on its way.
+    fn answer(call: Call<'_>) -> Option<io::Result<()>> {
         let Err(no_peer) = call.system.peer_addr() else { return Some(Ok(())) };
         match call.system.take_error() {
             Ok(Some(error)) | Err(error) => Some(Err(error)),
@@ -89,6 +126,22 @@ impl Connect {
             Ok(None) => Some(Err(no_peer)),
         }
     }
+}
+
+/// True if the system reports the socket writable, as it does when a connect is over. (It may report it as hung
+/// up before, if it was shut down in vain.)
+fn is_writable(system: &socket2::Socket) -> Result<bool, Errno> {
+    let mut socket = [PollFd::new(system, PollFlags::OUT)];
+    rustix::event::poll(&mut socket, Some(&Timespec::default()))?;
+    Ok(socket[0].revents().contains(PollFlags::OUT))
+}
+
+/// As the system says of a connect that blocks.
+fn error_was_read() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "it has failed, and the program has read the error (SO_ERROR) itself",
+    )
 }
 
 fn is_in_progress(error: &io::Error) -> bool {
@@ -117,7 +170,9 @@ impl Perform for Connect {
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
-        let Some(result) = self.ask_or_answer(call) else { return Attempt::WouldBlock };
+        let Some(result) = self.ask_or_answer(call) else {
+            return Attempt::WouldBlock(Blocked::InVain);
+        };
         Attempt::done(result.map_err(|error| {
             attempted(format!("connect to {}", display_address(&self.address)), error)
         }))

@@ -1,6 +1,6 @@
 //! Connect to one of several addresses, or to a host by its name.
 
-use super::{Attempt, Call, Connect, Direction, Kind, Perform, sealed};
+use super::{Attempt, Blocked, Call, Connect, Direction, Kind, Perform, sealed};
 use crate::in_flight::Owner;
 use crate::runtime::RuntimeInner;
 use crate::socket::{Socket, SocketInner};
@@ -206,7 +206,7 @@ impl Perform for ConnectTo {
         };
         let connect = self.connect.get_or_insert_with(|| Connect::new(address.into()));
         let error = match connect.ask_or_answer(call) {
-            None => return Attempt::WouldBlock,
+            None => return Attempt::WouldBlock(Blocked::InVain),
             Some(Ok(())) => return Attempt::done(Ok(Socket::of(call.socket))),
             Some(Err(error)) => error,
         };

@@ -37,6 +37,7 @@ pub use send::{Send, SendList, SendTo};
 pub use send_file::SendFile;
 
 use crate::async_result::Completion;
+use crate::operation_queue::Blocked;
 use crate::socket::{Envelope, GivenBack, SocketInner};
 use socket2::SockAddr;
 use std::fmt;
@@ -74,7 +75,7 @@ pub(crate) enum Attempt<T> {
     /// one would block unless readiness is reported meanwhile.
     Done { result: io::Result<T>, drained: bool },
     /// The call would have to wait.
-    WouldBlock,
+    WouldBlock(Blocked),
     /// More could be done at once, but others are to be served first.
     Yielded,
     /// The operation has done what it had to do here, and goes on at another socket.
@@ -89,7 +90,7 @@ impl<T> Attempt<T> {
     fn map<U>(self, f: impl FnOnce(T) -> U) -> Attempt<U> {
         match self {
             Self::Done { result, drained } => Attempt::Done { result: result.map(f), drained },
-            Self::WouldBlock => Attempt::WouldBlock,
+            Self::WouldBlock(how) => Attempt::WouldBlock(how),
             Self::Yielded => Attempt::Yielded,
             Self::GoesOnAt(socket) => Attempt::GoesOnAt(socket),
         }

@@ -1,7 +1,9 @@
 //! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
 
 use super::receive_vectored::receive_vectored;
-use super::{Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, Purpose, retry, sealed};
+use super::{
+    Attempt, BUFFERS_PER_CALL, Blocked, Call, Direction, Kind, Perform, Purpose, retry, sealed,
+};
 use crate::async_result::Completion;
 use crate::buffer::IoBufMut;
 use crate::error::attempted;
@@ -122,15 +124,32 @@ fn check_connection(call: Call<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// RF-1: nothing arrives at a socket before it has an address, and who waits for it waits for ever.
-fn wait_for_datagram<T>(call: Call<'_>) -> Attempt<T> {
-    if call.socket.is_bound(call.system) {
-        return Attempt::WouldBlock;
+/// The system has nothing for a receive now. Some that wait would wait for ever.
+///
+/// RF-1: nothing arrives at a socket before it has an address. And once it is shut down for receiving,
+/// `recv(2)` returns 0 if it may block; if it may not, it goes on to say that it would, on a datagram socket.
+fn would_block<T>(
+    call: Call<'_>,
+    name: &str,
+    nothing: impl FnOnce() -> io::Result<T>,
+) -> Attempt<T> {
+    if call.socket.is_stream() {
+        return Attempt::WouldBlock(Blocked::InVain);
     }
-    Attempt::done(Err(io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "receive_from on a socket that is not bound; bind it, or send or connect first",
-    )))
+    if call.socket.receives_no_more() {
+        return Attempt::Done { result: nothing(), drained: false };
+    }
+    if call.socket.is_bound(call.system) {
+        return Attempt::WouldBlock(Blocked::InVain);
+    }
+    let message =
+        format!("{name} on a socket that is not bound; bind it, or send or connect first");
+    Attempt::done(Err(io::Error::new(io::ErrorKind::InvalidInput, message)))
+}
+
+/// Whom nothing is from. The system gives no address; the peer, if there is one, comes closest.
+fn from_nobody(call: Call<'_>) -> io::Result<SockAddr> {
+    call.system.peer_addr().or_else(|_| call.system.local_addr())
 }
 
 fn failed<T>(error: io::Error) -> Attempt<T> {
@@ -148,8 +167,9 @@ fn check_end<T>(call: Call<'_>, received: usize, room: usize) -> Option<Attempt<
     if let Some(error) = call.socket.failure() {
         return Some(failed(error));
     }
-    // After an end there is a peer.
-    (may_be_told && call.system.peer_addr().is_err()).then_some(Attempt::Yielded)
+    // After an end there is a peer. The send may take long, if a disk does.
+    let is_gone = may_be_told && call.system.peer_addr().is_err();
+    is_gone.then_some(Attempt::WouldBlock(Blocked::Unreported))
 }
 
 /// Gives back what an operation has received that was dropped: the bytes of a stream, or a datagram.
@@ -222,7 +242,7 @@ impl<B: IoBufMut> Perform for Receive<B> {
             }
         });
         match received {
-            None => Attempt::WouldBlock,
+            None => would_block(call, Self::NAME, || Ok(0)),
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => check_end(call, received, room).unwrap_or_else(|| {
                 self.received = received;
@@ -312,7 +332,7 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             })
         };
         match received {
-            None => Attempt::WouldBlock,
+            None => would_block(call, Self::NAME, || Ok(0)),
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => check_end(call, received, all).unwrap_or_else(|| {
                 self.received = received;
@@ -381,7 +401,7 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
         let bytes = self.buffer.as_mut_slice();
         let received = retry(|| Datagram::receive(call, &mut [&mut *bytes]));
         match received {
-            None => wait_for_datagram(call),
+            None => would_block(call, Self::NAME, || Ok((0, from_nobody(call)?))),
             Some(Err(error)) => failed(error),
             Some(Ok(datagram)) => {
                 check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
@@ -458,7 +478,9 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
         }
         let bytes = self.buffer.as_mut_slice();
         match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
-            None => wait_for_datagram(call),
+            None => would_block(call, Self::NAME, || {
+                Ok(Message { length: 0, from: from_nobody(call)?, truncated: false })
+            }),
             Some(Err(error)) => failed(error),
             Some(Ok(datagram)) => {
                 check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {

@@ -1,12 +1,12 @@
 //! Send: a buffer, a list of buffers, a datagram to an address.
 
 use super::{
-    Attempt, BUFFERS_PER_CALL, Call, Direction, Kind, Perform, Purpose, display_address, retry,
-    sealed,
+    Attempt, BUFFERS_PER_CALL, Blocked, Call, Direction, Kind, Perform, Purpose, display_address,
+    retry, sealed,
 };
 use crate::buffer::IoBuf;
 use crate::error::attempted;
-use socket2::SockAddr;
+use socket2::{Domain, SockAddr};
 use std::io::{self, IoSlice};
 
 /// Calls that one attempt makes before it lets others have their turn (I4): a peer that reads as fast
@@ -33,9 +33,11 @@ fn send_all(
     if all == 0 && is_stream {
         return Attempt::done(Ok(0));
     }
+    let before = *sent;
     for _ in 0..CALLS_PER_TURN {
         match retry(|| send(*sent)) {
-            None => return Attempt::WouldBlock,
+            None if *sent > before => return Attempt::WouldBlock(Blocked::Advanced),
+            None => return Attempt::WouldBlock(Blocked::InVain),
             Some(Err(error)) => return Attempt::done(Err(attempted(what(), error))),
             Some(Ok(more)) => {
                 *sent += more;
@@ -205,10 +207,19 @@ impl<B: IoBuf> Perform for SendTo<B> {
         let (bytes, address) = (self.buffer.as_slice(), &self.address);
         self.all = bytes.len();
         let what = || format!("send to {}", display_address(address));
-        send_all(&mut self.sent, self.all, call.socket.is_stream(), what, |sent| {
+        let is_stream = call.socket.is_stream();
+        let attempt = send_all(&mut self.sent, self.all, is_stream, what, |sent| {
             let most = call.permit(Purpose::Send, bytes.len() - sent)?;
             call.told(call.system.send_to_with_flags(&bytes[sent..][..most], address, FLAGS))
-        })
+        });
+        match attempt {
+            // The queue of a local receiver is full. The system tells that it has room again to senders that
+            // are connected to it; this one may not be.
+            Attempt::WouldBlock(_) if !is_stream && address.domain() == Domain::UNIX => {
+                Attempt::WouldBlock(Blocked::Unreported)
+            }
+            attempt => attempt,
+        }
     }
 
     fn bytes_transferred(&self) -> usize {

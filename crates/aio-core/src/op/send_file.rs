@@ -3,7 +3,7 @@
 use super::send::{CALLS_PER_TURN, FLAGS};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::sigpipe::without_sigpipe;
-use super::{Attempt, Call, Direction, Kind, Perform, Purpose, retry, sealed};
+use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, retry, sealed};
 use crate::error::attempted;
 use std::fs::File;
 use std::io;
@@ -146,13 +146,15 @@ impl Perform for SendFile {
             let message = "the range of the file ends before it starts";
             return failed(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
+        let before = self.sent;
         for _ in 0..CALLS_PER_TURN {
             if self.left == Some(0) {
                 self.finished = true;
                 return Attempt::done(Ok(self.sent));
             }
             match retry(|| self.send_some(call)) {
-                None => return Attempt::WouldBlock,
+                None if self.sent > before => return Attempt::WouldBlock(Blocked::Advanced),
+                None => return Attempt::WouldBlock(Blocked::InVain),
                 Some(Err(error)) => return failed(error),
                 Some(Ok(0)) => match self.left {
                     None => self.left = Some(0),

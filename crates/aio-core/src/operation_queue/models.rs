@@ -121,7 +121,7 @@ impl Socket {
     /// The same, but it is a dropped operation that gives it back.
     fn give_back(&self) {
         *self.bytes.lock().expect("no model panics under the lock") += 1;
-        self.advance(self.queue.given_back());
+        self.advance(self.queue.look_again());
     }
 
     fn cancel(&self, handle: &Arc<Model>) {
@@ -135,7 +135,7 @@ impl Socket {
                     self.settle(self.queue.done(false));
                     return operation.complete(DONE);
                 }
-                Next::Attempt(operation) => match self.queue.blocked(operation) {
+                Next::Attempt(operation) => match self.queue.blocked(operation, Blocked::InVain) {
                     Next::Abort(all, _) => {
                         self.settle(self.queue.done(true));
                         return all.for_each(|operation| operation.complete(ABORTED));
@@ -150,8 +150,9 @@ impl Socket {
     fn settle(&self, next: Next<Op>) {
         match next {
             // The poller tells of everything that arrives.
-            Next::Nothing | Next::WaitFor(_) => {}
-            Next::Schedule => self.turns.push(()),
+            Next::Nothing | Next::WaitFor(_) | Next::AskThenWaitFor(_) => {}
+            // A rest ends when its time has passed.
+            Next::Schedule | Next::Rest(_) => self.turns.push(()),
             Next::Abort(all, _) => all.for_each(|operation| operation.complete(ABORTED)),
             Next::Attempt(_) => {
                 unreachable!("a thread that is not here for a turn attempts nothing")

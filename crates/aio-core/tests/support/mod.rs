@@ -68,11 +68,38 @@ pub(crate) fn is_alone(limit: &str, test: &str) -> bool {
     let mut command = Command::new("sh");
     command.arg("-c").arg(script).arg(env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ALONE, "1");
-    let run = within(LIMIT, test, move || command.output().unwrap());
+    let run = within(self::limit(), test, move || command.output().unwrap());
     let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success() && output.contains("1 passed"), "{output}");
     println!("{output}");
     false
+}
+
+/// The processor time that this process uses while `time` passes.
+#[cfg(target_os = "linux")]
+pub(crate) fn use_of(time: Duration) -> Duration {
+    let used = || {
+        let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the time is ours to write.
+        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut used) };
+        Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+    };
+    let before = used();
+    thread::sleep(time);
+    used() - before
+}
+
+/// Lets this process have so many descriptors from now on, and no more than at its start. Those that are open stay
+/// so.
+#[cfg(target_os = "linux")]
+pub(crate) fn limit_descriptors(most: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is ours to write.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    limit.rlim_cur = most.min(limit.rlim_max);
+    // SAFETY: the limit is ours, and is only read.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
 }
 
 /// What the tests build their runtimes with.

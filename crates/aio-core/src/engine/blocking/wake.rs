@@ -1,5 +1,15 @@
-//! A descriptor that `poll` can wait for and any thread can make ready.
+//! How a worker that polls is woken, and by whom it has to be.
+//!
+//! 1. A thread that wakes a worker exchanges `woken` and then looks at `polling`; a worker sets `polling` and
+//!    then exchanges `woken`. The later of the two exchanges acquires what the earlier has released: either the
+//!    worker finds `woken` and does not block, or the thread finds `polling` and sends the signal.
+//! 2. A thread that ends a wait does so (its ticket is over) and then looks at the wait's [`Holder`]; a worker
+//!    enters itself there and then looks whether the wait is over. Both have a sequentially consistent fence
+//!    in between, so one of the two sees what the other did: either the worker leaves the wait out, or the
+//!    thread finds the worker, and that it polls, and wakes it. A holder is never taken out: the worst that an
+//!    old entry costs is a wake-up in vain.
 
+use crate::sync::{AtomicBool, AtomicU16, Ordering, fence};
 use std::io;
 
 #[cfg(unix)]
@@ -8,6 +18,101 @@ use std::os::unix::net::UnixStream;
 #[cfg(not(unix))]
 use std::net::UdpSocket;
 
+/// What a worker that blocks is woken by.
+pub(super) trait Signal {
+    /// Ends the worker's blocking, or its next one. Never blocks.
+    fn signal(&self);
+
+    /// Makes the worker block again.
+    fn clear(&self);
+}
+
+/// A worker that can be woken.
+#[derive(Debug)]
+pub(super) struct Wakeable<S> {
+    /// True from before the worker looks for a wake-up until it has left `poll`.
+    polling: AtomicBool,
+    /// True once a thread has asked to wake the worker, until it notices.
+    woken: AtomicBool,
+    pub(super) signal: S,
+}
+
+impl<S: Signal> Wakeable<S> {
+    pub(super) fn new(signal: S) -> Self {
+        Self { polling: AtomicBool::new(false), woken: AtomicBool::new(false), signal }
+    }
+
+    /// The worker is about to block. Returns true if it must not, since it has been woken.
+    pub(super) fn begin(&self) -> bool {
+        self.polling.store(true, Ordering::Relaxed);
+        // Invariant 1. What was done before the wake-up is seen after this.
+        self.woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// The worker has found the signal.
+    pub(super) fn notice(&self) {
+        self.signal.clear();
+        // This wait has ended; the wake-up is not to end the next one too. One that comes now
+        // finds `woken` and sends nothing, but what it is about is seen from here on.
+        self.woken.swap(false, Ordering::AcqRel);
+    }
+
+    /// The worker does not block any more.
+    pub(super) fn end(&self) {
+        self.polling.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_polling(&self) -> bool {
+        self.polling.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn wake(&self) {
+        if self.woken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Invariant 1.
+        if self.polling.load(Ordering::Relaxed) {
+            self.signal.signal();
+        }
+    }
+}
+
+/// The worker that has polled last for a direction of a socket, if one has.
+#[derive(Debug)]
+pub(crate) struct Holder(AtomicU16);
+
+impl Holder {
+    const NOBODY: u16 = u16::MAX;
+
+    pub(crate) fn new() -> Self {
+        Self(AtomicU16::new(Self::NOBODY))
+    }
+
+    /// The worker `me` is about to poll for these. It looks after this whether they are over.
+    pub(super) fn claim<'a>(holders: impl Iterator<Item = &'a Self>, me: usize) {
+        let me = u16::try_from(me).expect("a pool has fewer workers than that");
+        for Self(holder) in holders {
+            // Written once for many waits: others look at it from other processors.
+            if holder.load(Ordering::Relaxed) != me {
+                holder.store(me, Ordering::Relaxed);
+            }
+        }
+        // Invariant 2.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The caller has ended waits of the directions that have these holders. Returns those to be woken.
+    pub(super) fn to_wake<const N: usize>(holders: [&Self; N]) -> [Option<usize>; N] {
+        // Invariant 2.
+        fence(Ordering::SeqCst);
+        holders.map(|Self(holder)| {
+            let holder = holder.load(Ordering::Relaxed);
+            (holder != Self::NOBODY).then_some(holder.into())
+        })
+    }
+}
+
+/// A descriptor that `poll` can wait for and any thread can make ready.
 #[derive(Debug)]
 pub(super) struct Wake {
     #[cfg(unix)]
@@ -35,9 +140,11 @@ impl Wake {
         receiver.set_nonblocking(true)?;
         Ok(Self { receiver })
     }
+}
 
+impl Signal for Wake {
     /// Makes the descriptor ready. Never blocks: when its buffer is full, it is ready.
-    pub(super) fn signal(&self) {
+    fn signal(&self) {
         #[cfg(unix)]
         let _ = io::Write::write(&mut &self.sender, &[1]);
         #[cfg(not(unix))]
@@ -45,7 +152,7 @@ impl Wake {
     }
 
     /// Makes the descriptor not ready.
-    pub(super) fn clear(&self) {
+    fn clear(&self) {
         let mut bytes = [0; 64];
         #[cfg(unix)]
         while io::Read::read(&mut &self.receiver, &mut bytes).is_ok_and(|n| n == bytes.len()) {}
@@ -67,3 +174,6 @@ impl std::os::windows::io::AsSocket for Wake {
         self.receiver.as_socket()
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;

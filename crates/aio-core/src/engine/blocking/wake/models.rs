@@ -1,0 +1,163 @@
+//! Models of a worker that polls and of threads that wake it, explored by loom.
+//!
+//! A wait never becomes ready here, and a poll never ends by itself: a worker that goes on polling for a wait
+//! that is over blocks for good, which loom reports as a deadlock.
+
+use super::{Holder, Signal, Wakeable};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+/// Stands for the descriptor.
+struct Bell {
+    has_rung: Mutex<bool>,
+    rings: Condvar,
+}
+
+impl Bell {
+    fn new() -> Self {
+        Self { has_rung: Mutex::new(false), rings: Condvar::new() }
+    }
+
+    /// Stands for `poll`.
+    fn wait(&self) {
+        let mut has_rung = self.has_rung.lock().unwrap();
+        while !*has_rung {
+            has_rung = self.rings.wait(has_rung).unwrap();
+        }
+    }
+}
+
+impl Signal for Bell {
+    fn signal(&self) {
+        *self.has_rung.lock().unwrap() = true;
+        self.rings.notify_one();
+    }
+
+    fn clear(&self) {
+        *self.has_rung.lock().unwrap() = false;
+    }
+}
+
+struct Wait {
+    holder: Holder,
+    /// Stands for the ticket.
+    is_over: AtomicBool,
+}
+
+struct Engine {
+    workers: Vec<Wakeable<Bell>>,
+    waits: Vec<Wait>,
+    /// Stands for what is posted to the workers.
+    posted: AtomicUsize,
+}
+
+impl Engine {
+    fn new(workers: usize, waits: usize) -> Arc<Self> {
+        let wait = |_| Wait { holder: Holder::new(), is_over: AtomicBool::new(false) };
+        Arc::new(Self {
+            workers: (0..workers).map(|_| Wakeable::new(Bell::new())).collect(),
+            waits: (0..waits).map(wait).collect(),
+            posted: AtomicUsize::new(0),
+        })
+    }
+
+    /// Worker `me` polls once for those of `waits` that are not over; returns how many those were.
+    fn poll(&self, me: usize, waits: &[usize]) -> usize {
+        let waits = || waits.iter().map(|wait| &self.waits[*wait]);
+        let woken = self.workers[me].begin();
+        Holder::claim(waits().map(|wait| &wait.holder), me);
+        let wanted = waits().filter(|wait| !wait.is_over.load(Ordering::Relaxed)).count();
+        // A worker that has been woken, or has nothing to poll for in this model, does not block.
+        if !woken && wanted > 0 {
+            self.workers[me].signal.wait();
+            self.workers[me].notice();
+        }
+        self.workers[me].end();
+        wanted
+    }
+
+    /// What a cancel or a close does.
+    fn end(&self, wait: usize) {
+        let wait = &self.waits[wait];
+        wait.is_over.store(true, Ordering::Relaxed);
+        for worker in Holder::to_wake([&wait.holder]).into_iter().flatten() {
+            if self.workers[worker].is_polling() {
+                self.workers[worker].wake();
+            }
+        }
+    }
+}
+
+fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+#[test]
+fn a_worker_lets_go_of_a_wait_that_is_ended_while_it_begins_to_poll() {
+    check(4, || {
+        let engine = Engine::new(1, 1);
+        let worker = engine.clone();
+        let worker = thread::spawn(move || while worker.poll(0, &[0]) > 0 {});
+        engine.end(0);
+        worker.join().unwrap();
+    });
+}
+
+/// Two threads end the two waits of one worker: the second may find that the first has woken it.
+#[test]
+fn a_worker_lets_go_of_waits_that_are_ended_by_two_threads() {
+    check(3, || {
+        let engine = Engine::new(1, 2);
+        let worker = engine.clone();
+        let worker = thread::spawn(move || while worker.poll(0, &[0, 1]) > 0 {});
+        let other = engine.clone();
+        let other = thread::spawn(move || other.end(1));
+        engine.end(0);
+        other.join().unwrap();
+        worker.join().unwrap();
+    });
+}
+
+/// A wait that goes from one worker to another is let go of by the one that polls for it.
+#[test]
+fn a_wait_that_was_taken_over_is_let_go_of() {
+    check(3, || {
+        let engine = Engine::new(2, 1);
+        let worker = engine.clone();
+        let workers = thread::spawn(move || {
+            // It has been polled for by one worker; from here on by another.
+            Holder::claim([&worker.waits[0].holder].into_iter(), 0);
+            while worker.poll(1, &[0]) > 0 {}
+        });
+        engine.end(0);
+        workers.join().unwrap();
+    });
+}
+
+/// A wake-up that is about something other than a wait: what was done before it is seen after it.
+#[test]
+fn a_worker_sees_what_it_is_woken_for() {
+    check(3, || {
+        let engine = Engine::new(1, 1);
+        let worker = engine.clone();
+        let worker = thread::spawn(move || {
+            let mut seen = 0;
+            while seen < 2 {
+                worker.poll(0, &[0]);
+                seen = worker.posted.load(Ordering::Relaxed);
+            }
+        });
+        let other = engine.clone();
+        let post = |engine: &Engine| {
+            engine.posted.fetch_add(1, Ordering::Relaxed);
+            engine.workers[0].wake();
+        };
+        let other = thread::spawn(move || post(&other));
+        post(&engine);
+        other.join().unwrap();
+        worker.join().unwrap();
+    });
+}
