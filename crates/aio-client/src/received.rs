@@ -13,7 +13,10 @@
 //!
 //! 1. A message goes back as the bytes that it was in the stream, its frame included: the next receive may go by
 //!    another framing. They have the offset of their first byte in the stream with them, so that messages
-//!    that come back in any order are put in the stream's.
+//!    that come back in any order are put in the stream's. (One case has no right answer: a receive with
+//!    another framing may find bytes that came back, and behind them what follows a message that is still its
+//!    caller's to take. It makes its message of both, rather than wait for that caller. Nothing is lost then, either,
+//!    but what the caller gives back later comes after that message.)
 //! 2. What comes back is listed before the event is set, and the event is reset before the list is taken. So
 //!    once the drop of a message has returned, a call that has the turn finds it.
 //! 3. Only a call that has the turn makes messages, and each refers to the connection's [`GivenBack`]. So
