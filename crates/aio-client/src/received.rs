@@ -116,7 +116,7 @@ impl From<Received> for String {
 impl Drop for Received {
     fn drop(&mut self) {
         let Some(content) = self.content.take() else { return };
-        let bytes = self.framing.frame(content).expect("it has been in this frame");
+        let bytes = self.framing.restore(content);
         let Self { offset, ends_stream, .. } = *self;
         self.given_back.put(Piece { bytes, offset, ends_stream });
     }
@@ -140,13 +140,13 @@ impl GivenBack {
         self.some.set();
     }
 
-    /// Returns what has come back since the last time, in no order.
-    pub(crate) fn take(&self) -> Vec<Piece> {
+    /// Returns what has come back since the last time, in no order; `None` if that is nothing.
+    pub(crate) fn take(&self) -> Option<Vec<Piece>> {
         if !self.some.is_set() {
-            return Vec::new();
+            return None;
         }
         self.some.reset();
-        mem::take(&mut self.pieces.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(mem::take(&mut self.pieces.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Set when something has come back.
