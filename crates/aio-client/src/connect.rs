@@ -77,8 +77,8 @@ pub(crate) async fn connect(
         Whom::Addresses(addresses) => addresses.clone(),
         Whom::Name { host, port } => {
             let _watch = call.watch();
-            let lookup = runtime.look_up_async(host, *port);
-            match call.outcome(lookup, future::pending()).await {
+            let lookup = pin!(runtime.look_up_async(host, *port));
+            match call.outcome(lookup, pin!(future::pending())).await {
                 (_, Some(_)) => return Err(interrupted(": the host was still being looked up")),
                 (lookup, None) => lookup.result.map_err(|source| {
                     Error::system(ErrorKind::Resolve, Attempt::Connect, end_point, source)

@@ -124,7 +124,7 @@ pub(crate) struct Connection {
     /// Signaled exactly while no call is receiving.
     receive_turn: AutoResetEvent,
     /// There exactly while no call has the turn.
-    inbound: Mutex<Option<Inbound>>,
+    inbound: Mutex<Option<Box<Inbound>>>,
     /// True once this side has closed the connection.
     is_closed: AtomicBool,
 }
@@ -133,7 +133,7 @@ pub(crate) struct Connection {
 pub(crate) struct Turn {
     connection: Arc<Connection>,
     /// `None` only while it is dropped.
-    inbound: Option<Inbound>,
+    inbound: Option<Box<Inbound>>,
 }
 
 impl Turn {
@@ -146,72 +146,6 @@ impl Turn {
 
     fn parts(&mut self) -> (&Connection, &mut Inbound) {
         (&self.connection, self.inbound.as_mut().expect("it is there until the turn is dropped"))
-    }
-
-    /// Receives until a message is whole, and takes it.
-    async fn receive(
-        &mut self,
-        settings: &Settings,
-        search: &mut Search<'_>,
-        check: impl Fn(&[u8]) -> Result<(), Error>,
-        call: &Call,
-    ) -> Result<Taken, Error> {
-        let (connection, inbound) = self.parts();
-        let mut last_byte = Instant::now();
-        let mut receives = 0;
-        let mut has_left_begin = false;
-        loop {
-            if inbound.take_back() {
-                search.restart();
-            }
-            let (received, expected) = match connection.take_message(inbound, search, &check)? {
-                Look::Message(message) => return Ok(message),
-                Look::Incomplete { received, expected } => (received, expected),
-            };
-            if let Some(progress) = &settings.progress {
-                if !mem::replace(&mut has_left_begin, true) {
-                    // The callback must not run inside begin (I3), which may be where this is.
-                    yield_once().await;
-                }
-                if !progress.tell(received, expected) {
-                    return Err(connection.misuse(Attempt::Receive, Misuse::ProgressPanicked));
-                }
-            }
-            let idle = last_byte.checked_add(settings.idle_timeout);
-            let until = idle.into_iter().chain(call.deadline.at()).min();
-            // A peer that always has a little more must not keep the call for ever. But the first
-            // receive comes before the clock, so that a timeout of zero takes what there is.
-            let missing = expected.map(|expected| expected - received);
-            let is_over = receives > 0 && call.deadline.is_over();
-            let outcome = match is_over {
-                true => Outcome::Nothing,
-                false => inbound.receive(&connection.socket, missing, until, call).await.map_err(
-                    |error| {
-                        let peer = connection.peer;
-                        Error::system(ErrorKind::Receive, Attempt::Receive, peer, error)
-                    },
-                )?,
-            };
-            match outcome {
-                Outcome::More => {
-                    last_byte = Instant::now();
-                    receives += 1;
-                    if receives % RECEIVES_PER_TURN == 0 {
-                        yield_once().await;
-                    }
-                }
-                Outcome::GivenBack => {}
-                Outcome::Nothing if idle.is_some() && idle == until => {
-                    let (limit, progress) = (settings.idle_timeout, "nothing was received");
-                    return Err(connection.interrupted(Attempt::Receive, call, limit, progress));
-                }
-                Outcome::Nothing => {
-                    let (limit, received) = (call.deadline.timeout(), bytes(received));
-                    let progress = format_args!("{received} of the message received");
-                    return Err(connection.interrupted(Attempt::Receive, call, limit, progress));
-                }
-            }
-        }
     }
 }
 
@@ -229,7 +163,7 @@ impl Connection {
             socket,
             peer,
             receive_turn: AutoResetEvent::new(true),
-            inbound: Mutex::new(Some(Inbound::new())),
+            inbound: Mutex::new(Some(Box::new(Inbound::new()))),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -248,12 +182,12 @@ impl Connection {
     ) -> Result<(), Error> {
         let framed = settings.framing.frame(message).map_err(|m| self.misuse(Attempt::Send, m))?;
         let length = framed.len();
-        let operation = match call.deadline.at() {
+        let operation = pin!(match call.deadline.at() {
             Some(at) => self.socket.with_deadline(at).send_async(framed),
             None => self.socket.send_async(framed),
-        };
+        });
         let (Completion { result, bytes_transferred: sent, .. }, canceled_for) =
-            call.outcome(operation, future::pending()).await;
+            call.outcome(operation, pin!(future::pending())).await;
         let Err(error) = result else { return Ok(()) };
         let progress = format_args!("{sent} of {length} bytes sent");
         let is_late = canceled_for.is_some() || error.kind() == io::ErrorKind::TimedOut;
@@ -282,8 +216,63 @@ impl Connection {
             return Err(self.interrupted(Attempt::Receive, &call, timeout, progress));
         }
         let mut turn = Turn::take(self);
-        let message = turn.receive(&settings, &mut search, check, &call).await?;
-        let given_back = turn.parts().1.given_back().clone();
+        let (connection, inbound) = turn.parts();
+        let mut last_byte = Instant::now();
+        let mut receives = 0;
+        let mut has_left_begin = false;
+        let message = loop {
+            if inbound.take_back() {
+                search.restart();
+            }
+            let (received, expected) =
+                match connection.take_message(inbound, &mut search, &check)? {
+                    Look::Message(message) => break message,
+                    Look::Incomplete { received, expected } => (received, expected),
+                };
+            if let Some(progress) = &settings.progress {
+                if !mem::replace(&mut has_left_begin, true) {
+                    // The callback must not run inside begin (I3), which may be where this is.
+                    yield_once().await;
+                }
+                if !progress.tell(received, expected) {
+                    return Err(connection.misuse(Attempt::Receive, Misuse::ProgressPanicked));
+                }
+            }
+            let idle = last_byte.checked_add(settings.idle_timeout);
+            let until = idle.into_iter().chain(call.deadline.at()).min();
+            // A peer that always has a little more must not keep the call for ever. But the first
+            // receive comes before the clock, so that a timeout of zero takes what there is.
+            let missing = expected.map(|expected| expected - received);
+            let is_over = receives > 0 && call.deadline.is_over();
+            let outcome = if is_over {
+                Outcome::Nothing
+            } else {
+                let outcome = inbound.receive(&connection.socket, missing, until, &call).await;
+                outcome.map_err(|error| {
+                    Error::system(ErrorKind::Receive, Attempt::Receive, connection.peer, error)
+                })?
+            };
+            match outcome {
+                Outcome::More => {
+                    last_byte = Instant::now();
+                    receives += 1;
+                    if receives % RECEIVES_PER_TURN == 0 {
+                        yield_once().await;
+                    }
+                }
+                Outcome::GivenBack => {}
+                Outcome::Nothing if idle.is_some() && idle == until => {
+                    let (limit, progress) = (settings.idle_timeout, "nothing was received");
+                    return Err(connection.interrupted(Attempt::Receive, &call, limit, progress));
+                }
+                Outcome::Nothing => {
+                    let (limit, received) = (call.deadline.timeout(), bytes(received));
+                    let progress = format_args!("{received} of the message received");
+                    return Err(connection.interrupted(Attempt::Receive, &call, limit, progress));
+                }
+            }
+        };
+        let given_back = inbound.given_back().clone();
         Ok(Received::new(message, settings.framing, settings.encoding, given_back, turn))
     }
 

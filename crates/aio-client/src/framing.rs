@@ -145,6 +145,22 @@ impl Framing {
         }
     }
 
+    /// Puts the frame back around a message that was found in it.
+    pub(crate) fn restore(&self, mut message: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::UntilClose | Self::Fixed(_) => message,
+            Self::Delimiter(delimiter) => {
+                message.extend_from_slice(delimiter);
+                message
+            }
+            Self::LengthPrefix(prefix) => {
+                let mut framed = prefix.write(message.len()).expect("the prefix has said it");
+                framed.append(&mut message);
+                framed
+            }
+        }
+    }
+
     /// Begins a search for a message of at most `limit` bytes.
     pub(crate) fn search(&self, limit: usize) -> Result<Search<'_>, Misuse> {
         match self {
@@ -292,7 +308,8 @@ mod tests {
             let Found::Message { content, end } = search.next(&bytes, false) else {
                 panic!("{framing:?}: not found")
             };
-            assert_eq!((&bytes[content], end), (&b"abc"[..], bytes.len()), "{framing:?}");
+            assert_eq!((&bytes[content.clone()], end), (&b"abc"[..], bytes.len()), "{framing:?}");
+            assert_eq!(framing.restore(bytes[content].to_vec()), bytes, "{framing:?}");
         }
     }
 

@@ -10,6 +10,7 @@ use std::future;
 use std::io;
 use std::mem;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -111,20 +112,20 @@ impl Inbound {
         self.make_room(missing.unwrap_or(0).clamp(self.size, LARGEST_SIZE));
         let buffer = mem::take(&mut self.buffer).slice(self.filled..);
         let room = buffer.as_slice().len();
-        let operation = match until {
+        let operation = pin!(match until {
             Some(until) if !is_late => socket.with_deadline(until).receive_async(buffer),
             _ => socket.receive_async(buffer),
-        };
+        });
         if is_late {
             operation.cancel();
         }
         let given_back = &self.given_back;
-        let comes_back = async {
+        let comes_back = pin!(async {
             match may_come_back {
                 true => given_back.some().wait().await,
                 false => future::pending().await,
             }
-        };
+        });
         let (Completion { result, buffer, .. }, canceled_for) =
             call.outcome(operation, comes_back).await;
         self.buffer = buffer.into_inner();
@@ -227,12 +228,11 @@ impl Inbound {
 
     /// Puts what has come back in its place. Returns true if there was anything.
     pub(crate) fn take_back(&mut self) -> bool {
-        let mut pieces = self.given_back.take();
+        let Some(mut pieces) = self.given_back.take() else { return false };
         // The last one first: then each comes to the front, where there is room most often, and few bytes move.
         pieces.sort_by_key(|piece| Reverse(piece.offset));
-        let is_any = !pieces.is_empty();
         pieces.into_iter().for_each(|piece| self.put_back(piece));
-        is_any
+        true
     }
 
     fn put_back(&mut self, piece: Piece) {

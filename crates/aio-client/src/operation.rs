@@ -52,11 +52,13 @@ use std::time::Duration;
 #[must_use = "dropping a pending call cancels it, unless it is a send"]
 pub struct Operation<K: Kind> {
     task: Arc<dyn Pending<K::Output>>,
+    /// True once the outcome has been returned.
+    is_taken: bool,
 }
 
 impl<K: Kind> Operation<K> {
     pub(crate) fn new(task: Arc<dyn Pending<K::Output>>) -> Self {
-        Self { task }
+        Self { task, is_taken: false }
     }
 
     /// Blocks until the call is over, which its deadline sees to.
@@ -70,9 +72,9 @@ impl<K: Kind> Operation<K> {
     /// # Panics
     ///
     /// Panics if [`wait_timeout`](Self::wait_timeout) has returned the outcome.
-    pub fn wait(self) -> Result<K::Output, Error> {
+    pub fn wait(mut self) -> Result<K::Output, Error> {
         self.task.clone().wait(Duration::MAX);
-        self.task.take().expect(TAKEN)
+        self.taken(self.task.take())
     }
 
     /// Blocks until the call is over or `timeout` has passed. `None` means that it is pending, and it
@@ -82,7 +84,12 @@ impl<K: Kind> Operation<K> {
     ///
     /// Panics if the outcome has been returned before.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<K::Output, Error>> {
-        self.task.clone().wait(timeout).then(|| self.task.take().expect(TAKEN))
+        self.task.clone().wait(timeout).then(|| self.taken(self.task.take()))
+    }
+
+    fn taken(&mut self, outcome: Option<Result<K::Output, Error>>) -> Result<K::Output, Error> {
+        self.is_taken = true;
+        outcome.expect(TAKEN)
     }
 
     /// Returns true once the outcome stands: [`wait`](Self::wait) then returns at once.
@@ -108,8 +115,8 @@ const TAKEN: &str = "a call has one outcome, and it has been returned";
 impl<K: Kind> Future for Operation<K> {
     type Output = Result<K::Output, Error>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.task.poll_outcome(context.waker()).map(|outcome| outcome.expect(TAKEN))
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.task.poll_outcome(context.waker()).map(|outcome| self.taken(outcome))
     }
 }
 
@@ -121,6 +128,9 @@ impl<K: Kind> WaitHandle for Operation<K> {
 
 impl<K: Kind> Drop for Operation<K> {
     fn drop(&mut self) {
+        if self.is_taken {
+            return;
+        }
         self.task.abandon();
         if !K::IS_SEND && !self.is_completed() {
             self.cancel();

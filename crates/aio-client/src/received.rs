@@ -13,7 +13,10 @@
 //!
 //! 1. A message goes back as the bytes that it was in the stream, its frame included: the next receive may go by
 //!    another framing. They have the offset of their first byte in the stream with them, so that messages
-//!    that come back in any order are put in the stream's.
+//!    that come back in any order are put in the stream's. (One case has no right answer: a receive with
+//!    another framing may find bytes that came back, and behind them what follows a message that is still its
+//!    caller's to take. It makes its message of both, rather than wait for that caller. Nothing is lost then, either,
+//!    but what the caller gives back later comes after that message.)
 //! 2. What comes back is listed before the event is set, and the event is reset before the list is taken. So
 //!    once the drop of a message has returned, a call that has the turn finds it.
 //! 3. Only a call that has the turn makes messages, and each refers to the connection's [`GivenBack`]. So
@@ -113,7 +116,7 @@ impl From<Received> for String {
 impl Drop for Received {
     fn drop(&mut self) {
         let Some(content) = self.content.take() else { return };
-        let bytes = self.framing.frame(content).expect("it has been in this frame");
+        let bytes = self.framing.restore(content);
         let Self { offset, ends_stream, .. } = *self;
         self.given_back.put(Piece { bytes, offset, ends_stream });
     }
@@ -137,13 +140,13 @@ impl GivenBack {
         self.some.set();
     }
 
-    /// Returns what has come back since the last time, in no order.
-    pub(crate) fn take(&self) -> Vec<Piece> {
+    /// Returns what has come back since the last time, in no order; `None` if that is nothing.
+    pub(crate) fn take(&self) -> Option<Vec<Piece>> {
         if !self.some.is_set() {
-            return Vec::new();
+            return None;
         }
         self.some.reset();
-        mem::take(&mut self.pieces.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(mem::take(&mut self.pieces.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Set when something has come back.

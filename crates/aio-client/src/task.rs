@@ -121,12 +121,10 @@ impl Call {
     /// why it did, if it did.
     pub(crate) async fn outcome<K: op::Kind>(
         &self,
-        operation: Operation<K>,
-        other: impl Future<Output = ()>,
+        mut operation: Pin<&mut Operation<K>>,
+        mut other: Pin<&mut impl Future<Output = ()>>,
     ) -> (Completion<K>, Option<Cause>) {
-        let mut operation = pin!(operation);
         let mut interrupted = pin!(self.interrupted());
-        let mut other = pin!(other);
         let mut canceled_for = None;
         let completion = future::poll_fn(|context| {
             if let Poll::Ready(completion) = operation.as_mut().poll(context) {

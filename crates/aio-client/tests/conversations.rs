@@ -44,9 +44,8 @@ fn echo(listener: &TcpListener, is_over: &AtomicBool, seed: u64) {
 
 fn echo_one(mut peer: TcpStream, random: &mut Random) {
     let mut buffer = vec![0; 1 + random.below(5_000)];
-    loop {
-        // A client that has gone is an error or an end.
-        let Ok(count @ 1..) = peer.read(&mut buffer) else { break };
+    // A client that has gone is an error or an end.
+    while let Ok(count @ 1..) = peer.read(&mut buffer) {
         if random.below(20) == 0 {
             thread::sleep(Duration::from_micros(random.below(1_000) as u64));
         }

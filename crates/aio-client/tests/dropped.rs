@@ -378,20 +378,25 @@ fn what_is_given_back_is_bytes_of_the_stream_whatever_framing_comes_next() {
         while received.len() < LENGTH - 20_000 {
             let (framing, client) = &framings[random.below(framings.len())];
             let receive = client.receive_async();
-            if random.below(4) > 0 {
-                receive.handle().wait_one();
-            }
+            let handle = receive.handle();
             match random.below(8) {
-                0 => {
-                    // What was left in front of it is to be given back first.
-                    dropped.clear();
+                // Whatever moment it is in.
+                0 => drop(receive),
+                1..4 => {
+                    handle.wait_one();
                     drop(receive);
+                }
+                4 => {
+                    drop(receive);
+                    handle.wait_one();
+                    dropped.clear();
                     let message = client.receive().unwrap();
                     received.extend(frame(framing, &message));
                 }
-                1..4 => drop(receive),
                 _ => dropped.push(receive),
             }
+            // While one comes back, no other framing may make a message of it and of what is behind the next.
+            handle.wait_one();
             if dropped.len() > 5 {
                 while !dropped.is_empty() {
                     drop(dropped.swap_remove(random.below(dropped.len())));
