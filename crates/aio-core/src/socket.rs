@@ -847,6 +847,9 @@ impl SocketInner {
 impl Drop for SocketInner {
     fn drop(&mut self) {
         self.runtime.driver.forget(self);
+        if self.is_listener() {
+            self.runtime.listeners.remove(self);
+        }
         socket_table::remove(self.number);
     }
 }
