@@ -6,7 +6,7 @@
 mod support;
 
 use aio_core::socket2::{self, Domain, Protocol, SockAddr, Type};
-use aio_core::{Engine, Runtime, Socket};
+use aio_core::{Engine, OperationHandle, Runtime, Socket};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem::{self, MaybeUninit};
@@ -456,39 +456,39 @@ fn begin(
     socket: &Socket,
     to: Option<&SockAddr>,
     report: mpsc::Sender<Outcome>,
-) {
+) -> OperationHandle {
     let done = move |result: io::Result<usize>| {
         let _ = report.send(Outcome::of(result));
     };
     let ender = socket.clone();
     match combination.call {
         Call::Receive => {
-            drop(socket.begin_receive([0; ROOM], move |ar| done(ender.end_receive(ar).result), ()))
+            socket.begin_receive([0; ROOM], move |ar| done(ender.end_receive(ar).result), ())
         }
-        Call::ReceiveFrom => drop(socket.begin_receive_from(
+        Call::ReceiveFrom => socket.begin_receive_from(
             [0; ROOM],
             move |ar| done(ender.end_receive_from(ar).result.map(|(n, _)| n)),
             (),
-        )),
+        ),
         Call::Accept => {
-            drop(socket.begin_accept(move |ar| done(ender.end_accept(ar).result.map(|_| 0)), ()))
+            socket.begin_accept(move |ar| done(ender.end_accept(ar).result.map(|_| 0)), ())
         }
-        Call::Connect => drop(socket.begin_connect(
+        Call::Connect => socket.begin_connect(
             to.unwrap().clone(),
             move |ar| done(ender.end_connect(ar).result.map(|()| 0)),
             (),
-        )),
-        Call::Send => drop(socket.begin_send(
+        ),
+        Call::Send => socket.begin_send(
             to_be_sent(combination.kind),
             move |ar| done(ender.end_send(ar).result),
             (),
-        )),
-        Call::SendTo => drop(socket.begin_send_to(
+        ),
+        Call::SendTo => socket.begin_send_to(
             to_be_sent(combination.kind),
             to.unwrap().clone(),
             move |ar| done(ender.end_send_to(ar).result),
             (),
-        )),
+        ),
     }
 }
 
