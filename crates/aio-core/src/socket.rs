@@ -329,6 +329,9 @@ impl Socket {
     /// followed by the end of the stream; even the part of a send that ended halfway, after which closing
     /// alone would reset the connection.
     ///
+    /// What is pending in that direction ends as a blocking call would: a receive with what is there and then 0, on
+    /// a datagram socket too, an accept with an error.
+    ///
     /// # Errors
     ///
     /// The system's: `NotConnected` if there has been no connection. One that is over already is no error.

@@ -497,8 +497,12 @@ fn a_poller_that_fails_fails_what_waits_and_the_next_wait_tries_again() {
             pollers().into_iter().filter(|poller| !before.contains(poller)).collect();
         let kept: Vec<_> = pollers
             .iter()
-            // SAFETY: the duplicate is nobody else's.
-            .map(|poller| unsafe { OwnedFd::from_raw_fd(libc::dup(*poller)) })
+            .map(|poller| {
+                // SAFETY: the descriptor is open.
+                let duplicate = unsafe { libc::dup(*poller) };
+                // SAFETY: the duplicate is nobody else's.
+                unsafe { OwnedFd::from_raw_fd(duplicate) }
+            })
             .collect();
         let (registered, mut its_peer) = connected(&runtime);
         let (fresh, mut fresh_peer) = connected(&runtime);

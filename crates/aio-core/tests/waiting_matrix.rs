@@ -6,7 +6,7 @@
 mod support;
 
 use aio_core::socket2::{self, Domain, Protocol, SockAddr, Type};
-use aio_core::{Engine, Runtime, Socket};
+use aio_core::{Engine, OperationHandle, Runtime, Socket};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::mem::{self, MaybeUninit};
@@ -195,6 +195,10 @@ impl Combination {
         self.events.contains(&Event::ShutDownUnseen) && self.events.contains(&Event::LimitIsLowered)
     }
 
+    fn is_right(&self, ours: Outcome, system: Outcome) -> bool {
+        ours == system || self.departs(ours, system)
+    }
+
     /// Where we depart from what the system does, and why.
     fn departs(&self, ours: Outcome, system: Outcome) -> bool {
         let shuts_down = |event: &Event| {
@@ -209,7 +213,8 @@ impl Combination {
         let has_waited = (self.kind, self.call) == (Kind::LocalStream, Call::Send)
             && system == Outcome::Failed(ErrorKind::ConnectionReset);
         // RF-1: nobody can send anything to one of a pair that has lost the other.
-        let is_lost = self.kind == Kind::LocalDatagram && self.events.contains(&Event::PeerCloses);
+        let closes = |event: &Event| matches!(event, Event::PeerCloses | Event::PeerResets);
+        let is_lost = self.kind == Kind::LocalDatagram && self.events.iter().any(closes);
         has_failed && system == Outcome::Done(0)
             || is_lost && ours == Outcome::Failed(ErrorKind::InvalidInput)
             || has_waited && ours == Outcome::Failed(ErrorKind::BrokenPipe)
@@ -451,39 +456,39 @@ fn begin(
     socket: &Socket,
     to: Option<&SockAddr>,
     report: mpsc::Sender<Outcome>,
-) {
+) -> OperationHandle {
     let done = move |result: io::Result<usize>| {
         let _ = report.send(Outcome::of(result));
     };
     let ender = socket.clone();
     match combination.call {
         Call::Receive => {
-            drop(socket.begin_receive([0; ROOM], move |ar| done(ender.end_receive(ar).result), ()))
+            socket.begin_receive([0; ROOM], move |ar| done(ender.end_receive(ar).result), ())
         }
-        Call::ReceiveFrom => drop(socket.begin_receive_from(
+        Call::ReceiveFrom => socket.begin_receive_from(
             [0; ROOM],
             move |ar| done(ender.end_receive_from(ar).result.map(|(n, _)| n)),
             (),
-        )),
+        ),
         Call::Accept => {
-            drop(socket.begin_accept(move |ar| done(ender.end_accept(ar).result.map(|_| 0)), ()))
+            socket.begin_accept(move |ar| done(ender.end_accept(ar).result.map(|_| 0)), ())
         }
-        Call::Connect => drop(socket.begin_connect(
+        Call::Connect => socket.begin_connect(
             to.unwrap().clone(),
             move |ar| done(ender.end_connect(ar).result.map(|()| 0)),
             (),
-        )),
-        Call::Send => drop(socket.begin_send(
+        ),
+        Call::Send => socket.begin_send(
             to_be_sent(combination.kind),
             move |ar| done(ender.end_send(ar).result),
             (),
-        )),
-        Call::SendTo => drop(socket.begin_send_to(
+        ),
+        Call::SendTo => socket.begin_send_to(
             to_be_sent(combination.kind),
             to.unwrap().clone(),
             move |ar| done(ender.end_send_to(ar).result),
             (),
-        )),
+        ),
     }
 }
 
@@ -564,6 +569,7 @@ impl Trial {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Times {
     /// From one step to the next.
     step: Duration,
@@ -623,6 +629,7 @@ fn whatever_has_become_of_a_socket_waiting_costs_nothing_and_ends_when_a_blockin
         .collect();
     let often = Times { step: Duration::from_millis(10), window: Duration::from_millis(50) };
     let alone = Times { step: Duration::from_millis(15), window: Duration::from_millis(300) };
+    let together = if is_full { alone } else { often };
     let mut faults = Vec::new();
     for engine in ENGINES {
         let (mut spun, mut hung, mut differed, mut most) = (0, 0, 0, Duration::ZERO);
@@ -630,30 +637,40 @@ fn whatever_has_become_of_a_socket_waiting_costs_nothing_and_ends_when_a_blockin
         while let Some(first) = left.first().copied() {
             let (mut batch, rest): (Vec<_>, Vec<_>) =
                 left.into_iter().partition(|one| one.batch() == first.batch());
-            left = batch.split_off(batch.len().min(256));
+            left = batch.split_off(batch.len().min(if is_full { 64 } else { 256 }));
             left.extend(rest);
-            let (outcomes, used) = run(engine, &batch, &often);
-            let is_suspect = is_full || used > often.window / 2;
-            for (one, [mut ours, mut system]) in batch.into_iter().zip(outcomes) {
-                let mut is_wrong = ours != system && !one.departs(ours, system);
-                if is_suspect || is_wrong {
-                    // On its own: the machine may have been slow.
-                    let (outcomes, used) = run(engine, &[one], &alone);
-                    [ours, system] = outcomes[0];
-                    is_wrong = ours != system && !one.departs(ours, system);
-                    most = most.max(used);
-                    if used > alone.window / 10 {
-                        spun += 1;
-                        faults.push(format!("{engine}: {one}: {used:?} of processor time"));
-                    }
+            let (outcomes, used) = run(engine, &batch, &together);
+            // A few of many may cost a little each.
+            let is_suspect = used > together.window / if is_full { 10 } else { 2 };
+            for (one, [ours, system]) in batch.into_iter().zip(outcomes) {
+                if !is_suspect && one.is_right(ours, system) {
+                    continue;
                 }
-                if is_wrong {
-                    if ours == Outcome::Pending {
-                        hung += 1;
-                    } else {
-                        differed += 1;
-                    }
-                    faults.push(format!("{engine}: {one}: {ours:?}, the system {system:?}"));
+                // On its own, and again: the machine may have been slow.
+                let mut tries = (0..3).map(|_| {
+                    let (outcomes, used) = run(engine, &[one], &alone);
+                    (outcomes[0], used)
+                });
+                let is_fault = |([ours, system], used): &([Outcome; 2], Duration)| {
+                    !one.is_right(*ours, *system) || *used > alone.window / 10
+                };
+                let mut last = tries.next().expect("there are three");
+                while is_fault(&last) {
+                    let Some(next) = tries.next() else { break };
+                    last = next;
+                }
+                let ([ours, system], used) = last;
+                most = most.max(used);
+                spun += usize::from(used > alone.window / 10);
+                if !one.is_right(ours, system) {
+                    let is_pending = ours == Outcome::Pending;
+                    *(if is_pending { &mut hung } else { &mut differed }) += 1;
+                }
+                if is_fault(&last) {
+                    faults.push(format!(
+                        "{engine}: {one}: {ours:?}, the system {system:?}; {used:?} of \
+                         processor time"
+                    ));
                 }
             }
         }

@@ -42,6 +42,9 @@ impl Socket {
     }
 
     /// Begins to accept a connection. The result is its socket, of the same runtime.
+    ///
+    /// It fails with [`InvalidInput`](std::io::ErrorKind::InvalidInput) on a socket that does not listen, and on a
+    /// listener that was shut down for receiving, once it has no more connections.
     pub fn begin_accept<S, F>(&self, callback: F, state: S) -> OperationHandle
     where
         S: Send + 'static,
@@ -110,7 +113,9 @@ impl Socket {
     /// end, and takes nothing. A connection that has broken is an error for every receive that finds no
     /// bytes, even if the system has told a send of it before and reports the end ever since.
     ///
-    /// A receive on a socket that is still being connected fails: begin it when the connect is over.
+    /// A receive on a socket that is still being connected fails: begin it when the connect is over. So does one on a
+    /// datagram socket that has neither an address nor a peer, for nothing can arrive there. A datagram socket that
+    /// was shut down for receiving gives what is there, and then 0.
     pub fn begin_receive<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
     where
         B: IoBufMut,
@@ -235,7 +240,8 @@ impl Socket {
     /// One that does not fit into the buffer, an empty one too, is an error that says how long it was,
     /// and is lost; see [`begin_receive_message_from`](Self::begin_receive_message_from).
     ///
-    /// It fails on a socket that has no address yet, to which nobody can send: bind it first.
+    /// It fails on a socket that has no address yet, to which nobody can send: bind it first. Once the socket was shut
+    /// down for receiving it yields what is there, and then 0 bytes from the peer.
     pub fn begin_receive_from<B, S, F>(&self, buffer: B, callback: F, state: S) -> OperationHandle
     where
         B: IoBufMut,

@@ -111,12 +111,15 @@ fn a_send_to_an_address_of_another_family_fails() {
 
 /// RF-1: `NotBound`; nothing can arrive at a socket that has no address.
 #[test]
-fn a_receive_from_on_a_socket_that_is_not_bound_says_so() {
+fn a_receive_on_a_socket_that_is_not_bound_says_so() {
     conforms(|case: &Case| {
         let socket = case.runtime.socket(Domain::IPV4, Type::DGRAM, None).unwrap();
         for error in [
             case.receive_from(&socket, [0; 8]).error(),
             case.receive_message_from(&socket, [0; 8]).error(),
+            case.receive(&socket, [0; 8]).error(),
+            case.receive(&socket, [0; 0]).error(),
+            case.receive_list(&socket, vec![[0; 4]; 2]).error(),
         ] {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.to_string().contains("not bound"), "{error}");

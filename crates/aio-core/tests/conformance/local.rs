@@ -82,3 +82,24 @@ fn local_datagrams_keep_their_boundaries() {
         }
     });
 }
+
+/// RF-1 for local datagrams. The two of a pair have no addresses either, and need none.
+#[test]
+fn a_receive_on_a_local_socket_that_is_not_bound_says_so() {
+    conforms(|case: &Case| {
+        let socket = case.runtime.socket(Domain::UNIX, Type::DGRAM, None).unwrap();
+        for error in
+            [case.receive(&socket, [0; 8]).error(), case.receive_from(&socket, [0; 8]).error()]
+        {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("not bound"), "{error}");
+        }
+        let name = format!("aio-conformance-{}-{:p}.datagrams", std::process::id(), case);
+        let path = std::env::temp_dir().join(name);
+        socket.bind(SockAddr::unix(&path).unwrap()).unwrap();
+        let receive = case.receive(&socket, [0; 8]);
+        std::os::unix::net::UnixDatagram::unbound().unwrap().send_to(b"now", &path).unwrap();
+        assert_eq!(receive.output(), 3);
+        std::fs::remove_file(path).unwrap();
+    });
+}

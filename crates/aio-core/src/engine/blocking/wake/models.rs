@@ -89,10 +89,20 @@ impl Engine {
     }
 }
 
+/// Runs `model` in every interleaving with at most `preemptions` preemptions, and says how many there were.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let executions = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    let count = executions.clone();
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    let line = format!("{name}: {} executions\n", executions.load(Ordering::Relaxed));
+    // To the terminal, whether or not the harness captures what tests print.
+    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
 }
 
 #[test]
