@@ -80,6 +80,8 @@ struct Header {
     wish: AtomicU8,
     /// True if it takes one of the places of a limited runtime.
     has_place: AtomicBool,
+    /// 0, or a [`Thread`]. Read by the operation queue, under its lock.
+    thread: AtomicU8,
     /// When it was begun, by its runtime's clock; then, if that is measured, when it completed.
     moment: AtomicU64,
     /// Set when the result stands in the body.
@@ -148,6 +150,15 @@ pub(crate) enum Wish {
     Close = 3,
 }
 
+/// A thread that waits for an operation, without a worker: see `engine/own_thread.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    /// It has begun the operation, and comes to wait for it next.
+    Coming = 1,
+    /// It polls, or follows one that does, or takes a turn.
+    Here = 2,
+}
+
 impl From<Wish> for Aborted {
     fn from(wish: Wish) -> Self {
         match wish {
@@ -159,6 +170,14 @@ impl From<Wish> for Aborted {
 }
 
 impl Header {
+    fn thread(&self) -> Option<Thread> {
+        match self.thread.load(Ordering::Relaxed) {
+            0 => None,
+            thread if thread == Thread::Coming as u8 => Some(Thread::Coming),
+            _ => Some(Thread::Here),
+        }
+    }
+
     #[inline]
     fn new(
         kind: &'static KindOf,
@@ -173,6 +192,7 @@ impl Header {
             deadline,
             wish: AtomicU8::new(0),
             has_place: AtomicBool::new(false),
+            thread: AtomicU8::new(0),
             moment: AtomicU64::new(0),
             completed: ManualResetEvent::new(false),
         }
@@ -615,6 +635,15 @@ impl Owner {
         self.0.has_place.store(true, Ordering::Relaxed);
     }
 
+    /// It is about to begin, and the calling thread, which is no worker, is going to [wait](Handle::wait) for it.
+    pub(crate) fn thread_comes(&self) {
+        self.0.thread.store(Thread::Coming as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn thread(&self) -> Option<Thread> {
+        self.0.thread()
+    }
+
     /// What is to be told of it, pending at `socket` if at any.
     pub(crate) fn report(&self, clock: &Clock, socket: Option<&SocketInner>) -> OperationReport {
         let system = socket.and_then(|socket| socket.descriptor.pin());
@@ -676,6 +705,10 @@ impl Owner {
     /// The operation goes on at `socket`: it is to be begun there next.
     pub(crate) fn go_to(&mut self, socket: &Arc<SocketInner>) {
         self.0.socket.store(socket.number.get(), Ordering::Relaxed);
+        if self.thread() == Some(Thread::Coming) {
+            // It comes to where the operation was.
+            self.0.thread.store(Thread::Here as u8, Ordering::Relaxed);
+        }
         // Before a look at the wish: invariant 5.
         fence(Ordering::SeqCst);
         self.progress().go_to(socket.clone());
@@ -800,6 +833,47 @@ impl Handle {
                 Some(runtime) => runtime.wait_for(self, deadline),
                 None => RuntimeInner::wait_for_event(self.event(), deadline),
             }
+    }
+
+    /// The number of the socket where it is, or was last.
+    pub(crate) fn socket(&self) -> Option<SocketNumber> {
+        self.0.socket()
+    }
+
+    /// That socket, if it is there.
+    pub(crate) fn place(&self) -> Option<Arc<SocketInner>> {
+        self.0.socket().and_then(socket_table::find)
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.0.kind.direction
+    }
+
+    /// True if nothing but its socket, where it is, keeps the operation from going on. An accept that
+    /// receives goes from the listener to the accepted socket: a thread that has begun it has both.
+    pub(crate) fn is_at_its_socket(&self) -> bool {
+        const ACCEPT_RECEIVE: usize = kind_index("accept_receive");
+        const CONNECT_TO: usize = kind_index("connect_to");
+        const LOOK_UP: usize = kind_index("look_up");
+        match self.0.kind.index {
+            CONNECT_TO | LOOK_UP => false,
+            ACCEPT_RECEIVE => self.thread().is_some(),
+            _ => !self.0.kind.may_block,
+        }
+    }
+
+    pub(crate) fn thread(&self) -> Option<Thread> {
+        self.0.thread()
+    }
+
+    /// The thread that waits for it is at its socket.
+    pub(crate) fn thread_is_here(&self) {
+        self.0.thread.store(Thread::Here as u8, Ordering::Relaxed);
+    }
+
+    /// No thread waits for it any more that could poll.
+    pub(crate) fn thread_leaves(&self) {
+        self.0.thread.store(0, Ordering::Relaxed);
     }
 
     /// The runtime of an operation that is pending.

@@ -25,7 +25,9 @@
 //!    readiness has been reported since that attempt began. It is cleared under the lock before an
 //!    attempt and set by a report at any time: a report that arrives during an attempt makes it be
 //!    repeated instead of getting lost, which with edge-triggered reports would be for ever.
-//! 3. In *Waiting*, `maybe_ready` is false. (By 2, a report would have led elsewhere.)
+//! 3. In *Waiting*, `maybe_ready` is false. (By 2, a report would have led elsewhere.) The engine knows of the wait
+//!    (`told`), or a thread that waits for an operation polls (`polled`), or one is about to
+//!    (`engine/own_thread.rs`).
 //! 4. An operation is in the queue, with the attempting thread, or completed. A cancel that finds
 //!    it in neither the queue nor completed leaves it to the attempting thread, which looks at the
 //!    operation's `wish` under the lock before it puts it back.
@@ -39,9 +41,10 @@
 //! something a user gave us (I8): whatever leaves the queue is returned to the caller.
 
 use crate::error::Aborted;
-use crate::in_flight::{Handle, Owner};
+use crate::in_flight::{Handle, Owner, Thread};
 use crate::lock::{Lock, Locked};
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,12 @@ struct State {
     /// True once it has been reported that the direction stays ready, as it does when the peer has
     /// hung up: no further report may come, and an attempt that found little has not found all.
     stays_ready: bool,
+    /// In *Waiting*: true if the engine knows. Invariant 3.
+    told: bool,
+    /// True while a thread that waits for an operation of this line polls.
+    polled: bool,
+    /// True if there may be others, which follow when it leaves.
+    followed: bool,
     line: Line,
 }
 
@@ -147,12 +156,24 @@ pub(crate) enum Next {
     Attempt(Owner),
     /// Have the engine wait until the direction can make progress.
     WaitFor(Ticket),
+    /// Nothing: a thread polls until the direction can make progress, or is about to.
+    WaitHere,
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
     /// Complete these as aborted.
     Abort(Box<Abort>),
     /// Nothing; somebody else will, or there is nothing to do.
     Nothing,
+}
+
+/// What a thread is to do that is here to poll.
+#[derive(Debug)]
+pub(crate) enum Here {
+    Poll,
+    /// Another thread polls: wait until it leaves.
+    Follow,
+    /// It takes a turn that a worker was asked for.
+    Turn(Next),
 }
 
 /// Operations to be completed as aborted, in this order; those that were canceled say so themselves.
@@ -177,6 +198,9 @@ impl OperationQueue {
             state: Lock::new(State {
                 phase: Phase::Idle,
                 stays_ready: false,
+                told: false,
+                polled: false,
+                followed: false,
                 line: Line::default(),
             }),
             maybe_ready: AtomicBool::new(true),
@@ -271,6 +295,62 @@ impl OperationQueue {
         }
     }
 
+    /// The thread that waits for `operation`, which is in line, is here to poll. `follows`: others may follow it.
+    pub(crate) fn poll_here(&self, operation: &Handle, follows: bool) -> Here {
+        let mut state = self.lock();
+        operation.thread_is_here();
+        if state.phase == Phase::Scheduled {
+            return Here::Turn(self.next(&mut state, true));
+        }
+        if state.polled {
+            state.followed = true;
+            return Here::Follow;
+        }
+        state.polled = true;
+        state.followed |= follows;
+        Here::Poll
+    }
+
+    /// The thread that polls has seen the direction ready, and polls no longer. Returns true, too, if this ends a
+    /// wait that the engine knows.
+    ///
+    /// A report that comes during an attempt changes nothing: the thread polls again.
+    pub(crate) fn ready_here(&self) -> (Next, bool) {
+        let mut state = self.lock();
+        state.polled = false;
+        match state.phase {
+            Phase::Waiting => {
+                self.maybe_ready.store(true, Ordering::Relaxed);
+                let told = state.told;
+                (self.next(&mut state, true), told)
+            }
+            Phase::Scheduled => (self.next(&mut state, true), false),
+            _ => (Next::Nothing, false),
+        }
+    }
+
+    /// The thread that waits for `operation` leaves; `polls`: it was the one that polls. Returns true, too, if a
+    /// thread that follows is to poll, for which the wait is left; if there is none, [`hand_over`](Self::hand_over).
+    pub(crate) fn leave(&self, operation: &Handle, polls: bool) -> (Next, bool) {
+        let mut state = self.lock();
+        operation.thread_leaves();
+        if polls {
+            state.polled = false;
+        }
+        if state.polled {
+            return (Next::Nothing, false);
+        }
+        if mem::take(&mut state.followed) {
+            return (Next::Nothing, true);
+        }
+        (self.look_for_waiter(&mut state), false)
+    }
+
+    /// No thread is there to poll: the engine waits, if there is something to wait for.
+    pub(crate) fn hand_over(&self) -> Next {
+        self.look_for_waiter(&mut self.lock())
+    }
+
     /// Takes the operation out if it is in line; if it is being attempted, its `wish`
     /// tells the attempting thread.
     pub(crate) fn cancel(&self, handle: &Handle) -> Next {
@@ -307,11 +387,11 @@ impl OperationQueue {
         (Abort { operations: state.line.drain(), reason }, is_attempting)
     }
 
-    /// Takes everybody out that waits: the engine cannot wait for them. If the first has done its work by
+    /// Takes everybody out that the engine waits for: it cannot. If the first has done its work by
     /// halves, nothing can follow it.
     pub(crate) fn give_up(&self) -> Vec<Owner> {
         let mut state = self.lock();
-        if state.phase != Phase::Waiting {
+        if state.phase != Phase::Waiting || !state.told {
             return Vec::new();
         }
         let mut waiting = state.line.drain();
@@ -369,7 +449,7 @@ impl OperationQueue {
         }
         if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
-            return Next::WaitFor(self.ticket.load(Ordering::Relaxed));
+            return self.wait(state);
         }
         if !go_on {
             self.enter(state, Phase::Scheduled);
@@ -378,6 +458,24 @@ impl OperationQueue {
         self.enter(state, Phase::Attempting);
         self.maybe_ready.store(false, Ordering::Relaxed);
         Next::Attempt(state.line.pop_front().expect("somebody is in line"))
+    }
+
+    fn look_for_waiter(&self, state: &mut State) -> Next {
+        match state.phase {
+            Phase::Waiting if !state.told => self.wait(state),
+            _ => Next::Nothing,
+        }
+    }
+
+    /// Decides who waits, in *Waiting*: invariant 3. (A thread that is followed polls, or is about to leave.)
+    fn wait(&self, state: &mut State) -> Next {
+        let thread = state.line.first.as_ref().and_then(Owner::thread);
+        state.told = match thread {
+            Some(Thread::Coming) => false,
+            Some(Thread::Here) => !state.polled && !state.followed,
+            None => !state.polled,
+        };
+        if state.told { Next::WaitFor(self.ticket.load(Ordering::Relaxed)) } else { Next::WaitHere }
     }
 
     fn enter(&self, state: &mut State, phase: Phase) {

@@ -742,8 +742,11 @@ impl RuntimeInner {
     }
 
     /// Blocks until `operation`, of this runtime, has completed or the deadline has passed; on a worker
-    /// as [`wait_for_event`](Self::wait_for_event).
+    /// as [`wait_for_event`](Self::wait_for_event), else as [`engine::wait`].
     pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+        if !Self::is_on_worker() {
+            return engine::wait(operation, deadline);
+        }
         if Current::worker_of(&self.pool).is_none() {
             // When the operation's own deadline passes, callbacks may be holding all workers.
             let own = operation.deadline();
@@ -770,6 +773,11 @@ impl RuntimeInner {
                 true
             }
         }
+    }
+
+    /// True if the calling thread is a worker, of whatever runtime.
+    pub(crate) fn is_on_worker() -> bool {
+        HOME.try_with(|home| home.borrow().strong_count() > 0).unwrap_or(false)
     }
 
     /// The runtime whose worker the calling thread is, and which one, if it is one.

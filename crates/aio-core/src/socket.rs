@@ -380,6 +380,18 @@ impl Socket {
         Operation::new(pending)
     }
 
+    /// Starts an operation and waits for it.
+    fn call<K: Perform>(&self, work: K) -> io::Result<K::Output> {
+        let (operation, pending) = in_flight::start(Some(&self.inner), self.limit.deadline(), work);
+        if !K::MAY_BLOCK && !RuntimeInner::is_on_worker() {
+            operation.thread_comes();
+        }
+        if let Some(operation) = self.inner.runtime.admit(operation) {
+            self.inner.runtime.driver.start(&self.inner, operation);
+        }
+        Operation::new(pending).wait().result
+    }
+
     #[cfg(test)]
     pub(crate) fn inner(&self) -> &Arc<SocketInner> {
         &self.inner

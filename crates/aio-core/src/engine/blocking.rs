@@ -20,8 +20,7 @@
 //!    to an abandoned list wakes somebody to do so.
 //! 3. `poll` reports what is ready at that moment, so no report can be lost.
 
-mod wake;
-
+use super::wake::Wake;
 use super::{Driver, Engine};
 use crate::op::Direction;
 use crate::operation_queue::Ticket;
@@ -34,7 +33,6 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use wake::Wake;
 
 #[derive(Debug)]
 pub(super) struct Blocking {

@@ -24,9 +24,11 @@
 //! where they wait; what they share is in [`try_first`].
 
 mod blocking;
+mod own_thread;
 #[cfg(unix)]
 mod readiness;
 mod try_first;
+mod wake;
 
 use crate::in_flight::{Handle, Owner};
 use crate::op::Direction;
@@ -39,6 +41,7 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub(crate) use own_thread::wait;
 pub(crate) use try_first::{ready, refuse_accepts, release, stop, take_turn};
 
 /// Where a pending operation waits.

@@ -10,7 +10,7 @@ use crate::descriptor::Pinned;
 use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
-use crate::operation_queue::{Abort, Next, OperationQueue, Ticket};
+use crate::operation_queue::{Abort, Here, Next, OperationQueue, Ticket};
 use crate::runtime::Work;
 use crate::socket::SocketInner;
 use std::io;
@@ -151,6 +151,46 @@ pub(crate) fn take_turn(
     go_on(socket, direction, next, OPERATIONS_PER_TURN, Some(first));
 }
 
+/// A thread that waits for `operation`, and is no worker, is here to poll, or takes a turn that was left to a worker.
+/// Returns true if it is to poll; false after a turn; `None` if another thread polls.
+pub(super) fn poll_here(
+    socket: &Arc<SocketInner>,
+    operation: &Handle,
+    follows: bool,
+) -> Option<bool> {
+    let direction = operation.direction();
+    match socket.queue(direction).poll_here(operation, follows) {
+        Here::Poll => Some(true),
+        Here::Follow => None,
+        Here::Turn(next) => {
+            go_on(socket, direction, next, OPERATIONS_PER_TURN, None);
+            Some(false)
+        }
+    }
+}
+
+/// The thread that polls has seen the direction ready.
+pub(super) fn ready_here(socket: &Arc<SocketInner>, direction: Direction) {
+    let (next, was_told) = socket.queue(direction).ready_here();
+    go_on(socket, direction, next, OPERATIONS_PER_TURN, None);
+    if was_told {
+        socket.runtime.driver.wait_ended(socket);
+    }
+}
+
+/// The thread that waits for `operation` leaves. Returns true if one that follows is to poll.
+pub(super) fn leave(socket: &Arc<SocketInner>, operation: &Handle, polls: bool) -> bool {
+    let direction = operation.direction();
+    let (next, is_followed) = socket.queue(direction).leave(operation, polls);
+    go_on(socket, direction, next, 0, None);
+    is_followed
+}
+
+/// No thread is there to poll.
+pub(super) fn hand_over(socket: &Arc<SocketInner>, direction: Direction) {
+    go_on(socket, direction, socket.queue(direction).hand_over(), 0, None);
+}
+
 /// Does what the queue asks for until somebody else has to.
 #[inline]
 fn go_on(
@@ -171,6 +211,7 @@ fn go_on(
                 attempt(socket, direction, operation, operations_left > 0, first.as_deref_mut())
             }
             Next::WaitFor(ticket) => return wait_for(socket, direction, ticket),
+            Next::WaitHere => return refuse_accepts_of_a_drain(socket, direction),
             Next::Schedule => return schedule(socket, direction),
             Next::Abort(all) => {
                 return abort(socket, socket.descriptor.pin(), *all);
@@ -209,9 +250,15 @@ fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
             give_up(socket, queue, &error);
         }
     }
-    // A drain has not found an accept that was being attempted. (A shutdown needs no look: it stops the queues
+    refuse_accepts_of_a_drain(socket, direction);
+}
+
+/// An operation has begun to wait: if it is an accept, a drain has not found it while it was being attempted.
+fn refuse_accepts_of_a_drain(socket: &Arc<SocketInner>, direction: Direction) {
+    // (A shutdown needs no look: it stops the queues
     // of every socket that was made before it, and who made this one later has seen that it has begun.)
-    if direction == Direction::Receive && runtime.refuses_accepts() && socket.is_listener() {
+    let is_refused = || socket.runtime.refuses_accepts() && socket.is_listener();
+    if direction == Direction::Receive && is_refused() {
         refuse_accepts(socket);
     }
 }

@@ -2,7 +2,11 @@
 
 use std::io;
 
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::event::{EventfdFlags, eventfd};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::OwnedFd;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 use std::os::unix::net::UnixStream;
 
 #[cfg(not(unix))]
@@ -10,15 +14,36 @@ use std::net::UdpSocket;
 
 #[derive(Debug)]
 pub(super) struct Wake {
-    #[cfg(unix)]
+    /// One descriptor: each thread that waits may have one of these.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    counter: OwnedFd,
+    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
     sender: UnixStream,
-    #[cfg(unix)]
+    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
     receiver: UnixStream,
     /// Connected to itself, so that nobody else can send to it.
     #[cfg(not(unix))]
     receiver: UdpSocket,
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Wake {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { counter: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+
+    /// Makes the descriptor ready. Never blocks: when the counter is full, it is ready.
+    pub(super) fn signal(&self) {
+        let _ = rustix::io::write(&self.counter, &1_u64.to_ne_bytes());
+    }
+
+    /// Makes the descriptor not ready.
+    pub(super) fn clear(&self) {
+        let _ = rustix::io::read(&self.counter, &mut [0_u8; 8]);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 impl Wake {
     #[cfg(unix)]
     pub(super) fn new() -> io::Result<Self> {
@@ -57,6 +82,9 @@ impl Wake {
 #[cfg(unix)]
 impl std::os::fd::AsFd for Wake {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.counter.as_fd();
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
         self.receiver.as_fd()
     }
 }
