@@ -76,8 +76,10 @@ struct State {
     told: bool,
     /// True while a thread that waits for an operation of this line polls.
     polled: bool,
-    /// True if there may be others, which follow when it leaves.
+    /// True if there may be others, of which one is to poll when it leaves.
     followed: bool,
+    /// True while the thread that polled takes a turn: then it polls again, or leaves, or tells the engine.
+    in_turn: bool,
     line: Line,
 }
 
@@ -201,6 +203,7 @@ impl OperationQueue {
                 told: false,
                 polled: false,
                 followed: false,
+                in_turn: false,
                 line: Line::default(),
             }),
             maybe_ready: AtomicBool::new(true),
@@ -295,19 +298,19 @@ impl OperationQueue {
         }
     }
 
-    /// The thread that waits for `operation`, which is in line, is here to poll. `follows`: others may follow it.
-    pub(crate) fn poll_here(&self, operation: &Handle, follows: bool) -> Here {
+    /// The thread that waits for `operation`, which is in line, is here to poll.
+    pub(crate) fn poll_here(&self, operation: &Handle, may_be_followed: bool) -> Here {
         let mut state = self.lock();
         operation.thread_is_here();
-        if state.phase == Phase::Scheduled {
+        state.followed |= may_be_followed;
+        state.in_turn = state.phase == Phase::Scheduled;
+        if state.in_turn {
             return Here::Turn(self.next(&mut state, true));
         }
-        if state.polled {
+        if mem::replace(&mut state.polled, true) {
             state.followed = true;
             return Here::Follow;
         }
-        state.polled = true;
-        state.followed |= follows;
         Here::Poll
     }
 
@@ -317,7 +320,7 @@ impl OperationQueue {
     /// A report that comes during an attempt changes nothing: the thread polls again.
     pub(crate) fn ready_here(&self) -> (Next, bool) {
         let mut state = self.lock();
-        state.polled = false;
+        (state.polled, state.in_turn) = (false, true);
         match state.phase {
             Phase::Waiting => {
                 self.maybe_ready.store(true, Ordering::Relaxed);
@@ -334,6 +337,7 @@ impl OperationQueue {
     pub(crate) fn leave(&self, operation: &Handle, polls: bool) -> (Next, bool) {
         let mut state = self.lock();
         operation.thread_leaves();
+        state.in_turn = false;
         if polls {
             state.polled = false;
         }
@@ -344,6 +348,13 @@ impl OperationQueue {
             return (Next::Nothing, true);
         }
         (self.look_for_waiter(&mut state), false)
+    }
+
+    /// The thread that was to poll does not, for a while, and those that follow do not know: the engine waits.
+    pub(crate) fn tell(&self) -> Next {
+        let mut state = self.lock();
+        state.in_turn = false;
+        self.look_for_waiter(&mut state)
     }
 
     /// No thread is there to poll: the engine waits, if there is something to wait for.
@@ -467,14 +478,15 @@ impl OperationQueue {
         }
     }
 
-    /// Decides who waits, in *Waiting*: invariant 3. (A thread that is followed polls, or is about to leave.)
+    /// Decides who waits, in *Waiting*: invariant 3.
     fn wait(&self, state: &mut State) -> Next {
-        let thread = state.line.first.as_ref().and_then(Owner::thread);
-        state.told = match thread {
-            Some(Thread::Coming) => false,
-            Some(Thread::Here) => !state.polled && !state.followed,
-            None => !state.polled,
+        let will_poll = match state.line.first.as_ref().and_then(Owner::thread) {
+            Some(Thread::Coming) => true,
+            // When the turn is over, another thread polls: this one perhaps.
+            Some(Thread::Here) => state.in_turn && state.followed,
+            None => false,
         };
+        state.told = !state.polled && !will_poll;
         if state.told { Next::WaitFor(self.ticket.load(Ordering::Relaxed)) } else { Next::WaitHere }
     }
 

@@ -1,31 +1,36 @@
-//! A thread that is no worker waits for an operation without one.
+//! A thread that waits for an operation, and is no worker, sees to it itself.
 //!
 //! The thread blocks in the system's `poll`, on the operation's socket and on a descriptor of its own, the
-//! thread's *alarm*. When the socket is ready it takes the turn itself, as a worker would. So a synchronous call
-//! needs no worker: it goes on while callbacks hold them all, and two thread switches are saved while they do not.
+//! thread's *alarm*. When the socket is ready, it takes the turn as a worker would. So a synchronous call needs no
+//! worker: it makes progress while callbacks hold them all, and otherwise it saves two thread switches.
 //!
-//! An operation of a synchronous call is *attended* from before it begins: while it is the first in line and has to
-//! wait, the engine is not told (`operation_queue.rs`, invariant 3). This is kept as follows.
+//! While a thread polls, the engine need not know that the queue waits (`operation_queue.rs`, invariant 3). If
+//! several threads wait at one socket and direction, one of them *polls* and the others *follow*: a report would
+//! otherwise wake them all.
 //!
-//! 1. The operation stops being attended, for good, before its thread does anything else than poll: before it takes
-//!    a turn, in which it may run wakers of users, and before it leaves. What waits from then on, the engine is told.
-//! 2. No wait that the engine was not told is left behind. Under the queue's lock the thread takes a turn that
-//!    ends the wait ([`ready_here`](try_first::ready_here)); or it leaves, since the operation is over, and has the
-//!    engine told ([`hand_over`](try_first::hand_over)): it may have been canceled, with others behind it.
-//! 3. A thread in `poll` leaves it when its operation completes, on whatever thread that is. The event is set, then
-//!    the alarm, if the thread polls; the thread says that it polls, then looks at the event. Between the two steps
-//!    of either there is a sequentially consistent fence, so that one of the two sees what the other did.
-//! 4. The alarm may go off late, for an operation that is over: then a later wait looks at its event once more.
-//! 5. The socket's descriptor is pinned while the thread polls for it. A close aborts the operation, so by 3 it does
-//!    not wait for the pin.
+//! 1. A wait that the engine does not know has a thread that polls, or one that will next: the thread that has begun
+//!    the first in line and comes to wait for it, or, after a turn that a thread takes here, that thread or one that
+//!    follows it.
+//! 2. A thread stops polling to take a turn, or to leave. The turn ends the wait. After it, and before the thread
+//!    pauses or leaves, a wait that is not known either gets another thread that polls, or the engine is told. A
+//!    cancel may leave such a wait with others in line; the thread whose operation it was leaves then.
+//! 3. A thread that follows first enters itself among the [`FOLLOWERS`], then asks once more whether another thread
+//!    polls, under the queue's lock; the thread that polls leaves under that lock, then looks among them. So it finds
+//!    the follower, or the follower polls. A follower that is taken out, but whose operation is over, passes it on.
+//! 4. A thread is in `poll` for as long as nothing concerns it. What concerns it happens first, then its alarm goes
+//!    off; and the thread says that it polls, then looks whether the alarm has gone off. Between the two steps of
+//!    either there is a sequentially consistent fence, so that one of the two sees what the other did. The alarm
+//!    may go off late, for a wait that is over: then the next one looks once more.
+//! 5. The descriptor is pinned while the thread polls for it. A close aborts the operation, so the alarm goes off, and
+//!    the close does not wait for the pin.
 //!
-//! `poll` reports what is ready for as long as it is, and the attempt may disagree: the operation in front is being
-//! attempted by another thread, or the state of the socket concerns no operation of this direction. After a
-//! report that did not get the operation done, the thread listens to its alarm alone for a while,
-//! for longer each time. Meanwhile the engine waits, by 1.
+//! `poll` reports what is ready for as long as it is, and the attempt may disagree: another thread is attempting
+//! the operation in front, or what is reported concerns no operation (an error that is queued). After a report that
+//! did not get its operation done, a thread pauses: it listens to its alarm alone, for longer each time, and the
+//! engine waits meanwhile.
 //!
-//! What may take an operation elsewhere, or blocks on something else than its socket, has its thread wait for
-//! the event, and a worker see to it.
+//! A thread that waits for something that may block elsewhere (a file, a host name), or that goes from socket to
+//! socket, leaves it to a worker, and waits for the event.
 
 use super::try_first;
 use super::wake::Wake;
@@ -43,20 +48,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// For how long a thread leaves it to the workers to get an operation done that it has not begun as a synchronous
-/// call: the engine knows of it, and two who see to it cost more than one.
+/// For how long a thread leaves an operation to the workers that is none of a synchronous call: the engine knows of
+/// it, and two threads that see to it cost more than one.
 const WORKERS_FIRST: Duration = Duration::from_millis(1);
 
-/// For how long it listens to its alarm alone after a report that did not get its operation done: at first, and at
-/// most.
+/// For how long a thread pauses at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
 
-/// What ends the `poll` of a thread.
+/// Ends the `poll` of its thread.
 #[derive(Debug)]
 struct Alarm {
     /// True once it has gone off, until the thread notices.
     rung: AtomicBool,
-    /// True while the thread polls, or is about to. Invariant 3.
+    /// True while the thread polls, or is about to: invariant 4.
     polling: AtomicBool,
     wake: Wake,
 }
@@ -72,7 +76,7 @@ impl std::task::Wake for Alarm {
 }
 
 impl Alarm {
-    /// The event has been set, or the thread has been taken out of the [`FOLLOWERS`].
+    /// An event has been set, or the thread has been taken out of the [`FOLLOWERS`].
     fn go_off(&self) {
         self.rung.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -125,7 +129,7 @@ impl Alarm {
                 .unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
         });
         self.polling.store(true, Ordering::Relaxed);
-        // Invariant 3.
+        // Invariant 4.
         fence(Ordering::SeqCst);
         let polled = if self.rung.swap(false, Ordering::Acquire) {
             Ok(0)
@@ -274,6 +278,9 @@ impl Attending<'_> {
                 }
             }
             if !self.polls && !self.begin_to_poll(&socket, &alarm)? {
+                if self.follows {
+                    pause = None;
+                }
                 continue;
             }
             let begun = pause.map(|_| Instant::now());
@@ -283,6 +290,10 @@ impl Attending<'_> {
             }
             self.polls = false;
             try_first::ready_here(&socket, direction);
+            if self.is_over() {
+                break;
+            }
+            try_first::tell(&socket, direction);
             let at_once = begun.is_some_and(|begun| begun.elapsed() < PAUSES.0);
             pause = Some(match pause {
                 Some(pause) if at_once => PAUSES.1.min(2 * pause),
@@ -299,8 +310,10 @@ impl Attending<'_> {
         socket: &Arc<SocketInner>,
         alarm: &Arc<Alarm>,
     ) -> Result<bool, Unable> {
+        // Others may follow with it.
+        let may_be_followed = self.follows;
         self.follows = self.follows && self.is_among_followers();
-        match try_first::poll_here(socket, self.operation, self.follows) {
+        match try_first::poll_here(socket, self.operation, may_be_followed) {
             Some(polls) => self.polls = polls,
             None if self.follows => self.listen(alarm, None)?,
             None => {

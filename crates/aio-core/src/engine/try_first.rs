@@ -156,10 +156,10 @@ pub(crate) fn take_turn(
 pub(super) fn poll_here(
     socket: &Arc<SocketInner>,
     operation: &Handle,
-    follows: bool,
+    may_be_followed: bool,
 ) -> Option<bool> {
     let direction = operation.direction();
-    match socket.queue(direction).poll_here(operation, follows) {
+    match socket.queue(direction).poll_here(operation, may_be_followed) {
         Here::Poll => Some(true),
         Here::Follow => None,
         Here::Turn(next) => {
@@ -184,6 +184,11 @@ pub(super) fn leave(socket: &Arc<SocketInner>, operation: &Handle, polls: bool) 
     let (next, is_followed) = socket.queue(direction).leave(operation, polls);
     go_on(socket, direction, next, 0, None);
     is_followed
+}
+
+/// The thread that was to poll does not, for a while.
+pub(super) fn tell(socket: &Arc<SocketInner>, direction: Direction) {
+    go_on(socket, direction, socket.queue(direction).tell(), 0, None);
 }
 
 /// No thread is there to poll.
