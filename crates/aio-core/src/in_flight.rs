@@ -344,6 +344,8 @@ trait Body: Send {
 /// An operation's work and how far it has come, of whatever kind.
 trait Progress {
     fn fail(&mut self, error: io::Error);
+    /// Says in `error` what the operation was.
+    fn explain(&self, error: io::Error) -> io::Error;
     fn is_partly_done(&self) -> bool;
     fn route(&mut self) -> Option<&mut Route>;
     fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
@@ -392,6 +394,13 @@ impl<K: Perform> InProgress<K> {
 impl<K: Perform> Progress for InProgress<K> {
     fn fail(&mut self, error: io::Error) {
         self.result = Some(Err(error));
+    }
+
+    fn explain(&self, error: io::Error) -> io::Error {
+        match &self.work {
+            Some(work) => work.explain(error),
+            None => error,
+        }
     }
 
     fn is_partly_done(&self) -> bool {
@@ -722,8 +731,14 @@ impl Owner {
         fence(Ordering::SeqCst);
     }
 
-    /// Completes the operation with `error` as its result.
+    /// Completes the operation with `error` as its result, which says what the operation was.
     pub(crate) fn fail(mut self, runtime: &RuntimeInner, error: io::Error) {
+        let error = self.progress().explain(error);
+        self.end_with(runtime, error);
+    }
+
+    /// The same, where `error` says that already.
+    pub(crate) fn end_with(mut self, runtime: &RuntimeInner, error: io::Error) {
         let point = if is_aborted(&error) { Point::Aborted } else { Point::Completed };
         self.progress().fail(error);
         if let Some(operation) = self.complete_at(runtime, point) {

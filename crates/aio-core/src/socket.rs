@@ -255,9 +255,14 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's, with the local address: another socket may listen there.
     pub fn listen(&self, backlog: i32) -> io::Result<()> {
-        self.with_socket(|socket| socket.listen(backlog))?
+        self.with_socket(|socket| {
+            socket.listen(backlog).map_err(|error| match socket.local_addr() {
+                Ok(local) => attempted(format!("listen on {}", display_address(&local)), error),
+                Err(_) => attempted("listen", error),
+            })
+        })?
     }
 
     /// Returns the address that the socket is bound to.
@@ -427,10 +432,9 @@ fn is_tcp(socket: &socket2::Socket) -> bool {
 
 fn internet_address(address: SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the address is not one of the internet; use with_socket",
-        )
+        let address = display_address(&address);
+        let message = format!("this is no address of the internet: {address}; use with_socket");
+        io::Error::new(io::ErrorKind::Unsupported, message)
     })
 }
 
