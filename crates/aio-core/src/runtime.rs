@@ -77,6 +77,14 @@ use std::time::{Duration, Instant};
 /// # drop(socket);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// # Platform notes
+///
+/// On Unix, fork first and then start a runtime. A child of `fork` has copies of the sockets, but no workers: only
+/// the thread that forks goes on in it. Nothing that has to wait completes there, so a child that was forked later is
+/// to call `exec`, which closes the sockets' descriptors, or `_exit`. Closing its copy of a socket leaves the
+/// parent's open. All else is done to both: options, a shutdown, and that the connection is to be reset, as
+/// [`close`](Socket::close) has it when a send is unfinished.
 #[derive(Debug)]
 pub struct Runtime {
     inner: Arc<RuntimeInner>,
@@ -428,7 +436,8 @@ impl Builder {
 
 /// What becomes of a panic in a callback.
 ///
-/// In both cases the panic hook has run first, and has printed the message unless it was replaced.
+/// In both cases the panic hook has run first, and has printed the message unless it was replaced. A program that
+/// is built with `panic = "abort"` has no choice: nothing can be caught there, and any panic aborts the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
     /// It is caught and counted in [`callback_panics`](crate::Metrics::callback_panics); the worker goes on.

@@ -328,6 +328,11 @@ impl Socket {
     /// every operation that is begun later; their callbacks may run after this has returned. The peer
     /// reads the end of the stream, unless a send was unfinished: then the connection is reset, since
     /// the peer must not take half a message for a whole one. Closing twice changes nothing.
+    ///
+    /// # Platform notes
+    ///
+    /// A Unix stream cannot be reset. Its peer reads what was sent and then the end, even after half a message; it
+    /// has to tell by the message whether it is whole, by its length, say.
     pub fn close(&self) {
         self.inner.runtime.driver.close(&self.inner);
     }
@@ -337,7 +342,7 @@ impl Socket {
     ///
     /// For all its handles this is as [`close`](Self::close): every pending operation completes as
     /// aborted. What has not been received is still there to be received. After a send that was
-    /// unfinished, closing the returned socket resets the connection. Waits for calls that other threads
+    /// unfinished, closing the returned socket resets the connection, as far as [`close`](Self::close) can. Waits for calls that other threads
     /// are making on the descriptor at this moment; do not call it in [`with_socket`](Self::with_socket).
     ///
     /// ```

@@ -225,3 +225,22 @@ fn an_address_may_have_a_zone() {
         assert!(none.to_string().starts_with("connect to [fe80::1%nowhere]:80: "), "{none}");
     });
 }
+
+/// What the docs of `Socket::close` say of Unix streams.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_unix_stream_with_an_unfinished_send_ends_without_a_reset() {
+    with_every_runtime(|runtime: &Runtime| {
+        use std::io::Read;
+        let (socket, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let socket = runtime.associate(socket).unwrap();
+        let mut send = socket.send_async(vec![7; 64 << 20]);
+        assert!(send.wait_timeout(Duration::from_millis(10)).is_none());
+        socket.close();
+        let sent = send.wait();
+        assert!(is_aborted(sent.result.as_ref().unwrap_err()) && sent.bytes_transferred > 0);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), sent.bytes_transferred);
+    });
+}

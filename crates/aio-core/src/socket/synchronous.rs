@@ -1,4 +1,5 @@
-//! Synchronous calls: an operation is started, on borrowed bytes, and waited for.
+//! Synchronous calls: an operation is started, on borrowed bytes, and waited for, by a thread that is no worker
+//! without one (`engine/own_thread.rs`).
 
 use super::Socket;
 use crate::buffer::Lent;
@@ -16,6 +17,11 @@ impl Socket {
     /// The synchronous calls are operations too: they take their turn among those that were begun, and a
     /// handle [`with_timeout`](Self::with_timeout) limits them. In a callback they hold a worker, but
     /// I/O goes on.
+    ///
+    /// On any other thread they need no worker: the thread itself waits for the socket, so they go on while
+    /// callbacks hold all workers. [`send_file`](Self::send_file) is an exception, since the disk may block it; so
+    /// is [`connect_to`](crate::Runtime::connect_to), since the name may. A thread that has had to wait keeps one
+    /// descriptor until it ends; where there is none left, a worker sees to its calls.
     ///
     /// ```
     /// use aio_core::Runtime;
