@@ -25,6 +25,29 @@ pub(crate) enum Aborted {
     ShutDown,
 }
 
+impl Aborted {
+    /// When an answer that was waited for had not come.
+    pub(crate) fn until(self) -> &'static str {
+        match self {
+            Self::Canceled => "until it was canceled",
+            Self::TimedOut => "until the deadline",
+            Self::Closed => "until the socket was closed",
+            Self::Released => "until the socket left the runtime",
+            Self::Broken => "until an earlier operation ended halfway",
+            Self::ShutDown => "until the runtime was shut down",
+        }
+    }
+
+    /// Why the operation that ended with `error` was aborted, if it was.
+    pub(crate) fn reason(error: &io::Error) -> Option<Self> {
+        let inner = error.get_ref()?;
+        match inner.downcast_ref::<Attempted>() {
+            Some(attempted) => Self::reason(&attempted.source),
+            None => inner.downcast_ref().copied(),
+        }
+    }
+}
+
 impl fmt::Display for Aborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -65,19 +88,24 @@ impl From<Aborted> for io::Error {
 /// ```
 #[must_use]
 pub fn is_aborted(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Aborted>())
+    Aborted::reason(error).is_some()
 }
 
-/// The system's error with what was attempted.
+/// An error with what was attempted.
 #[derive(Debug)]
 struct Attempted {
     attempt: String,
+    /// What came of it, where there is more to say than the source does.
+    outcome: Option<String>,
     source: io::Error,
 }
 
 impl fmt::Display for Attempted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.attempt, self.source)
+        match &self.outcome {
+            Some(outcome) => write!(f, "{}: {outcome}", self.attempt),
+            None => write!(f, "{}: {}", self.attempt, self.source),
+        }
     }
 }
 
@@ -90,7 +118,12 @@ impl Error for Attempted {
 /// Says in front of `source` what was attempted, for example `connect to 127.0.0.1:80`; the kind
 /// stays, and the system's error is the source.
 pub(crate) fn attempted(attempt: impl Into<String>, source: io::Error) -> io::Error {
-    io::Error::new(source.kind(), Attempted { attempt: attempt.into(), source })
+    io::Error::new(source.kind(), Attempted { attempt: attempt.into(), outcome: None, source })
+}
+
+/// Says instead of `source` what was attempted and what came of it; the kind stays, and `source` is the source.
+pub(crate) fn came_to(attempt: String, outcome: String, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), Attempted { attempt, outcome: Some(outcome), source })
 }
 
 /// Gives each of several operations the error that all of them have.

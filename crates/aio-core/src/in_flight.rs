@@ -90,6 +90,8 @@ struct Header {
     standing: AtomicU8,
     /// True if it takes one of the places of a limited runtime.
     has_place: AtomicBool,
+    /// 0, or a [`Thread`]. Read by the operation queue, under its lock.
+    thread: AtomicU8,
     /// When it was begun, by its runtime's clock; then, if that is measured, when it completed.
     moment: AtomicU64,
     /// Set when the result stands in the body.
@@ -172,6 +174,15 @@ pub(crate) enum Wish {
     Close = 3,
 }
 
+/// A thread that waits for an operation, without a worker: see `engine/own_thread.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    /// It has begun the operation, and comes to wait for it next.
+    Coming = 1,
+    /// It polls, or follows one that does, or takes a turn.
+    Here = 2,
+}
+
 impl From<Wish> for Aborted {
     fn from(wish: Wish) -> Self {
         match wish {
@@ -183,6 +194,14 @@ impl From<Wish> for Aborted {
 }
 
 impl Header {
+    fn thread(&self) -> Option<Thread> {
+        match self.thread.load(Ordering::Relaxed) {
+            0 => None,
+            thread if thread == Thread::Coming as u8 => Some(Thread::Coming),
+            _ => Some(Thread::Here),
+        }
+    }
+
     #[inline]
     fn new(
         kind: &'static KindOf,
@@ -199,6 +218,7 @@ impl Header {
             wish: AtomicU8::new(0),
             standing: AtomicU8::new(standing::UNDECIDED),
             has_place: AtomicBool::new(false),
+            thread: AtomicU8::new(0),
             moment: AtomicU64::new(0),
             completed: ManualResetEvent::new(false),
         }
@@ -352,6 +372,8 @@ trait Body: Send {
 /// An operation's work and how far it has come, of whatever kind.
 trait Progress {
     fn fail(&mut self, error: io::Error);
+    /// Says in `error` what the operation was.
+    fn explain(&self, error: io::Error) -> io::Error;
     fn is_partly_done(&self) -> bool;
     fn route(&mut self) -> Option<&mut Route>;
     fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
@@ -401,6 +423,13 @@ impl<K: Perform> InProgress<K> {
 impl<K: Perform> Progress for InProgress<K> {
     fn fail(&mut self, error: io::Error) {
         self.result = Some(Err(error));
+    }
+
+    fn explain(&self, error: io::Error) -> io::Error {
+        match &self.work {
+            Some(work) => work.explain(error),
+            None => error,
+        }
     }
 
     fn is_partly_done(&self) -> bool {
@@ -697,6 +726,18 @@ impl Queued for Owner {
         handle.0.socket.load(Ordering::Relaxed) == socket
     }
 
+    fn thread(&self) -> Option<Thread> {
+        self.thread()
+    }
+
+    fn thread_is_here(handle: &Handle) {
+        handle.thread_is_here();
+    }
+
+    fn thread_leaves(handle: &Handle) {
+        handle.thread_leaves();
+    }
+
     fn wish(&self) -> Option<Wish> {
         self.wish()
     }
@@ -757,6 +798,15 @@ impl Owner {
         self.0.has_place.store(true, Ordering::Relaxed);
     }
 
+    /// It is about to begin, and the calling thread, which is no worker, is going to [wait](Handle::wait) for it.
+    pub(crate) fn thread_comes(&self) {
+        self.0.thread.store(Thread::Coming as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn thread(&self) -> Option<Thread> {
+        self.0.thread()
+    }
+
     /// What is to be told of it, pending at `socket` if at any.
     pub(crate) fn report(&self, clock: &Clock, socket: Option<&SocketInner>) -> OperationReport {
         let system = socket.and_then(|socket| socket.descriptor.pin());
@@ -813,6 +863,10 @@ impl Owner {
     /// The operation goes on at `socket`: it is to be begun there next.
     pub(crate) fn go_to(&mut self, socket: &Arc<SocketInner>) {
         self.0.socket.store(socket.number.get(), Ordering::Relaxed);
+        if self.thread() == Some(Thread::Coming) {
+            // It comes to where the operation was.
+            self.0.thread.store(Thread::Here as u8, Ordering::Relaxed);
+        }
         // Before a look at the wish: invariant 5.
         fence(Ordering::SeqCst);
         self.progress().go_to(socket.clone());
@@ -826,8 +880,14 @@ impl Owner {
         fence(Ordering::SeqCst);
     }
 
-    /// Completes the operation with `error` as its result.
+    /// Completes the operation with `error` as its result, which says what the operation was.
     pub(crate) fn fail(mut self, runtime: &RuntimeInner, error: io::Error) {
+        let error = self.progress().explain(error);
+        self.end_with(runtime, error);
+    }
+
+    /// The same, where `error` says that already.
+    pub(crate) fn end_with(mut self, runtime: &RuntimeInner, error: io::Error) {
         let point = if is_aborted(&error) { Point::Aborted } else { Point::Completed };
         self.progress().fail(error);
         if let Some(operation) = self.complete_at(runtime, point) {
@@ -983,6 +1043,47 @@ impl Handle {
                 Some(runtime) => runtime.wait_for(self, deadline),
                 None => RuntimeInner::wait_for_event(self.event(), deadline),
             }
+    }
+
+    /// The number of the socket where it is, or was last.
+    pub(crate) fn socket(&self) -> Option<SocketNumber> {
+        self.0.socket()
+    }
+
+    /// That socket, if it is there.
+    pub(crate) fn place(&self) -> Option<Arc<SocketInner>> {
+        self.0.socket().and_then(socket_table::find)
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.0.kind.direction
+    }
+
+    /// True if nothing but its socket, where it is, keeps the operation from going on. An accept that
+    /// receives goes from the listener to the accepted socket: a thread that has begun it has both.
+    pub(crate) fn is_at_its_socket(&self) -> bool {
+        const ACCEPT_RECEIVE: usize = kind_index("accept_receive");
+        const CONNECT_TO: usize = kind_index("connect_to");
+        const LOOK_UP: usize = kind_index("look_up");
+        match self.0.kind.index {
+            CONNECT_TO | LOOK_UP => false,
+            ACCEPT_RECEIVE => self.thread().is_some(),
+            _ => !self.0.kind.may_block,
+        }
+    }
+
+    pub(crate) fn thread(&self) -> Option<Thread> {
+        self.0.thread()
+    }
+
+    /// The thread that waits for it is at its socket.
+    pub(crate) fn thread_is_here(&self) {
+        self.0.thread.store(Thread::Here as u8, Ordering::Relaxed);
+    }
+
+    /// No thread waits for it any more that could poll.
+    pub(crate) fn thread_leaves(&self) {
+        self.0.thread.store(0, Ordering::Relaxed);
     }
 
     /// The runtime of an operation that is pending.

@@ -66,7 +66,8 @@
 //! * `begin_*` never fails, never blocks and never runs the callback: every outcome, bad arguments
 //!   included, arrives at `end_*`.
 //! * Operations of one socket and direction take effect in the order of their begin calls.
-//! * A panic in a callback is caught and counted; the worker and everybody else go on.
+//! * A panic in a callback is caught and counted; the worker and everybody else go on (unless the program is
+//!   built with `panic = "abort"`).
 //!
 //! # What a cancel or a deadline leaves behind
 //!
@@ -81,7 +82,7 @@
 //! | accept | *nothing happened*: the connection is the next accept's |
 //! | accept_receive | until there is a connection, *nothing happened*; then, while it waits for the first bytes, *terminal* for that connection, which is closed |
 //! | send, send_list, send_file that have sent nothing; datagrams | *nothing happened*; the next send follows what was sent before |
-//! | send, send_list, send_file that have sent a part | *partial*: `bytes_transferred` bytes were sent; the stream is broken there, later sends are aborted, and closing it resets the connection (after [`Socket::shutdown`] the peer reads just these bytes) |
+//! | send, send_list, send_file that have sent a part | *partial*: `bytes_transferred` bytes were sent; the stream is broken there, later sends are aborted, and closing it resets a connection of TCP (after [`Socket::shutdown`] the peer reads just these bytes) |
 //! | disconnect, behind a send | *nothing happened* |
 //! | connect | *terminal*: the socket can only be closed, since the system goes on connecting |
 //! | connect_to, look_up | *nothing happened*: the socket of the attempt is closed |

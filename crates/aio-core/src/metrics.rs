@@ -93,7 +93,7 @@ impl Metrics {
 
 /// An operation, or its callback, in words: see [`Runtime::starvation_report`] and
 /// [`ShutdownReport`](crate::ShutdownReport).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct OperationReport {
     /// The name of its kind, as in `begin_NAME`; `post` or `register_wait` for a callback of these.
@@ -120,6 +120,18 @@ impl OperationReport {
         let socket = callback.socket.and_then(socket_table::find);
         let system = socket.as_ref().and_then(|socket| socket.descriptor.pin());
         Self::new(callback.kind, system.as_deref(), age)
+    }
+}
+
+/// The addresses in words.
+impl fmt::Debug for OperationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperationReport")
+            .field("operation", &self.operation)
+            .field("local_addr", &self.local_addr.as_ref().map(display_address))
+            .field("peer_addr", &self.peer_addr.as_ref().map(display_address))
+            .field("age", &self.age)
+            .finish()
     }
 }
 

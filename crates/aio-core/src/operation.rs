@@ -81,7 +81,8 @@ impl<K: Kind> Operation<K> {
     /// Blocks until the operation is over.
     ///
     /// In a callback this holds a worker. I/O goes on meanwhile, so that the operation can complete even
-    /// if it is the only one, but callbacks that no other worker can run have to wait.
+    /// if it is the only one, but callbacks that no other worker can run have to wait. On any other thread it
+    /// needs no worker, as a [synchronous call](crate::Socket::connect) needs none.
     ///
     /// # Panics
     ///
@@ -107,7 +108,8 @@ impl<K: Kind> Operation<K> {
     /// Has the completion posted to `port` as the packet that `map` makes of it.
     ///
     /// One thread can so wait for any number of sockets. `map` runs where the operation completes: on
-    /// a worker, on the thread that cancels it or closes its socket, or here if it is over already. It
+    /// a worker, on the thread that cancels it or closes its socket, on one that waits for another
+    /// operation of the socket, or here if it is over already. It
     /// is to wrap the completion and no more; begin the next operation where the packet is taken.
     /// A panic in it counts as one of a callback, unless it runs here. A packet that the port refuses,
     /// since it has been closed, is dropped.

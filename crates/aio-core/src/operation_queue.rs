@@ -27,7 +27,9 @@
 //!    readiness has been reported since that attempt began. It is cleared under the lock before an
 //!    attempt and set by a report at any time: a report that arrives during an attempt repeats it
 //!    instead of getting lost, which with edge-triggered reports would be for good.
-//! 3. In *Waiting*, `maybe_ready` is false. (By 2, a report would have led elsewhere.)
+//! 3. In *Waiting*, `maybe_ready` is false. (By 2, a report would have led elsewhere.) The engine knows of the wait
+//!    (*told*), or a thread that waits for an operation polls (*polled*), or one is about to
+//!    (`engine/own_thread.rs`).
 //! 4. An operation is in the queue, with the attempting thread, or completed. A cancel that finds
 //!    it in neither the queue nor completed leaves it to the attempting thread, which looks at the
 //!    operation's `wish` under the lock before it puts it back.
@@ -60,7 +62,7 @@ mod line;
 pub(crate) use line::{Line, Place, Placed};
 
 use crate::error::Aborted;
-use crate::in_flight::{Owner, Wish};
+use crate::in_flight::{Owner, Thread, Wish};
 use crate::lock::{Lock, Locked};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use line::Mark;
@@ -77,6 +79,15 @@ pub(crate) trait Queued: Placed {
 
     /// True if the operation is at the socket with this number.
     fn is_at(handle: &Self::Handle, socket: usize) -> bool;
+
+    /// The thread that waits for the operation, if one does that polls for its socket.
+    fn thread(&self) -> Option<Thread>;
+
+    /// The thread that is to wait for the operation is here.
+    fn thread_is_here(handle: &Self::Handle);
+
+    /// The thread that waits for the operation leaves.
+    fn thread_leaves(handle: &Self::Handle);
 
     /// Why the operation shall not go on, if it shall not.
     fn wish(&self) -> Option<Wish>;
@@ -126,6 +137,35 @@ pub(crate) struct OperationQueue<O: Queued = Owner> {
     ticket: AtomicU64,
 }
 
+/// What waits for the first in line, each told by a bit: invariant 3.
+#[derive(Clone, Copy, Debug)]
+struct Waiters(u8);
+
+impl Waiters {
+    /// In *Waiting*: the engine knows.
+    const TOLD: u8 = 1;
+    /// A thread that waits for an operation of this line polls.
+    const POLLED: u8 = 2;
+    /// There may be others, of which one is to poll when it leaves.
+    const FOLLOWED: u8 = 4;
+    /// The thread that polled takes a turn: then it polls again, or leaves, or tells the engine.
+    const IN_TURN: u8 = 8;
+
+    fn are(self, waiter: u8) -> bool {
+        self.0 & waiter != 0
+    }
+
+    fn set(&mut self, waiter: u8, is_there: bool) {
+        self.0 = if is_there { self.0 | waiter } else { self.0 & !waiter };
+    }
+
+    fn replace(&mut self, waiter: u8, is_there: bool) -> bool {
+        let was_there = self.are(waiter);
+        self.set(waiter, is_there);
+        was_there
+    }
+}
+
 #[derive(Debug)]
 struct State<O: Queued> {
     phase: Phase,
@@ -134,6 +174,7 @@ struct State<O: Queued> {
     stays_ready: bool,
     /// Invariant 7.
     in_vain: u8,
+    waiters: Waiters,
     /// On the places of those in `line`.
     mark: Mark,
     line: Line<O>,
@@ -155,6 +196,8 @@ pub(crate) enum Next<O: Queued = Owner> {
     /// The same; but it has been reported that the direction stays ready, and yet there was nothing. If the system
     /// knows why, no further report may come.
     AskThenWaitFor(Ticket),
+    /// Nothing: a thread polls until the direction can make progress, or is about to.
+    WaitHere,
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
     /// Have a worker call [`OperationQueue::take_turn`] when so many milliseconds have passed.
@@ -169,12 +212,23 @@ pub(crate) enum Next<O: Queued = Owner> {
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = assert!(size_of::<Next>() <= 16);
 
+/// What a thread is to do that is here to poll.
+#[derive(Debug)]
+pub(crate) enum Here<O: Queued = Owner> {
+    Poll,
+    /// Another thread polls: wait until it leaves.
+    Follow,
+    /// It takes a turn that a worker was asked for.
+    Turn(Next<O>),
+}
+
 impl<O: Queued> OperationQueue<O> {
     pub(crate) fn new() -> Self {
         Self {
             state: Lock::new(State {
                 phase: Phase::Idle,
                 stays_ready: false,
+                waiters: Waiters(0),
                 in_vain: 0,
                 mark: Mark::FIRST,
                 line: Line::new(),
@@ -315,6 +369,75 @@ impl<O: Queued> OperationQueue<O> {
         }
     }
 
+    /// The thread that waits for `operation`, which is in line, is here to poll.
+    pub(crate) fn poll_here(&self, operation: &O::Handle, may_be_followed: bool) -> Here<O> {
+        let mut state = self.lock();
+        O::thread_is_here(operation);
+        if may_be_followed {
+            state.waiters.set(Waiters::FOLLOWED, true);
+        }
+        let in_turn = state.phase == Phase::Scheduled;
+        state.waiters.set(Waiters::IN_TURN, in_turn);
+        if in_turn {
+            return Here::Turn(self.next(&mut state, true));
+        }
+        if state.waiters.replace(Waiters::POLLED, true) {
+            state.waiters.set(Waiters::FOLLOWED, true);
+            return Here::Follow;
+        }
+        Here::Poll
+    }
+
+    /// The thread that polls has seen the direction ready, and polls no longer. Returns true, too, if this ends a
+    /// wait that the engine knows.
+    ///
+    /// A report that comes during an attempt changes nothing: the thread polls again.
+    pub(crate) fn ready_here(&self) -> (Next<O>, bool) {
+        let mut state = self.lock();
+        state.waiters.set(Waiters::POLLED, false);
+        state.waiters.set(Waiters::IN_TURN, true);
+        match state.phase {
+            // The thread has pauses of its own, and no worker may be free to end a rest.
+            Phase::Waiting | Phase::Resting => {
+                self.maybe_ready.store(true, Ordering::Relaxed);
+                let told = state.waiters.are(Waiters::TOLD);
+                (self.next(&mut state, true), told)
+            }
+            Phase::Scheduled => (self.next(&mut state, true), false),
+            _ => (Next::Nothing, false),
+        }
+    }
+
+    /// The thread that waits for `operation` leaves; `polls`: it was the one that polls. Returns true, too, if a
+    /// thread that follows is to poll, for which the wait is left; if there is none, [`hand_over`](Self::hand_over).
+    pub(crate) fn leave(&self, operation: &O::Handle, polls: bool) -> (Next<O>, bool) {
+        let mut state = self.lock();
+        O::thread_leaves(operation);
+        state.waiters.set(Waiters::IN_TURN, false);
+        if polls {
+            state.waiters.set(Waiters::POLLED, false);
+        }
+        if state.waiters.are(Waiters::POLLED) {
+            return (Next::Nothing, false);
+        }
+        if state.waiters.replace(Waiters::FOLLOWED, false) {
+            return (Next::Nothing, true);
+        }
+        (self.look_for_waiter(&mut state), false)
+    }
+
+    /// The thread that was to poll does not, for a while, and those that follow do not know: the engine waits.
+    pub(crate) fn tell(&self) -> Next<O> {
+        let mut state = self.lock();
+        state.waiters.set(Waiters::IN_TURN, false);
+        self.look_for_waiter(&mut state)
+    }
+
+    /// No thread is there to poll: the engine waits, if there is something to wait for.
+    pub(crate) fn hand_over(&self) -> Next<O> {
+        self.look_for_waiter(&mut self.lock())
+    }
+
     /// The worker that was asked by [`Next::Schedule`] or [`Next::Rest`] is here. One that was asked for an
     /// earlier turn or rest may end this one early, once.
     pub(crate) fn take_turn(&self) -> Next<O> {
@@ -374,7 +497,7 @@ impl<O: Queued> OperationQueue<O> {
     /// halves, nothing can follow it.
     pub(crate) fn give_up(&self) -> Line<O> {
         let mut state = self.lock();
-        if state.phase != Phase::Waiting {
+        if state.phase != Phase::Waiting || !state.waiters.are(Waiters::TOLD) {
             return Line::new();
         }
         let mut waiting = state.take();
@@ -447,12 +570,7 @@ impl<O: Queued> OperationQueue<O> {
         }
         if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
-            let ticket = self.ticket.load(Ordering::Relaxed);
-            return if state.stays_ready {
-                Next::AskThenWaitFor(ticket)
-            } else {
-                Next::WaitFor(ticket)
-            };
+            return self.wait(state);
         }
         if !at_once {
             self.enter(state, Phase::Scheduled);
@@ -460,6 +578,33 @@ impl<O: Queued> OperationQueue<O> {
         }
         self.attempts(state);
         Next::Attempt(state.line.pop_front().expect("an operation is in line"))
+    }
+
+    fn look_for_waiter(&self, state: &mut State<O>) -> Next<O> {
+        match state.phase {
+            Phase::Waiting if !state.waiters.are(Waiters::TOLD) => self.wait(state),
+            _ => Next::Nothing,
+        }
+    }
+
+    /// Decides who waits, in *Waiting*: invariant 3.
+    fn wait(&self, state: &mut State<O>) -> Next<O> {
+        let will_poll = match state.line.first(O::thread).flatten() {
+            Some(Thread::Coming) => true,
+            // When the turn is over, another thread polls: this one perhaps.
+            Some(Thread::Here) => {
+                state.waiters.are(Waiters::IN_TURN) && state.waiters.are(Waiters::FOLLOWED)
+            }
+            None => false,
+        };
+        let told = !state.waiters.are(Waiters::POLLED) && !will_poll;
+        state.waiters.set(Waiters::TOLD, told);
+        let ticket = self.ticket.load(Ordering::Relaxed);
+        match (told, state.stays_ready) {
+            (false, _) => Next::WaitHere,
+            (true, false) => Next::WaitFor(ticket),
+            (true, true) => Next::AskThenWaitFor(ticket),
+        }
     }
 
     /// The caller is given an operation to attempt.

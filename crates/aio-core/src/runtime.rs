@@ -77,6 +77,14 @@ use std::time::{Duration, Instant};
 /// # drop(socket);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// # Platform notes
+///
+/// On Unix, fork first and then start a runtime. A child of `fork` has copies of the sockets, but no workers: only
+/// the thread that forks goes on in it. Nothing that has to wait completes there, so a child that was forked later is
+/// to call `exec`, which closes the sockets' descriptors, or `_exit`. Closing its copy of a socket leaves the
+/// parent's open. All else is done to both: options, a shutdown, and that the connection is to be reset, as
+/// [`close`](Socket::close) has it when a send is unfinished.
 #[derive(Debug)]
 pub struct Runtime {
     inner: Arc<RuntimeInner>,
@@ -428,7 +436,8 @@ impl Builder {
 
 /// What becomes of a panic in a callback.
 ///
-/// In both cases the panic hook has run first, and has printed the message unless it was replaced.
+/// In both cases the panic hook has run first, and has printed the message unless it was replaced. A program that
+/// is built with `panic = "abort"` has no choice: nothing can be caught there, and any panic aborts the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PanicPolicy {
     /// It is caught and counted in [`callback_panics`](crate::Metrics::callback_panics); the worker goes on.
@@ -736,8 +745,11 @@ impl RuntimeInner {
     }
 
     /// Blocks until `operation`, of this runtime, has completed or the deadline has passed; on a worker
-    /// as [`wait_for_event`](Self::wait_for_event).
+    /// as [`wait_for_event`](Self::wait_for_event), else as [`engine::wait`].
     pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+        if !Self::is_on_worker() {
+            return engine::wait(operation, deadline);
+        }
         if Current::worker_of(&self.pool).is_none() {
             // When the operation's own deadline passes, callbacks may be holding all workers.
             let own = operation.deadline();
@@ -764,6 +776,11 @@ impl RuntimeInner {
                 true
             }
         }
+    }
+
+    /// True if the calling thread is a worker, of whatever runtime.
+    pub(crate) fn is_on_worker() -> bool {
+        HOME.try_with(|home| home.borrow().strong_count() > 0).unwrap_or(false)
     }
 
     /// The runtime whose worker the calling thread is, and which one, if it is one.

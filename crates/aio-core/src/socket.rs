@@ -275,10 +275,13 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's, with the local address: another socket may listen there.
     pub fn listen(&self, backlog: i32) -> io::Result<()> {
         self.with_socket(|socket| {
-            socket.listen(backlog)?;
+            socket.listen(backlog).map_err(|error| match socket.local_addr() {
+                Ok(local) => attempted(format!("listen on {}", display_address(&local)), error),
+                Err(_) => attempted("listen", error),
+            })?;
             // TCP forgets that the listener was shut down.
             if self.inner.nature.is_tcp {
                 self.inner.receives_no_more.store(false, Ordering::Relaxed);
@@ -353,6 +356,11 @@ impl Socket {
     /// every operation that is begun later; their callbacks may run after this has returned. The peer
     /// reads the end of the stream, unless a send was unfinished: then the connection is reset, since
     /// the peer must not take half a message for a whole one. Closing twice changes nothing.
+    ///
+    /// # Platform notes
+    ///
+    /// A Unix stream cannot be reset. Its peer reads what was sent and then the end, even after half a message; it
+    /// has to tell by the message whether it is whole, by its length, say.
     pub fn close(&self) {
         self.inner.runtime.driver.close(&self.inner);
     }
@@ -362,7 +370,7 @@ impl Socket {
     ///
     /// For all its handles this is as [`close`](Self::close): every pending operation completes as
     /// aborted. What has not been received is still there to be received. After a send that was
-    /// unfinished, closing the returned socket resets the connection. Waits for calls that other threads
+    /// unfinished, closing the returned socket resets the connection, as far as [`close`](Self::close) can. Waits for calls that other threads
     /// are making on the descriptor at this moment; do not call it in [`with_socket`](Self::with_socket).
     ///
     /// ```
@@ -456,6 +464,19 @@ impl Socket {
         Operation::new(pending)
     }
 
+    /// Starts an operation and waits for it.
+    fn call<K: Perform>(&self, work: K) -> io::Result<K::Output> {
+        let (deadline, is_late) = self.limit.deadline();
+        let (operation, pending) = in_flight::start(Some(&self.inner), deadline, work);
+        if !K::MAY_BLOCK && !RuntimeInner::is_on_worker() {
+            operation.thread_comes();
+        }
+        if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
+            self.inner.runtime.driver.start(&self.inner, operation);
+        }
+        Operation::new(pending).wait().result
+    }
+
     #[cfg(test)]
     pub(crate) fn inner(&self) -> &Arc<SocketInner> {
         &self.inner
@@ -504,10 +525,9 @@ fn is_tcp(socket: &socket2::Socket) -> bool {
 
 fn internet_address(address: SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the address is not one of the internet; use with_socket",
-        )
+        let address = display_address(&address);
+        let message = format!("this is no address of the internet: {address}; use with_socket");
+        io::Error::new(io::ErrorKind::Unsupported, message)
     })
 }
 

@@ -514,6 +514,8 @@ fn a_poller_that_fails_fails_what_waits_and_the_next_wait_tries_again() {
         runtime.handle().post(move || report.send(()).unwrap());
         posted.recv().unwrap();
         for operation in [waiting, fresh.receive_async([0; 8]), fresh.receive_async([0; 8])] {
+            // A thread that waits for the operation itself would poll for it.
+            aio_sync::wait_any(&[&operation]);
             let error = operation.wait().result.unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
         }

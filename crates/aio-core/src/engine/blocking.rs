@@ -27,8 +27,7 @@
 //! an epoll instance that was made in time waits in its place. Where there is none, and for every other error that
 //! stays, the operations that wait on that worker fail with it.
 
-mod wake;
-
+use super::wake::{Holder, Wake, Wakeable};
 use super::{Driver, Engine};
 use crate::descriptor::Pinned;
 use crate::engine::outage::{Failures, Outage};
@@ -46,9 +45,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
-use wake::{Wake, Wakeable};
-
-pub(crate) use wake::Holder;
 
 #[derive(Debug)]
 pub(super) struct Blocking {

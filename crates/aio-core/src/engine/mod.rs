@@ -26,9 +26,11 @@
 mod blocking;
 mod failing;
 mod outage;
+mod own_thread;
 #[cfg(unix)]
 mod readiness;
 mod try_first;
+mod wake;
 
 use crate::in_flight::{Handle, Owner};
 use crate::op::Direction;
@@ -41,11 +43,12 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub(crate) use blocking::Holder;
 pub(crate) use failing::Failing;
+pub(crate) use own_thread::wait;
 pub(crate) use try_first::{
     concerns, given_back, look_again, ready, refuse_accepts, release, stop, take_turn,
 };
+pub(crate) use wake::Holder;
 
 /// Where a pending operation waits.
 ///

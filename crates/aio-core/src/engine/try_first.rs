@@ -17,7 +17,7 @@ use crate::descriptor::{Pinned, System};
 use crate::error::{Aborted, error_like};
 use crate::in_flight::{Attempted, Handle, Owner, Wish};
 use crate::op::{Call, Direction};
-use crate::operation_queue::{Line, Next, OperationQueue, Ticket};
+use crate::operation_queue::{Here, Line, Next, OperationQueue, Ticket};
 use crate::runtime::{RuntimeInner, Timed, Work};
 use crate::socket::SocketInner;
 use std::io;
@@ -165,6 +165,73 @@ pub(crate) fn concerns(
     }
 }
 
+/// A thread that waits for `operation`, and is no worker, is here to poll, or takes a turn that was left to a worker.
+/// Returns true if it is to poll; false after a turn; `None` if another thread polls.
+pub(super) fn poll_here(
+    socket: &Arc<SocketInner>,
+    operation: &Handle,
+    may_be_followed: bool,
+) -> Option<bool> {
+    let direction = operation.direction();
+    let system = socket.descriptor.pin();
+    match socket.queue(direction).poll_here(operation, may_be_followed) {
+        Here::Poll => Some(true),
+        Here::Follow => None,
+        Here::Turn(next) => {
+            take_here(socket, direction, system, next);
+            Some(false)
+        }
+    }
+}
+
+/// The thread that polls has seen the direction ready.
+pub(super) fn ready_here(socket: &Arc<SocketInner>, direction: Direction) {
+    let system = socket.descriptor.pin();
+    let (next, was_told) = socket.queue(direction).ready_here();
+    take_here(socket, direction, system, next);
+    if was_told {
+        socket.runtime.driver.wait_ended(socket);
+    }
+}
+
+/// Takes the turn if the queue gives one. Callbacks are for workers.
+fn take_here(
+    socket: &Arc<SocketInner>,
+    direction: Direction,
+    system: Option<Pinned<'_>>,
+    next: Next,
+) {
+    // The queue of a socket that is closed is stopped, and gives no turn.
+    let completed = match system {
+        Some(system) => take(socket, direction, system, next),
+        None => {
+            settle(socket, direction, next);
+            None
+        }
+    };
+    if let Some(completed) = completed {
+        socket.runtime.post(Work::Completed(completed));
+    }
+}
+
+/// The thread that waits for `operation` leaves. Returns true if one that follows is to poll.
+pub(super) fn leave(socket: &Arc<SocketInner>, operation: &Handle, polls: bool) -> bool {
+    let direction = operation.direction();
+    let (next, is_followed) = socket.queue(direction).leave(operation, polls);
+    settle(socket, direction, next);
+    is_followed
+}
+
+/// The thread that was to poll does not, for a while.
+pub(super) fn tell(socket: &Arc<SocketInner>, direction: Direction) {
+    settle(socket, direction, socket.queue(direction).tell());
+}
+
+/// No thread is there to poll.
+pub(super) fn hand_over(socket: &Arc<SocketInner>, direction: Direction) {
+    settle(socket, direction, socket.queue(direction).hand_over());
+}
+
 /// The driver reports that `direction` may be able to make progress. If the turn completes an operation with a
 /// callback, that is the caller's to deliver.
 #[must_use = "its callback is still to be run"]
@@ -289,6 +356,7 @@ fn settle(socket: &Arc<SocketInner>, direction: Direction, next: Next) {
                 wait_for(socket, direction, ticket);
             }
         }
+        Next::WaitHere => refuse_accepts_late(socket, direction),
         Next::Schedule => schedule(socket, direction),
         Next::Rest(milliseconds) => rest(socket, direction, milliseconds),
         Next::Abort(all, reason) => abort(socket, socket.descriptor.pin(), all, reason),

@@ -1,7 +1,7 @@
 //! Connect and disconnect.
 
 use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, display_address, sealed};
-use crate::error::attempted;
+use crate::error::{Aborted, attempted, came_to};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr};
@@ -22,6 +22,10 @@ pub struct Connect {
 impl Connect {
     pub(crate) fn new(address: SockAddr) -> Self {
         Self { address, asked: false, answered: false }
+    }
+
+    fn what(&self) -> String {
+        format!("connect to {}", display_address(&self.address))
     }
 
     /// Asks the system to connect or, if it has been asked, what came of it; `None` if it is under way.
@@ -173,9 +177,16 @@ impl Perform for Connect {
         let Some(result) = self.ask_or_answer(call) else {
             return Attempt::WouldBlock(Blocked::InVain);
         };
-        Attempt::done(result.map_err(|error| {
-            attempted(format!("connect to {}", display_address(&self.address)), error)
-        }))
+        Attempt::done(result.map_err(|error| attempted(self.what(), error)))
+    }
+
+    fn explain(&self, error: io::Error) -> io::Error {
+        match Aborted::reason(&error) {
+            Some(reason) if self.is_partly_done() => {
+                came_to(self.what(), format!("no answer {}", reason.until()), error)
+            }
+            _ => attempted(self.what(), error),
+        }
     }
 
     /// The system goes on connecting a socket whose connect is canceled.

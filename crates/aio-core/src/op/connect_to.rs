@@ -1,6 +1,7 @@
 //! Connect to one of several addresses, or to a host by its name.
 
 use super::{Attempt, Blocked, Call, Connect, Direction, Kind, Perform, sealed};
+use crate::error::{Aborted, attempted, came_to};
 use crate::in_flight::Owner;
 use crate::runtime::RuntimeInner;
 use crate::socket::{Socket, SocketInner};
@@ -8,7 +9,7 @@ use socket2::{Domain, Protocol, Type};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,9 +35,43 @@ pub struct Destination {
 }
 
 #[derive(Clone, Debug)]
-enum Target {
+pub(crate) enum Target {
     Addresses(Vec<SocketAddr>),
-    Host { name: String, port: u16 },
+    Host {
+        name: String,
+        port: u16,
+    },
+    /// No host, as text.
+    Malformed(String),
+}
+
+impl Target {
+    /// A host name, or an address as text, which may stand in brackets if it is one of IPv6.
+    pub(crate) fn of(host: &str, port: u16) -> Self {
+        // CN-9: an address needs no looking up.
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Self::Addresses(vec![SocketAddr::new(address, port)]);
+        }
+        let unbracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let name = unbracketed.unwrap_or(host);
+        // With the number of its interface, perhaps.
+        if let Ok(address) = format!("[{name}]:{port}").parse::<SocketAddrV6>() {
+            return Self::Addresses(vec![address.into()]);
+        }
+        // With the name of its interface it is the system's to read.
+        let address = name.split_once('%').map_or(name, |(address, _)| address);
+        let is_address = address.parse::<Ipv6Addr>().is_ok();
+        if host.contains(['[', ']']) && !(is_address && unbracketed.is_some()) {
+            return Self::Malformed(format!("{host}:{port}"));
+        }
+        Self::Host { name: name.to_owned(), port }
+    }
+
+    /// The error of what is malformed.
+    pub(crate) fn error() -> io::Error {
+        let message = "what stands in brackets is an address of IPv6, and this is none";
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    }
 }
 
 impl Destination {
@@ -54,7 +89,7 @@ impl Destination {
     /// The name that has to be looked up, and the port.
     pub(crate) fn name(&self) -> Option<(&str, u16)> {
         match &self.target {
-            Target::Addresses(_) => None,
+            Target::Addresses(_) | Target::Malformed(_) => None,
             Target::Host { name, port } => Some((name, *port)),
         }
     }
@@ -78,14 +113,11 @@ impl From<Vec<SocketAddr>> for Destination {
     }
 }
 
-/// A host name, or an address as text, and a port.
+/// A host name, or an address as text, and a port. An address of IPv6 may stand in brackets and have a zone, as in
+/// `fe80::1%eth0`. What is no host is an error at the end.
 impl From<(&str, u16)> for Destination {
     fn from((host, port): (&str, u16)) -> Self {
-        // CN-9: an address needs no looking up.
-        match host.parse::<IpAddr>() {
-            Ok(address) => SocketAddr::new(address, port).into(),
-            Err(_) => Target::Host { name: host.to_owned(), port }.into(),
-        }
+        Target::of(host, port).into()
     }
 }
 
@@ -131,18 +163,45 @@ impl Route {
             let message = format!("connect to {}: there is no address to connect to", self.to);
             return io::Error::new(io::ErrorKind::InvalidInput, message);
         };
-        let kind = last.kind();
-        let mut message = format!("connect to {}", self.to);
-        for (index, (address, error)) in self.failures.iter().enumerate() {
-            let separator = if index == 0 { ": " } else { "; " };
-            let _ = match address {
-                Some(address) if self.to != address.to_string() => {
-                    write!(message, "{separator}{address}: {error}")
-                }
-                _ => write!(message, "{separator}{error}"),
-            };
+        io::Error::new(last.kind(), format!("connect to {}: {}", self.to, self.outcomes()))
+    }
+
+    /// The operation's error, when it ends with `error` on its way: also what is not known of the rest.
+    fn interrupted(&self, error: io::Error) -> io::Error {
+        let what = format!("connect to {}", self.to);
+        let Some(reason) = Aborted::reason(&error) else { return attempted(what, error) };
+        let begins = self.current.is_none() && self.failures.is_empty();
+        if begins && !self.ahead.is_empty() {
+            return attempted(what, error);
         }
-        io::Error::new(kind, message)
+        let mut outcomes = self.outcomes();
+        let mut add = |address: Option<SocketAddr>, outcome: &str| {
+            let separator = if outcomes.is_empty() { "" } else { "; " };
+            let _ = write!(outcomes, "{separator}{}{outcome}", self.prefix(address));
+        };
+        match self.current {
+            None if begins => add(None, &format!("its name was not found {}", reason.until())),
+            current => add(current, &format!("no answer {}", reason.until())),
+        }
+        for address in &self.ahead {
+            add(Some(*address), "not tried");
+        }
+        came_to(what, outcomes, error)
+    }
+
+    /// What came of each address.
+    fn outcomes(&self) -> String {
+        let outcomes = self.failures.iter();
+        let outcomes = outcomes.map(|(address, error)| format!("{}{error}", self.prefix(*address)));
+        outcomes.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Names an address, unless it is all that was asked for.
+    fn prefix(&self, address: Option<SocketAddr>) -> String {
+        match address.map(|address| address.to_string()) {
+            Some(address) if address != self.to => format!("{address}: "),
+            _ => String::new(),
+        }
     }
 }
 
@@ -158,7 +217,7 @@ pub(crate) fn set_out(runtime: &Arc<RuntimeInner>, mut operation: Owner) {
         }
         None => {
             let error = route.error();
-            operation.fail(runtime, error);
+            operation.end_with(runtime, error);
         }
     }
 }
@@ -174,8 +233,16 @@ pub struct ConnectTo {
 
 impl ConnectTo {
     pub(crate) fn new(destination: &Destination) -> Self {
+        let mut failures = Vec::new();
         let (to, ahead) = match &destination.target {
+            Target::Host { name, port } if name.contains(':') => {
+                (format!("[{name}]:{port}"), VecDeque::new())
+            }
             Target::Host { name, port } => (format!("{name}:{port}"), VecDeque::new()),
+            Target::Malformed(text) => {
+                failures.push((None, Target::error()));
+                (text.clone(), VecDeque::new())
+            }
             Target::Addresses(addresses) => {
                 let to = match &**addresses {
                     [address] => address.to_string(),
@@ -184,7 +251,7 @@ impl ConnectTo {
                 (to, addresses.iter().copied().collect())
             }
         };
-        let route = Route { to, ahead, current: None, failures: Vec::new() };
+        let route = Route { to, ahead, current: None, failures };
         Self { route, connect: None }
     }
 }
@@ -216,6 +283,10 @@ impl Perform for ConnectTo {
             Some(socket) => Attempt::GoesOnAt(socket),
             None => Attempt::done(Err(self.route.error())),
         }
+    }
+
+    fn explain(&self, error: io::Error) -> io::Error {
+        self.route.interrupted(error)
     }
 
     fn is_partly_done(&self) -> bool {

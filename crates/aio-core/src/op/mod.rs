@@ -30,7 +30,7 @@ mod sigpipe;
 pub use accept::{Accept, AcceptReceive};
 pub use connect::{Connect, Disconnect};
 pub use connect_to::{ConnectTo, Destination};
-pub(crate) use connect_to::{Route, set_out};
+pub(crate) use connect_to::{Route, Target, set_out};
 pub use look_up::LookUp;
 pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom};
 pub use send::{Send, SendList, SendTo};
@@ -163,6 +163,11 @@ pub(crate) trait Perform: Kind {
         false
     }
 
+    /// Says in `error`, with which the operation ends without a result of its own, what it was.
+    fn explain(&self, error: io::Error) -> io::Error {
+        error
+    }
+
     /// What is before an operation that connects to one of several addresses.
     fn route(&mut self) -> Option<&mut Route> {
         None
@@ -265,7 +270,24 @@ pub(crate) fn display_address(address: &SockAddr) -> String {
     if let Some(path) = address.as_pathname() {
         return path.display().to_string();
     }
-    "an unnamed address".to_owned()
+    // As the system's tools write it.
+    #[cfg(unix)]
+    if let Some(name) = address.as_abstract_namespace() {
+        return format!("@{}", name.escape_ascii());
+    }
+    #[cfg(unix)]
+    if address.is_unix() {
+        return "an unnamed Unix socket".to_owned();
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some((machine, port)) = address.as_vsock_address() {
+        let number = |number| match number {
+            u32::MAX => "any".to_owned(),
+            number => number.to_string(),
+        };
+        return format!("vsock {}:{}", number(machine), number(port));
+    }
+    format!("an address of family {}", address.family())
 }
 
 /// The most buffers that one call on a stream is given; the system allows 1024.

@@ -18,6 +18,7 @@ use crate::sync::{AtomicU32, Ordering};
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 /// An operation's place in a line.
@@ -173,6 +174,14 @@ impl<O: Placed> Line<O> {
     pub(super) fn detach(&mut self, mark: &mut Mark) -> Self {
         *mark = mark.next();
         Self { first: self.first.take(), operations: PhantomData }
+    }
+
+    /// Looks at the first operation.
+    pub(super) fn first<R>(&self, look: impl FnOnce(&O) -> R) -> Option<R> {
+        let first = self.first?;
+        // SAFETY: the operation is in this line, to which it is given back: this one is not dropped.
+        let operation = ManuallyDrop::new(unsafe { O::from_place(first) });
+        Some(look(&operation))
     }
 
     /// Adds an operation to a line that is no queue's.

@@ -73,6 +73,14 @@ impl Queued for Op {
         handle.socket.load(Ordering::Relaxed) == socket
     }
 
+    fn thread(&self) -> Option<Thread> {
+        None
+    }
+
+    fn thread_is_here(_handle: &Arc<Model>) {}
+
+    fn thread_leaves(_handle: &Arc<Model>) {}
+
     fn wish(&self) -> Option<Wish> {
         (self.0.wish.load(Ordering::Relaxed) != 0).then_some(Wish::Cancel)
     }
@@ -150,7 +158,7 @@ impl Socket {
     fn settle(&self, next: Next<Op>) {
         match next {
             // The poller tells of everything that arrives.
-            Next::Nothing | Next::WaitFor(_) | Next::AskThenWaitFor(_) => {}
+            Next::Nothing | Next::WaitFor(_) | Next::WaitHere | Next::AskThenWaitFor(_) => {}
             // A rest ends when its time has passed.
             Next::Schedule | Next::Rest(_) => self.turns.push(()),
             Next::Abort(all, _) => all.for_each(|operation| operation.complete(ABORTED)),

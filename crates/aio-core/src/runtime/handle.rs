@@ -1,9 +1,9 @@
 //! A runtime, as others than its owner may use it.
 
 use super::{Call, Runtime, RuntimeInner, Work};
-use crate::error::Aborted;
+use crate::error::{Aborted, attempted};
 use crate::in_flight;
-use crate::op::{self, kind_index};
+use crate::op::{self, Target, kind_index};
 use crate::operation::Operation;
 use crate::registered_wait::{self, Place, RegisteredWait};
 use crate::resolver;
@@ -11,7 +11,6 @@ use crate::socket::Socket;
 use aio_sync::WaitHandle;
 use socket2::{Domain, Protocol, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -116,15 +115,23 @@ impl RuntimeHandle {
     pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
         let (operation, pending) = in_flight::start(None, None, op::LookUp::new());
         if let Some(mut operation) = self.inner.admit(operation, false) {
-            match host.parse::<IpAddr>() {
-                _ if self.inner.is_stopping() => {
-                    operation.fail(&self.inner, Aborted::ShutDown.into());
+            let found = match Target::of(host, port) {
+                _ if self.inner.is_stopping() => Err(Aborted::ShutDown.into()),
+                Target::Host { name, port } => {
+                    resolver::look_up(&self.inner, &name, port, operation);
+                    return Operation::new(pending);
                 }
-                Ok(address) => {
-                    operation.found(Ok(vec![SocketAddr::new(address, port)]));
+                Target::Addresses(addresses) => Ok(addresses),
+                Target::Malformed(text) => {
+                    Err(attempted(format!("look up {text}"), Target::error()))
+                }
+            };
+            match found {
+                Ok(addresses) => {
+                    operation.found(Ok(addresses));
                     operation.complete(&self.inner);
                 }
-                Err(_) => resolver::look_up(&self.inner, host, port, operation),
+                Err(error) => operation.fail(&self.inner, error),
             }
         }
         Operation::new(pending)

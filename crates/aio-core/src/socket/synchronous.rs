@@ -1,9 +1,9 @@
-//! Synchronous calls: an operation is started, on borrowed bytes, and waited for.
+//! Synchronous calls: an operation is started, on borrowed bytes, and waited for, by a thread that is no worker
+//! without one (`engine/own_thread.rs`).
 
 use super::Socket;
 use crate::buffer::Lent;
-use crate::op::{Message, Perform};
-use crate::operation::Operation;
+use crate::op::{self, Message, Perform};
 use socket2::SockAddr;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -17,6 +17,11 @@ impl Socket {
     /// The synchronous calls are operations too: they take their turn among those that were begun, and a
     /// handle [`with_timeout`](Self::with_timeout) limits them. In a callback they hold a worker, but
     /// I/O goes on.
+    ///
+    /// On any other thread they need no worker: the thread itself waits for the socket, so they go on while
+    /// callbacks hold all workers. [`send_file`](Self::send_file) is an exception, since the disk may block it; so
+    /// is [`connect_to`](crate::Runtime::connect_to), since the name may. A thread that has had to wait keeps one
+    /// descriptor until it ends; where there is none left, a worker sees to its calls.
     ///
     /// ```
     /// use aio_core::Runtime;
@@ -37,7 +42,7 @@ impl Socket {
     ///
     /// As [`end_connect`](Self::end_connect)'s result.
     pub fn connect(&self, address: impl Into<SockAddr>) -> io::Result<()> {
-        self.connect_async(address).wait().result
+        self.call(op::Connect::new(address.into()))
     }
 
     /// Accepts a connection, and blocks until there is one: see [`connect`](Self::connect).
@@ -46,7 +51,7 @@ impl Socket {
     ///
     /// As [`end_accept`](Self::end_accept)'s result.
     pub fn accept(&self) -> io::Result<Self> {
-        self.accept_async().wait().result
+        self.call(op::Accept::new())
     }
 
     /// Ends the connection in both directions, after the sends before it: see
@@ -56,7 +61,7 @@ impl Socket {
     ///
     /// As [`end_disconnect`](Self::end_disconnect)'s result.
     pub fn disconnect(&self) -> io::Result<()> {
-        self.disconnect_async().wait().result
+        self.call(op::Disconnect::new())
     }
 
     /// Sends all bytes, and blocks until that is done: see [`connect`](Self::connect).
@@ -67,7 +72,7 @@ impl Socket {
     /// the other faces only.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         // SAFETY: `finish` returns when the operation is over, and not otherwise; a send does not write.
-        finish(|| self.send_async(unsafe { Lent::to_read(bytes) }))
+        self.finish(op::Send::new(unsafe { Lent::to_read(bytes) }))
     }
 
     /// Sends a datagram to `address`: see [`connect`](Self::connect).
@@ -78,7 +83,7 @@ impl Socket {
     pub fn send_to(&self, bytes: &[u8], address: impl Into<SockAddr>) -> io::Result<usize> {
         let address: SockAddr = address.into();
         // SAFETY: as in `send`.
-        finish(|| self.send_to_async(unsafe { Lent::to_read(bytes) }, address))
+        self.finish(op::SendTo::new(unsafe { Lent::to_read(bytes) }, address))
     }
 
     /// Receives what there is, and blocks until there is something: see [`connect`](Self::connect).
@@ -88,7 +93,7 @@ impl Socket {
     /// As [`end_receive`](Self::end_receive)'s result.
     pub fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
         // SAFETY: `finish` returns when the operation is over, and not otherwise.
-        finish(|| self.receive_async(unsafe { Lent::to_write(bytes) }))
+        self.finish(op::Receive::new(unsafe { Lent::to_write(bytes) }))
     }
 
     /// Receives a datagram, and blocks until there is one: see [`connect`](Self::connect).
@@ -98,7 +103,7 @@ impl Socket {
     /// As [`end_receive_from`](Self::end_receive_from)'s result.
     pub fn receive_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SockAddr)> {
         // SAFETY: as in `receive`.
-        finish(|| self.receive_from_async(unsafe { Lent::to_write(bytes) }))
+        self.finish(op::ReceiveFrom::new(unsafe { Lent::to_write(bytes) }))
     }
 
     /// Sends all bytes of several buffers, in order, as one send: see [`connect`](Self::connect).
@@ -109,7 +114,7 @@ impl Socket {
     pub fn send_list(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         // SAFETY: as in `send`.
         let lend = |bytes: &IoSlice<'_>| unsafe { Lent::to_read(bytes) };
-        finish(|| self.send_list_async(buffers.iter().map(lend).collect()))
+        self.finish(op::SendList::new(buffers.iter().map(lend).collect()))
     }
 
     /// Receives into several buffers, in order: see [`connect`](Self::connect).
@@ -120,7 +125,7 @@ impl Socket {
     pub fn receive_list(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         // SAFETY: as in `receive`.
         let lend = |bytes: &mut IoSliceMut<'_>| unsafe { Lent::to_write(bytes) };
-        finish(|| self.receive_list_async(buffers.iter_mut().map(lend).collect()))
+        self.finish(op::ReceiveList::new(buffers.iter_mut().map(lend).collect()))
     }
 
     /// Receives a datagram, or the part of it that fits: see [`connect`](Self::connect).
@@ -130,7 +135,7 @@ impl Socket {
     /// As [`end_receive_message_from`](Self::end_receive_message_from)'s result.
     pub fn receive_message_from(&self, bytes: &mut [u8]) -> io::Result<Message> {
         // SAFETY: as in `receive`.
-        finish(|| self.receive_message_from_async(unsafe { Lent::to_write(bytes) }))
+        self.finish(op::ReceiveMessageFrom::new(unsafe { Lent::to_write(bytes) }))
     }
 
     /// Accepts a connection and receives its first bytes: see [`connect`](Self::connect).
@@ -140,7 +145,7 @@ impl Socket {
     /// As [`end_accept_receive`](Self::end_accept_receive)'s result.
     pub fn accept_receive(&self, bytes: &mut [u8]) -> io::Result<(Self, usize)> {
         // SAFETY: as in `receive`.
-        finish(|| self.accept_receive_async(unsafe { Lent::to_write(bytes) }))
+        self.finish(op::AcceptReceive::new(unsafe { Lent::to_write(bytes) }))
     }
 
     /// Sends a file, or a part of it: see [`connect`](Self::connect).
@@ -160,21 +165,21 @@ impl Socket {
     /// As [`end_send_file`](Self::end_send_file)'s result; the system's if there is no descriptor left
     /// to duplicate the file's.
     pub fn send_file(&self, file: &File, range: impl RangeBounds<u64>) -> io::Result<u64> {
-        self.send_file_async(file.try_clone()?, range).wait().result
+        self.call(op::SendFile::new(file.try_clone()?, range))
     }
-}
 
-/// Starts an operation that works on borrowed bytes, and waits for it.
-fn finish<K: Perform>(start: impl FnOnce() -> Operation<K>) -> io::Result<K::Output> {
-    /// The operation may not outlive the borrow, so nothing may unwind before it is over.
-    struct NotBefore;
-    impl Drop for NotBefore {
-        fn drop(&mut self) {
-            process::abort();
+    /// Starts an operation that works on borrowed bytes, and waits for it.
+    fn finish<K: Perform>(&self, work: K) -> io::Result<K::Output> {
+        /// The operation may not outlive the borrow, so nothing may unwind before it is over.
+        struct NotBefore;
+        impl Drop for NotBefore {
+            fn drop(&mut self) {
+                process::abort();
+            }
         }
+        let not_before = NotBefore;
+        let result = self.call(work);
+        mem::forget(not_before);
+        result
     }
-    let not_before = NotBefore;
-    let completion = start().wait();
-    mem::forget(not_before);
-    completion.result
 }

@@ -12,7 +12,11 @@
 use crate::sync::{AtomicBool, AtomicU16, Ordering, fence};
 use std::io;
 
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::event::{EventfdFlags, eventfd};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::OwnedFd;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 use std::os::unix::net::UnixStream;
 
 #[cfg(not(unix))]
@@ -115,15 +119,26 @@ impl Holder {
 /// A descriptor that `poll` can wait for and any thread can make ready.
 #[derive(Debug)]
 pub(super) struct Wake {
-    #[cfg(unix)]
+    /// One descriptor: each thread that waits may have one of these.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    counter: OwnedFd,
+    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
     sender: UnixStream,
-    #[cfg(unix)]
+    #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
     receiver: UnixStream,
     /// Connected to itself, so that nobody else can send to it.
     #[cfg(not(unix))]
     receiver: UdpSocket,
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Wake {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { counter: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 impl Wake {
     #[cfg(unix)]
     pub(super) fn new() -> io::Result<Self> {
@@ -142,8 +157,21 @@ impl Wake {
     }
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 impl Signal for Wake {
-    /// Makes the descriptor ready. Never blocks: when its buffer is full, it is ready.
+    /// When the counter is full, the descriptor is ready.
+    fn signal(&self) {
+        let _ = rustix::io::write(&self.counter, &1_u64.to_ne_bytes());
+    }
+
+    fn clear(&self) {
+        let _ = rustix::io::read(&self.counter, &mut [0_u8; 8]);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Signal for Wake {
+    /// When its buffer is full, the descriptor is ready.
     fn signal(&self) {
         #[cfg(unix)]
         let _ = io::Write::write(&mut &self.sender, &[1]);
@@ -151,7 +179,6 @@ impl Signal for Wake {
         let _ = self.receiver.send(&[1]);
     }
 
-    /// Makes the descriptor not ready.
     fn clear(&self) {
         let mut bytes = [0; 64];
         #[cfg(unix)]
@@ -164,6 +191,9 @@ impl Signal for Wake {
 #[cfg(unix)]
 impl std::os::fd::AsFd for Wake {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.counter.as_fd();
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
         self.receiver.as_fd()
     }
 }
