@@ -71,7 +71,10 @@ fn a_synchronous_conversation_needs_no_worker() {
             let mut answer = [0; 9];
             let (front, back) = answer.split_at_mut(4);
             let mut lists = [IoSliceMut::new(front), IoSliceMut::new(back)];
-            assert_eq!(client.receive_list(&mut lists).unwrap(), 9);
+            let mut count = client.receive_list(&mut lists).unwrap();
+            while count < 9 {
+                count += client.receive(&mut answer[count..]).unwrap();
+            }
             assert_eq!(&answer, b"thank you");
             client.disconnect().unwrap();
             assert_eq!(server.join().unwrap(), 0);
