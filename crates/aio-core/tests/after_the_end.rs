@@ -226,7 +226,9 @@ fn callbacks_that_block_do_not_hold_up_others() {
         let gate = Arc::new(Barrier::new(21));
         for _ in 0..20 {
             let gate = gate.clone();
-            ended.handle.post(move || drop(gate.wait()));
+            ended.handle.post(move || {
+                gate.wait();
+            });
         }
         let (report, ran) = mpsc::channel();
         ended.handle.post(move || report.send(()).unwrap());
