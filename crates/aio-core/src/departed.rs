@@ -19,8 +19,8 @@ pub(crate) struct Departed(Mutex<State>);
 #[derive(Debug)]
 struct State {
     is_closed: bool,
-    /// By the number of the socket where they are. `None` until there is the first one: few sockets have any.
-    #[expect(clippy::box_collection, reason = "few sockets have any: one word for the others")]
+    /// By the number of the socket where they are. `None` until there is the first one.
+    #[expect(clippy::box_collection, reason = "every socket has this, and nearly none has any")]
     operations: Option<Box<BTreeMap<usize, WeakHandle>>>,
 }
 

@@ -915,7 +915,9 @@ impl Host for RuntimeInner {
     }
 
     fn wait(&self, worker: usize, mut wait: Wait, found: &mut Vec<Work>) {
-        if wait.alone {
+        // One that only looks comes back at once.
+        let keeps_time = wait.alone && wait.timeout != Some(Duration::ZERO);
+        if keeps_time {
             wait.timeout = wait.timeout.into_iter().chain(self.timer.keep(worker)).min();
         }
         self.driver.wait(worker, wait, found);
@@ -923,7 +925,9 @@ impl Host for RuntimeInner {
         if let Some(injector) = &self.injector {
             injector.reorder(found);
         }
-        self.timer.release(worker);
+        if keeps_time {
+            self.timer.release(worker);
+        }
         for due in self.timer.due() {
             match due {
                 Timed::Operation(operation) => {

@@ -144,6 +144,9 @@ pub(crate) struct WorkerPool<W> {
     /// True while a worker has been claimed and has not noted it yet.
     waking: AtomicBool,
     stopping: AtomicBool,
+    /// How many threads are ending what is waited for, in [`Threads::stop`]. No worker leaves meanwhile: what they
+    /// end is the workers' to deliver.
+    aborting: AtomicUsize,
     /// True once all workers were idle after that: they may leave.
     ending: AtomicBool,
     /// How many workers have not left their loop.
@@ -250,6 +253,7 @@ impl<W: Send + 'static> WorkerPool<W> {
             idle: AtomicUsize::new(0),
             waking: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            aborting: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             alive: AtomicUsize::new(workers),
             ended: ManualResetEvent::new(false),
@@ -295,7 +299,8 @@ impl<W: Send + 'static> WorkerPool<W> {
     fn end_if_idle(&self, host: &impl Host<Work = W>) {
         // Against `Threads::stop`, which says so and then looks at the roster, as this does after a
         // worker was entered there: under the lock, one of the two sees what the other did.
-        if !self.is_stopping() || self.roster().idle.len() < self.workers.len() {
+        let may_end = self.is_stopping() && self.aborting.load(Ordering::SeqCst) == 0;
+        if !may_end || self.roster().idle.len() < self.workers.len() {
             return;
         }
         if !self.ending.swap(true, Ordering::SeqCst) {
@@ -670,8 +675,10 @@ impl Threads {
     /// another is running.
     pub(crate) fn stop<H: Host>(host: &H) {
         let pool = host.pool();
+        pool.aborting.fetch_add(1, Ordering::SeqCst);
         pool.stopping.store(true, Ordering::SeqCst);
         host.abort();
+        pool.aborting.fetch_sub(1, Ordering::SeqCst);
         (0..pool.workers()).for_each(|worker| host.wake(worker));
         pool.end_if_idle(host);
     }
