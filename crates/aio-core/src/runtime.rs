@@ -483,6 +483,8 @@ pub(crate) enum Work {
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This name has been looked up: its operation goes on.
     Found(Box<Answer>),
+    /// The deadline of this has passed.
+    Due(Timed),
     /// This wait's event is set, or its time is over: run its callback.
     Wait(Arc<dyn Registered>),
     /// Somebody wants this to be run.
@@ -610,6 +612,7 @@ impl RuntimeInner {
             }
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
+            Work::Due(timed) => self.is_due(timed),
             Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
@@ -652,11 +655,28 @@ impl RuntimeInner {
             Work::Found(answer) => answer.tell(),
             #[cfg(feature = "testing")]
             Work::Done(_) => unreachable!("this is no turn"),
-            Work::Completed(_) | Work::Wait(_) | Work::Call(_) | Work::Step(_) => {
+            Work::Completed(_)
+            | Work::Due(_)
+            | Work::Wait(_)
+            | Work::Call(_)
+            | Work::Step(_) => {
                 unreachable!("these are no turns")
             }
         }
         first
+    }
+
+    /// Ends what is due. Code of a user's may run: wakers, the maps of `post_to`, drops of what was lent.
+    fn is_due(&self, timed: Timed) {
+        match timed {
+            Timed::Operation(operation) => {
+                operation.cancel(Wish::TimeOut);
+                self.contain(|| drop(operation));
+            }
+            Timed::Wait(wait) => wait.time_out(),
+            #[cfg(feature = "testing")]
+            Timed::KeptBack => self.post_what_was_kept_back(),
+        }
     }
 
     /// Runs the callback of an operation that has completed.
@@ -873,29 +893,41 @@ impl Host for RuntimeInner {
         IS_RUNNING.set(false);
     }
 
-    fn run_inside(&self, work: Work) -> Option<Work> {
+    fn is_nestable(&self, work: &Work) -> bool {
         match work {
-            Work::Wait(wait) if wait.place() == Place::InsideCallback => {
+            Work::Wait(wait) => wait.place() == Place::InsideCallback,
+            Work::Completed(_) | Work::Call(_) => false,
+            #[cfg(feature = "testing")]
+            Work::Done(_) => true,
+            Work::Ready { .. }
+            | Work::Turn { .. }
+            | Work::Found(_)
+            | Work::Due(_)
+            | Work::Step(_) => true,
+        }
+    }
+
+    fn run_inside(&self, work: Work) {
+        match work {
+            Work::Wait(wait) => {
                 wait.run();
                 self.is_over(self.worker(), const { kind_index("register_wait") }, false);
-                None
             }
-            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
             Work::Step(Call(step)) => {
                 self.contain(step);
                 self.is_over(self.worker(), const { kind_index("post") }, false);
-                None
             }
             #[cfg(feature = "testing")]
-            Work::Done(operation) => {
-                operation.complete(self);
-                None
-            }
+            Work::Done(operation) => operation.complete(self),
+            Work::Due(timed) => self.is_due(timed),
             Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // As a part of what runs now: what is kept for later waits until that is over, and so
                 // does what this completes, for which another worker may be free.
-                self.take_turns(work).map(Work::Completed)
+                if let Some(operation) = self.take_turns(work) {
+                    self.post(Work::Completed(operation));
+                }
             }
+            Work::Completed(_) | Work::Call(_) => unreachable!("a callback does not nest: {work:?}"),
         }
     }
 
@@ -909,17 +941,8 @@ impl Host for RuntimeInner {
             injector.reorder(found);
         }
         self.timer.release(worker);
-        for due in self.timer.due() {
-            match due {
-                Timed::Operation(operation) => {
-                    operation.cancel(Wish::TimeOut);
-                    self.contain(|| drop(operation));
-                }
-                Timed::Wait(wait) => wait.time_out(),
-                #[cfg(feature = "testing")]
-                Timed::KeptBack => self.post_what_was_kept_back(),
-            }
-        }
+        // A piece of work each, so that one which takes long does not keep the others from other workers.
+        found.extend(self.timer.due().into_iter().map(Work::Due));
     }
 
     fn wake(&self, worker: usize) {

@@ -3,9 +3,14 @@
 //!
 //! # Queues
 //!
-//! Work that a worker posts while it runs something goes to its own queue and is run after what it
-//! runs now; nobody is woken for it. So does what its wait found. Others can steal from both. Work that
-//! other threads post goes to the shared queue, and an idle worker is woken for it.
+//! A piece of work that may run inside another one which waits is *nestable*: a turn, a step, what a wait
+//! has found. A callback is not. A worker has a queue for each of the two, and others can steal from both. What
+//! it posts while it runs something goes there and is run after what it runs now; nobody is woken for it. So
+//! does what its waits find. Work that other threads post goes to the shared queue, and an idle worker is woken
+//! for it.
+//!
+//! Code of a user's runs in pieces of work alone, never in a wait: a worker that is in the host's wait is
+//! entered as idle, and relied upon to come back from it (invariants 1, 2 and 5). So a wait only *finds*.
 //!
 //! # Who is awake
 //!
@@ -21,7 +26,7 @@
 //!
 //! 1. While a worker that is not marked stalled is running and another is idle, there is a watcher:
 //!    whoever goes idle or leaves appoints one under the roster's lock, and a watcher resigns only
-//!    when nobody is running.
+//!    when nobody is running. A worker's mark is taken away before it runs anything else.
 //! 2. To wake an idle worker for work is to *claim* it: to take it out of the idle under the lock.
 //!    A claimed worker notes the wake-up (clears `waking`) before it looks at the queues. Until then
 //!    other posts rely on it. So one wake-up at a time is under way, and none is spent on a worker
@@ -38,11 +43,17 @@
 //!    the last that became so waits alone; if some are stalled, whoever marked them does, or
 //!    another after it. What must not be left unattended is attended by who waits alone.
 //!
-//! A piece of work may have to wait for another one ([`wait_inside`]). Its worker then counts as
-//! stalled, so that others run what it leaves behind, and waits in the host's wait as an idle one
-//! does, where it does what needs no callback to be run. While nobody is idle, it also looks for the
-//! stalled, and does that part of what lies with them and in the shared queue. So with a single worker,
-//! too, what it waits for can come about. When that is over it counts as running again, and by 1 there is a watcher.
+//! A piece of work may have to wait for another one ([`wait_inside`]). Its worker then *steps aside*: it counts
+//! as stalled, so that others run what lies with it, and waits in the host's wait as an idle one does. It runs
+//! what is nestable, one piece at a time: of its own, and while nobody is idle, of the shared queue and
+//! of the stalled, whom it looks for then. So with a single worker, too, what it waits for can come about.
+//!
+//! 6. A worker that has stepped aside steps back before it runs anything, and when its wait is over. So
+//!    code of a user's is watched there as everywhere, and by 1 there is a watcher.
+//! 7. It keeps nothing to itself: a piece that it does not run at once lies where others can steal it, and
+//!    where a wait inside the piece that it does run finds it. It takes out of its own queues only what it
+//!    runs. Of the shared queue it must look behind callbacks, so these move to its own, once each;
+//!    they are for whoever is free first, and by 4 who is idle is told.
 //!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
@@ -83,9 +94,9 @@ const LOOKS_PER_WAIT: u32 = 8;
 const BACKLOG: usize = 64;
 
 /// After so many pieces of work a worker looks for new work elsewhere even if it has some left:
-/// at what its waits have found before what it has posted itself, at the shared queue, and, when it
-/// has not waited for so long, at what a wait would find.
-const FOUND_INTERVAL: u64 = 16;
+/// at what is nestable before callbacks, at the shared queue, and, when it has not waited for so long, at
+/// what a wait would find.
+const NESTABLE_INTERVAL: u64 = 16;
 const SHARED_INTERVAL: u64 = 64;
 const WAIT_INTERVAL: u64 = 256;
 
@@ -101,10 +112,13 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Runs a piece of work. Does not panic.
     fn run(&self, work: Self::Work);
 
-    /// Runs a piece of work that runs nothing of a user's; returns any other.
-    fn run_inside(&self, work: Self::Work) -> Option<Self::Work>;
+    /// True if `work` may run inside another piece, one that waits.
+    fn is_nestable(&self, work: &Self::Work) -> bool;
 
-    /// Waits for work or a wake-up; adds the work to `found`.
+    /// Runs a nestable piece of work inside another one.
+    fn run_inside(&self, work: Self::Work);
+
+    /// Waits for work or a wake-up; adds the work, which is nestable, to `found`. Runs nothing of a user's.
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Self::Work>);
 
     /// Ends the wait of `worker`, or its next one.
@@ -113,7 +127,7 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// `from` is stalled: `to` waits for what `from` would wait for.
     fn take_over(&self, from: usize, to: usize);
 
-    /// The pool is stopping: whatever may still be waited for ends now.
+    /// The pool is stopping: whatever may still be waited for ends now. Code of a user's may run.
     fn abort(&self);
 }
 
@@ -153,11 +167,11 @@ pub(crate) struct WorkerPool<W> {
 }
 
 struct Worker<W> {
-    /// Posted by this worker.
-    posted: RunQueue<W>,
-    /// Found by this worker's waits.
-    found: RunQueue<W>,
-    /// Counts the pieces of work that this worker has begun.
+    /// What this worker has posted that must not run inside another piece of work.
+    callbacks: RunQueue<W>,
+    /// What it has posted and its waits have found that may.
+    nestable: RunQueue<W>,
+    /// Counts the pieces of work that this worker has begun; written by the worker alone.
     begun: AtomicU64,
     /// Counts how often this worker has come to wait, or to look for what a wait would find.
     waits: AtomicU64,
@@ -170,13 +184,31 @@ struct Worker<W> {
 
 /// For a worker's own thread.
 struct OwnEnds<'a, W> {
-    posted: OwnEnd<'a, W>,
-    found: OwnEnd<'a, W>,
+    callbacks: OwnEnd<'a, W>,
+    nestable: OwnEnd<'a, W>,
 }
 
 impl<W> Worker<W> {
     fn own_ends(&self) -> OwnEnds<'_, W> {
-        OwnEnds { posted: self.posted.own(), found: self.found.own() }
+        OwnEnds { callbacks: self.callbacks.own(), nestable: self.nestable.own() }
+    }
+
+    fn has_queued(&self) -> bool {
+        !(self.callbacks.is_empty() && self.nestable.is_empty())
+    }
+
+    fn queued(&self) -> usize {
+        self.callbacks.len() + self.nestable.len()
+    }
+
+    /// For everybody.
+    fn steal(&self) -> Option<W> {
+        self.nestable.steal().or_else(|| self.callbacks.steal())
+    }
+
+    /// How many pieces of work it has begun.
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// True if this worker will come to wait soon, as far as anybody knows.
@@ -234,8 +266,8 @@ impl<W: Send + 'static> WorkerPool<W> {
         let worker = |worker| {
             let current = Current::new(id, worker);
             CachePadded::new(Worker {
-                posted: RunQueue::new(current),
-                found: RunQueue::new(current),
+                callbacks: RunQueue::new(current),
+                nestable: RunQueue::new(current),
                 begun: AtomicU64::new(0),
                 waits: AtomicU64::new(0),
                 stalled: AtomicBool::new(false),
@@ -282,8 +314,7 @@ impl<W: Send + 'static> WorkerPool<W> {
 
     /// How many pieces of work are queued.
     pub(crate) fn queued(&self) -> usize {
-        let of_workers = self.workers.iter().map(|worker| worker.found.len() + worker.posted.len());
-        self.shared.len() + of_workers.sum::<usize>()
+        self.shared.len() + self.workers.iter().map(|worker| worker.queued()).sum::<usize>()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -312,7 +343,8 @@ impl<W: Send + 'static> WorkerPool<W> {
     pub(crate) fn post(&self, host: &impl Host<Work = W>, work: W) -> Result<(), W> {
         if let Some(me) = Current::worker_of(self) {
             let me = &self.workers[me];
-            me.posted.own().push(work);
+            let queue = if host.is_nestable(&work) { &me.nestable } else { &me.callbacks };
+            queue.own().push(work);
             fence(Ordering::SeqCst);
             if me.stalled.load(Ordering::Relaxed) {
                 self.wake_one(host);
@@ -329,15 +361,6 @@ impl<W: Send + 'static> WorkerPool<W> {
             return self.shared.pop().map_or(Ok(()), Err);
         }
         Ok(())
-    }
-
-    /// Queues `work` for any worker but the one that is stuck in what it runs.
-    fn post_to_others(&self, host: &impl Host<Work = W>, work: W) {
-        self.shared.push(work);
-        fence(Ordering::SeqCst);
-        if self.idle.load(Ordering::Relaxed) > 0 {
-            self.wake_one(host);
-        }
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -435,17 +458,17 @@ impl<W: Send + 'static> WorkerPool<W> {
 
     /// Takes the next piece of work that is rightly `me`'s, or that nobody else may get to.
     fn next(&self, me: usize, mine: &OwnEnds<'_, W>, begun: u64) -> Option<Next<W>> {
-        if begun % FOUND_INTERVAL == 0 {
+        if begun % NESTABLE_INTERVAL == 0 {
             if begun % SHARED_INTERVAL == 0 {
                 if let Some(next) = self.next_shared().or_else(|| self.rescue(me).map(Next::kept)) {
                     return Some(next);
                 }
             }
-            if let Some(work) = mine.found.pop() {
+            if let Some(work) = mine.nestable.pop() {
                 return Some(Next::kept(work));
             }
         }
-        let own = mine.posted.pop().or_else(|| mine.found.pop()).map(Next::kept);
+        let own = mine.callbacks.pop().or_else(|| mine.nestable.pop()).map(Next::kept);
         own.or_else(|| self.next_shared()).or_else(|| self.steal(me).map(Next::kept))
     }
 
@@ -456,52 +479,91 @@ impl<W: Send + 'static> WorkerPool<W> {
     /// Takes a piece of work from another worker's queues.
     fn steal(&self, me: usize) -> Option<W> {
         let others = self.workers.len();
-        (1..others).find_map(|step| {
-            let other = &self.workers[(me + step) % others];
-            other.found.steal().or_else(|| other.posted.steal())
-        })
+        (1..others).find_map(|step| self.workers[(me + step) % others].steal())
     }
 
     /// Takes a piece of work that is stuck with a stalled worker.
     fn rescue(&self, me: usize) -> Option<W> {
-        let others = self.workers.len();
-        (1..others).map(|step| &self.workers[(me + step) % others]).find_map(|other| {
-            let is_stuck = other.stalled.load(Ordering::Relaxed);
-            is_stuck.then(|| other.found.steal().or_else(|| other.posted.steal()))?
-        })
+        self.stalled_others(me).find_map(Worker::steal)
     }
 
-    /// Takes all work that only an idle worker would get to soon, if nobody is idle.
-    fn collect_unattended(&self, me: usize, found: &mut Vec<W>) {
-        if self.idle.load(Ordering::Relaxed) == 0 {
-            found.extend((0..self.shared.len()).map_while(|_| self.shared.pop()));
-            found.extend(std::iter::from_fn(|| self.rescue(me)));
+    fn stalled_others(&self, me: usize) -> impl Iterator<Item = &Worker<W>> {
+        let workers = self.workers.len();
+        let others = (1..workers).map(move |step| &*self.workers[(me + step) % workers]);
+        others.filter(|other| other.stalled.load(Ordering::Relaxed))
+    }
+
+    /// Takes a nestable piece of work that only an idle worker would get to soon, if nobody is idle.
+    fn next_unattended(
+        &self,
+        host: &impl Host<Work = W>,
+        me: usize,
+        mine: &OwnEnds<'_, W>,
+    ) -> Option<W> {
+        if self.idle.load(Ordering::Relaxed) > 0 {
+            return None;
         }
+        let mut has_moved = false;
+        let mut next = None;
+        // No more than lie there now: others may post without end.
+        for _ in 0..self.shared.len() {
+            match self.shared.pop() {
+                Some(work) if !host.is_nestable(&work) => {
+                    mine.callbacks.push(work);
+                    has_moved = true;
+                }
+                taken => {
+                    next = taken;
+                    break;
+                }
+            }
+        }
+        if has_moved {
+            self.offer(host, me);
+        }
+        next.or_else(|| self.stalled_others(me).find_map(|other| other.nestable.steal()))
+    }
+
+    /// Has an idle worker, if there is one, come for what lies with `me`, which is marked stalled.
+    fn offer(&self, host: &impl Host<Work = W>, me: usize) {
+        // Between a push or the mark, and the look at who is idle: invariants 3 and 4.
+        fence(Ordering::SeqCst);
+        if self.workers[me].has_queued() && self.idle.load(Ordering::Relaxed) > 0 {
+            self.wake_one(host);
+        }
+    }
+
+    /// `me` is about to wait inside a piece of its work: others see to what lies with it.
+    fn step_aside(&self, host: &impl Host<Work = W>, me: usize) {
+        self.workers[me].stalled.store(true, Ordering::Relaxed);
+        self.offer(host, me);
+    }
+
+    /// `me` goes on: it is to be watched again.
+    fn step_back(&self, host: &impl Host<Work = W>, me: usize) {
+        self.workers[me].stalled.store(false, Ordering::Relaxed);
+        self.appoint(host, self.roster());
     }
 
     /// True if there is work that a worker on its way to idleness must not leave.
     fn has_work(&self) -> bool {
         !self.shared.is_empty()
             || self.workers.iter().any(|worker| {
-                worker.stalled.load(Ordering::Relaxed)
-                    && !(worker.found.is_empty() && worker.posted.is_empty())
+                worker.stalled.load(Ordering::Relaxed) && worker.has_queued()
             })
     }
 
-    /// True if a wait of `me` has brought work, made it post work, or ended by a claim.
+    /// True if a wait of `me` has brought work, or ended by a claim.
     fn has_brought(&self, me: usize, found: &[W]) -> bool {
-        let mine = &self.workers[me];
-        !found.is_empty() || !mine.posted.is_empty() || mine.running.load(Ordering::Relaxed)
+        !found.is_empty() || self.workers[me].running.load(Ordering::Relaxed)
     }
 
     /// Before `me` begins a piece of work.
-    fn begin(&self, host: &impl Host<Work = W>, me: usize, begun: u64) {
+    fn begin(&self, host: &impl Host<Work = W>, me: usize) {
         let mine = &self.workers[me];
-        mine.begun.store(begun, Ordering::Relaxed);
+        mine.begun.store(mine.begun() + 1, Ordering::Relaxed);
         if mine.stalled.load(Ordering::Relaxed) {
-            // It is to be watched again.
-            mine.stalled.store(false, Ordering::Relaxed);
-            self.appoint(host, self.roster());
+            self.step_back(host, me);
         }
     }
 }
@@ -554,7 +616,7 @@ struct Seen {
 impl Seen {
     fn now<W>(worker: &Worker<W>) -> Self {
         Self {
-            begun: worker.begun.load(Ordering::Relaxed),
+            begun: worker.begun(),
             waits: worker.waits.load(Ordering::Relaxed),
             at_work: worker.is_at_work(),
         }
@@ -601,7 +663,7 @@ impl Watch {
             let now = Seen::now(worker);
             quiet &= !now.at_work && now.begun == seen.begun;
             if now.at_work {
-                let queued = worker.found.len() + worker.posted.len();
+                let queued = worker.queued();
                 backlog |= queued > BACKLOG;
                 if seen.at_work && seen.begun == now.begun {
                     stalled.push(index);
@@ -694,12 +756,14 @@ fn work<H: Host>(host: &H, me: usize) {
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let mine = pool.workers[me].own_ends();
-    let mut begun = 0;
     let mut begun_at_wait = 0;
+    // What this worker had begun when it last ended what may be waited for, in a pool that stops.
+    let mut begun_at_abort = None;
     // True if this worker has just run what another thread posted, and that may go on.
     let mut is_posted_to = false;
     let lookout = Lookout::default();
     loop {
+        let begun = pool.workers[me].begun();
         // What is waited for gets its turn even if what is queued never ends.
         if begun - begun_at_wait >= WAIT_INTERVAL {
             begun_at_wait = begun;
@@ -709,8 +773,7 @@ fn work<H: Host>(host: &H, me: usize) {
             look_after_others(host, me, &mut watch);
         }
         if let Some(next) = pool.next(me, &mine, begun) {
-            begun += 1;
-            pool.begin(host, me, begun);
+            pool.begin(host, me);
             host.run(next.work);
             is_posted_to = next.was_shared;
             continue;
@@ -722,12 +785,19 @@ fn work<H: Host>(host: &H, me: usize) {
             }
             continue;
         }
+        if pool.is_stopping() && begun_at_abort != Some(begun) {
+            // What this worker was waiting for when the pool was stopped was out of reach then. Not in
+            // its wait, where nobody would watch it.
+            begun_at_abort = Some(begun);
+            host.abort();
+            continue;
+        }
         begun_at_wait = begun;
         if mem::take(&mut is_posted_to) && lookout.is_due() {
             look_out(host, me, &lookout, &mut found);
             continue;
         }
-        idle(host, me, &mut watch, &mut found);
+        idle(host, me, begun_at_abort.is_some(), &mut watch, &mut found);
     }
     CURRENT.with(|current| current.set(Current::NOBODY));
 }
@@ -737,7 +807,7 @@ fn keep<W>(pool: &WorkerPool<W>, me: usize, found: &mut Vec<W>) {
     if found.is_empty() {
         return;
     }
-    let mine = pool.workers[me].found.own();
+    let mine = pool.workers[me].nestable.own();
     found.drain(..).for_each(|work| mine.push(work));
     // Before a look at this worker's mark: see invariant 4.
     fence(Ordering::SeqCst);
@@ -760,7 +830,7 @@ fn look_out<H: Host>(host: &H, me: usize, lookout: &Lookout, found: &mut Vec<H::
         looks += 1;
         if !pool.shared.is_empty() {
             ControlFlow::Break(true)
-        } else if !found.is_empty() || !pool.workers[me].posted.is_empty() || pool.is_stopping() {
+        } else if !found.is_empty() || pool.is_stopping() {
             ControlFlow::Break(false)
         } else {
             ControlFlow::Continue(())
@@ -771,24 +841,20 @@ fn look_out<H: Host>(host: &H, me: usize, lookout: &Lookout, found: &mut Vec<H::
     fence(Ordering::SeqCst);
 }
 
-/// Waits until there is something to run.
-fn idle<H: Host>(host: &H, me: usize, watch: &mut Watch, found: &mut Vec<H::Work>) {
+/// Waits until there is something to run, or the pool stops and `me` has not `aborted` what is waited for.
+fn idle<H: Host>(
+    host: &H,
+    me: usize,
+    aborted: bool,
+    watch: &mut Watch,
+    found: &mut Vec<H::Work>,
+) {
     let pool = host.pool();
     pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
     let mut stance = pool.go_idle(me);
     let mut watched = false;
-    let mut aborted = false;
     pool.end_if_idle(host);
-    while !pool.has_work() && !pool.is_ending() {
-        if pool.is_stopping() && !aborted {
-            // What this worker was waiting for when the pool was stopped was out of reach then.
-            host.abort();
-            aborted = true;
-            // What that has completed lies in this worker's own queue, and nobody else was woken for it.
-            if pool.has_brought(me, found) {
-                break;
-            }
-        }
+    while !pool.has_work() && !pool.is_ending() && (aborted || !pool.is_stopping()) {
         if stance.watching && !watched {
             watch.start(pool);
         }
@@ -837,42 +903,41 @@ pub(crate) fn wait_inside<H: Host>(
     is_over: impl Fn() -> bool,
 ) {
     let pool = host.pool();
-    let mine = &pool.workers[me];
+    let mine = pool.workers[me].own_ends();
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let mut stood_in = Instant::now();
+    pool.step_aside(host, me);
     while !is_over() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-        mine.stalled.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
         if pool.is_stopping() {
             // What this worker was waiting for when the pool was stopped was out of reach then.
+            pool.step_back(host, me);
             host.abort();
+            pool.step_aside(host, me);
         }
-        // What lies here waits for this work to return, unless somebody else can take it.
-        let own = mine.own_ends();
-        while let Some(work) = own.found.pop().or_else(|| own.posted.pop()) {
-            found.push(work);
+        let next = mine.nestable.pop().or_else(|| pool.next_unattended(host, me, &mine));
+        if let Some(work) = next {
+            pool.begin(host, me);
+            host.run_inside(work);
+            pool.step_aside(host, me);
+            continue;
         }
-        if found.is_empty() {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            // Others may become stuck and leave unattended what this worker then has to attend.
-            let timeout = Some(left.map_or(INSIDE_TICK, |left| left.min(INSIDE_TICK)));
-            host.wait(me, Wait { timeout, alone: true }, &mut found);
-            if has_passed(INSIDE_TICK, stood_in) {
-                stood_in = Instant::now();
-                look_after_others(host, me, &mut watch);
-                pool.collect_unattended(me, &mut found);
-            }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Others may become stuck and leave unattended what this worker then has to attend.
+        let timeout = Some(left.map_or(INSIDE_TICK, |left| left.min(INSIDE_TICK)));
+        host.wait(me, Wait { timeout, alone: true }, &mut found);
+        let is_more_than_next = found.len() > 1;
+        keep(pool, me, &mut found);
+        if is_more_than_next {
+            pool.offer(host, me);
         }
-        for work in found.drain(..) {
-            if let Some(work) = host.run_inside(work) {
-                pool.post_to_others(host, work);
-            }
+        if has_passed(INSIDE_TICK, stood_in) {
+            stood_in = Instant::now();
+            look_after_others(host, me, &mut watch);
         }
     }
-    // It is to be watched again: what it waits for, and when, is now for others to attend to.
-    mine.stalled.store(false, Ordering::Relaxed);
-    pool.appoint(host, pool.roster());
+    // What it waits for, and when, is now for others to attend to.
+    pool.step_back(host, me);
 }
 
 /// Marks those workers as stalled; `me` waits for what they would wait for.
@@ -901,8 +966,7 @@ fn look_after_others<H: Host>(host: &H, me: usize, watch: &mut Watch) {
 fn leave<W>(pool: &WorkerPool<W>, me: usize) -> bool {
     let others = pool.alive.fetch_sub(1, Ordering::SeqCst) - 1;
     fence(Ordering::SeqCst);
-    let mine = &pool.workers[me];
-    if pool.shared.is_empty() && mine.posted.is_empty() && mine.found.is_empty() {
+    if pool.shared.is_empty() && !pool.workers[me].has_queued() {
         if others == 0 {
             pool.ended.set();
         }

@@ -1,10 +1,12 @@
-//! Models of the sleep and wake protocol, explored by loom.
+//! Models of the sleep and wake protocol, and of waiting inside a piece of work, explored by loom.
 //!
 //! A wait never ends by itself here, a tick's included: what is posted from outside must be run without
-//! the watcher's help. (What the watcher is for, callbacks that block, is in `tests/starvation.rs`.)
+//! the watcher's help. (What the watcher is for, callbacks that block, is in `tests/starvation.rs`.) The
+//! tick of a wait inside a piece of work may come at any time, though: by it such a worker learns of posts.
 
-use super::{Host, Threads, Wait, WorkerPool, work};
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use super::{Host, INSIDE_TICK, Threads, Wait, WorkerPool, wait_inside, work};
+use crate::worker_pool::Current;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use std::time::Duration;
@@ -14,6 +16,12 @@ enum Job {
     Count,
     /// Posts another one from the worker that runs it.
     PostAnother,
+    /// Posts those from the worker that runs it, and waits inside for the flag.
+    PostAndAwait(Vec<Job>, usize),
+    /// Sets a flag.
+    Set(usize),
+    /// Nestable: waits inside for a flag, if there is one to wait for, and then sets another.
+    Step { awaits: Option<usize>, sets: usize },
 }
 
 /// Workers that sleep until they are woken.
@@ -21,6 +29,27 @@ struct Sleepers {
     pool: WorkerPool<Job>,
     woken: Vec<(Mutex<bool>, Condvar)>,
     run: AtomicUsize,
+    flags: [AtomicBool; 2],
+}
+
+impl Sleepers {
+    fn new(workers: usize) -> Self {
+        Self {
+            pool: WorkerPool::new(workers),
+            woken: (0..workers).map(|_| (Mutex::new(false), Condvar::new())).collect(),
+            run: AtomicUsize::new(0),
+            flags: [AtomicBool::new(false), AtomicBool::new(false)],
+        }
+    }
+
+    fn await_flag(&self, flag: usize) {
+        let me = Current::worker_of(&self.pool).unwrap();
+        wait_inside(self, me, None, || self.flags[flag].load(Ordering::Acquire));
+    }
+
+    fn set_flag(&self, flag: usize) {
+        self.flags[flag].store(true, Ordering::Release);
+    }
 }
 
 impl Host for Sleepers {
@@ -31,17 +60,37 @@ impl Host for Sleepers {
     }
 
     fn run(&self, job: Job) {
-        self.run.fetch_add(1, Ordering::Relaxed);
-        if matches!(job, Job::PostAnother) {
-            assert!(self.pool.post(self, Job::Count).is_ok());
+        match job {
+            Job::Count => {}
+            Job::PostAnother => assert!(self.pool.post(self, Job::Count).is_ok()),
+            Job::PostAndAwait(jobs, flag) => {
+                for job in jobs {
+                    assert!(self.pool.post(self, job).is_ok());
+                }
+                self.await_flag(flag);
+            }
+            Job::Set(flag) => self.set_flag(flag),
+            Job::Step { awaits, sets } => {
+                awaits.into_iter().for_each(|flag| self.await_flag(flag));
+                self.set_flag(sets);
+            }
         }
+        self.run.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn run_inside(&self, job: Job) -> Option<Job> {
-        Some(job)
+    fn is_nestable(&self, job: &Job) -> bool {
+        matches!(job, Job::Step { .. })
+    }
+
+    fn run_inside(&self, job: Job) {
+        assert!(self.is_nestable(&job), "{job:?} inside another one");
+        self.run(job);
     }
 
     fn wait(&self, worker: usize, wait: Wait, _found: &mut Vec<Job>) {
+        if wait.timeout == Some(INSIDE_TICK) {
+            return thread::yield_now();
+        }
         let (woken, condvar) = &self.woken[worker];
         let mut woken = woken.lock().unwrap();
         while !*woken && wait.timeout != Some(Duration::ZERO) {
@@ -66,11 +115,7 @@ fn explore(workers: usize, preemptions: usize, jobs: fn() -> Vec<Job>, expected:
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(move || {
-        let host = Arc::new(Sleepers {
-            pool: WorkerPool::new(workers),
-            woken: (0..workers).map(|_| (Mutex::new(false), Condvar::new())).collect(),
-            run: AtomicUsize::new(0),
-        });
+        let host = Arc::new(Sleepers::new(workers));
         let threads: Vec<_> = (0..workers)
             .map(|index| {
                 let host = host.clone();
@@ -115,11 +160,7 @@ fn a_post_that_races_with_the_end_is_run_or_given_back() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
-        let host = Arc::new(Sleepers {
-            pool: WorkerPool::new(1),
-            woken: vec![(Mutex::new(false), Condvar::new())],
-            run: AtomicUsize::new(0),
-        });
+        let host = Arc::new(Sleepers::new(1));
         let worker = host.clone();
         let worker = thread::spawn(move || work(&*worker, 0));
         let poster = host.clone();
@@ -129,4 +170,40 @@ fn a_post_that_races_with_the_end_is_run_or_given_back() {
         worker.join().unwrap();
         assert_eq!(host.run.load(Ordering::Relaxed) + usize::from(given_back), 1);
     });
+}
+
+/// Nobody else is there, and a callback lies in between.
+#[test]
+fn one_worker_that_waits_inside_finds_the_step_behind_a_callback() {
+    let jobs = || {
+        let step = Job::Step { awaits: None, sets: 0 };
+        vec![Job::PostAndAwait(vec![], 0), Job::Count, step]
+    };
+    explore(1, 3, jobs, 3);
+}
+
+/// The wait inside the first step finds the second one.
+#[test]
+fn a_step_inside_a_wait_may_wait_for_the_next_one() {
+    let jobs = || {
+        let steps = vec![
+            Job::Step { awaits: Some(1), sets: 0 },
+            Job::Count,
+            Job::Step { awaits: None, sets: 1 },
+        ];
+        vec![Job::PostAndAwait(steps, 0)]
+    };
+    explore(1, 3, jobs, 4);
+}
+
+/// What waits inside must not run it, and the other worker may be asleep, or on its way.
+#[test]
+fn a_callback_that_lies_with_a_worker_that_waits_inside_is_run_by_another() {
+    explore(2, 2, || vec![Job::PostAndAwait(vec![Job::Set(0)], 0)], 2);
+}
+
+/// The same for one that it has found in the shared queue, when nobody was idle.
+#[test]
+fn a_callback_that_a_worker_that_waits_inside_has_moved_is_run_by_another() {
+    explore(2, 2, || vec![Job::PostAndAwait(vec![], 0), Job::Set(0)], 2);
 }
