@@ -96,7 +96,8 @@ impl Metrics {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OperationReport {
-    /// The name of its kind, as in `begin_NAME`; `post` or `register_wait` for a callback of these.
+    /// The name of its kind, as in `begin_NAME`; `post` or `register_wait` for a callback of these, and
+    /// `rayon_job` for a job that a callback has given to rayon.
     pub operation: &'static str,
     /// The address of its socket, if it has one that is open and bound.
     pub local_addr: Option<SockAddr>,
@@ -193,8 +194,7 @@ impl Runtime {
     pub fn starvation_report(&self, threshold: Duration) -> Vec<OperationReport> {
         let inner = self.inner();
         let mut held: Vec<_> = inner
-            .running
-            .all()
+            .running()
             .map(|(_, callback, begun)| (inner.clock.since(begun), callback))
             .filter(|(age, _)| *age >= threshold)
             .collect();

@@ -655,11 +655,7 @@ impl RuntimeInner {
             Work::Found(answer) => answer.tell(),
             #[cfg(feature = "testing")]
             Work::Done(_) => unreachable!("this is no turn"),
-            Work::Completed(_)
-            | Work::Due(_)
-            | Work::Wait(_)
-            | Work::Call(_)
-            | Work::Step(_) => {
+            Work::Completed(_) | Work::Due(_) | Work::Wait(_) | Work::Call(_) | Work::Step(_) => {
                 unreachable!("these are no turns")
             }
         }
@@ -713,7 +709,19 @@ impl RuntimeInner {
         run();
         if let Some(worker) = worker {
             self.running.end(worker);
+            if self.refuses_accepts() {
+                // A drain is to know of what is left to do before it knows that this is over.
+                self.pool.call_if_spawned(self);
+            }
         }
+    }
+
+    /// What the workers run, by worker, each with the moment since which it does.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, Callback, Moment)> {
+        // A worker that only looks for a job is about to have found none.
+        let is_one =
+            |callback: Callback, since| !callback.is_job() || !self.clock.since(since).is_zero();
+        self.running.all().filter(move |(_, callback, since)| is_one(*callback, *since))
     }
 
     /// An operation, or a callback of another kind, is over.
@@ -927,8 +935,27 @@ impl Host for RuntimeInner {
                     self.post(Work::Completed(operation));
                 }
             }
-            Work::Completed(_) | Work::Call(_) => unreachable!("a callback does not nest: {work:?}"),
+            Work::Completed(_) | Work::Call(_) => {
+                unreachable!("a callback does not nest: {work:?}")
+            }
         }
+    }
+
+    fn run_job(&self, worker: usize, look: impl FnOnce() -> bool) -> bool {
+        self.running.begin(worker, Callback::JOB, self.clock.now());
+        let has_run = look();
+        self.running.end(worker);
+        if has_run {
+            let kind = Callback::JOB.kind;
+            for point in [Point::Begun, Point::Completed, Point::Delivered] {
+                self.counters.count(Some(worker), kind, point);
+            }
+        }
+        has_run
+    }
+
+    fn job_panicked(&self, payload: Box<dyn Any + Send>) {
+        self.callback_panicked(payload);
     }
 
     fn wait(&self, worker: usize, mut wait: Wait, found: &mut Vec<Work>) {

@@ -57,6 +57,7 @@
 //!
 //! What is watched costs a timer every tick while there is work, and nothing when there is none.
 
+mod jobs;
 #[expect(unsafe_code, reason = "a run queue's own end is used on one thread alone")]
 mod run_queue;
 
@@ -66,8 +67,10 @@ use crate::sync::{
 };
 use aio_sync::ManualResetEvent;
 use crossbeam::utils::CachePadded;
+use jobs::{Answers, Caller, Jobs};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use run_queue::{OwnEnd, RunQueue};
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -100,6 +103,9 @@ const NESTABLE_INTERVAL: u64 = 16;
 const SHARED_INTERVAL: u64 = 64;
 const WAIT_INTERVAL: u64 = 256;
 
+/// As so many pieces of work counts a job, which is seldom small.
+const JOB_WEIGHT: u64 = 16;
+
 /// What a pool works for.
 pub(crate) trait Host: Send + Sync + 'static {
     type Work: Send + 'static;
@@ -117,6 +123,12 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// Runs a nestable piece of work inside another one.
     fn run_inside(&self, work: Self::Work);
+
+    /// Runs a job of rayon's on `worker`, or finds none: what `look` returns. Does not panic.
+    fn run_job(&self, worker: usize, look: impl FnOnce() -> bool) -> bool;
+
+    /// A job that nobody waits for has panicked.
+    fn job_panicked(&self, payload: Box<dyn Any + Send>);
 
     /// Waits for work or a wake-up; adds the work, which is nestable, to `found`. Runs nothing of a user's.
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Self::Work>);
@@ -164,6 +176,7 @@ pub(crate) struct WorkerPool<W> {
     alive: AtomicUsize,
     /// Set when the last worker has left its loop.
     ended: ManualResetEvent,
+    jobs: Jobs,
 }
 
 struct Worker<W> {
@@ -180,6 +193,7 @@ struct Worker<W> {
     stalled: AtomicBool,
     /// True exactly when this worker is not entered as idle. Written under the roster's lock.
     running: AtomicBool,
+    answers: Answers,
 }
 
 /// For a worker's own thread.
@@ -222,6 +236,10 @@ struct Roster {
     /// Most recently idle last.
     idle: Vec<usize>,
     watcher: Option<usize>,
+    /// True if the watcher waits for longer than a tick, since nobody is at work.
+    is_dozing: bool,
+    /// True if the watch was passed on by one who had seen nobody at work for long, and only looks for a job.
+    is_quiet: bool,
 }
 
 /// The worker that a thread is, if it is one.
@@ -272,6 +290,7 @@ impl<W: Send + 'static> WorkerPool<W> {
                 waits: AtomicU64::new(0),
                 stalled: AtomicBool::new(false),
                 running: AtomicBool::new(true),
+                answers: Answers::new(),
             })
         };
         Self {
@@ -285,6 +304,7 @@ impl<W: Send + 'static> WorkerPool<W> {
             ending: AtomicBool::new(false),
             alive: AtomicUsize::new(workers),
             ended: ManualResetEvent::new(false),
+            jobs: Jobs::new(),
         }
     }
 
@@ -402,19 +422,23 @@ impl<W: Send + 'static> WorkerPool<W> {
         if roster.watcher.is_none() && roster.idle.len() < self.workers.len() {
             roster.watcher = Some(me);
         }
-        let stance = self.stance_in(&roster, me);
+        let stance = self.stance_in(&mut roster, me, false);
         drop(roster);
         fence(Ordering::SeqCst);
         stance
     }
 
     /// Enters `me` as running, and leaves the watch to another. Returns true if `me` was claimed.
-    fn leave_idle(&self, host: &impl Host<Work = W>, me: usize) -> bool {
+    ///
+    /// `is_quiet`: it only looks for a job, and has seen nobody at work for long.
+    fn leave_idle(&self, host: &impl Host<Work = W>, me: usize, is_quiet: bool) -> bool {
         let mut roster = self.roster();
         let claimed = self.workers[me].running.load(Ordering::Relaxed);
         self.run(&mut roster, me);
         if roster.watcher == Some(me) {
             roster.watcher = None;
+            roster.is_dozing = false;
+            roster.is_quiet = is_quiet;
         }
         self.appoint(host, roster);
         claimed
@@ -422,37 +446,48 @@ impl<W: Send + 'static> WorkerPool<W> {
 
     /// Sees to it that there is a watcher if anybody is idle.
     fn appoint(&self, host: &impl Host<Work = W>, mut roster: MutexGuard<'_, Roster>) {
-        if roster.watcher.is_some() {
+        if let Some(watcher) = roster.watcher {
+            if mem::take(&mut roster.is_dozing) {
+                drop(roster);
+                host.wake(watcher);
+            }
             return;
         }
-        let Some(watcher) = roster.idle.last().copied() else { return };
+        // The last to be claimed for work; and whoever watches has its turn to look for jobs.
+        let Some(watcher) = roster.idle.first().copied() else { return };
         roster.watcher = Some(watcher);
         drop(roster);
         // It may be in a wait without end.
         host.wake(watcher);
     }
 
-    fn stance(&self, me: usize) -> Stance {
-        self.stance_in(&self.roster(), me)
+    /// `is_quiet`: as far as `me` has seen.
+    fn stance(&self, me: usize, is_quiet: bool) -> Stance {
+        self.stance_in(&mut self.roster(), me, is_quiet)
     }
 
-    fn stance_in(&self, roster: &Roster, me: usize) -> Stance {
-        Stance {
-            watching: roster.watcher == Some(me),
-            alone: !self
-                .workers
-                .iter()
-                .enumerate()
-                .any(|(index, worker)| index != me && worker.is_at_work()),
+    fn stance_in(&self, roster: &mut Roster, me: usize, is_quiet: bool) -> Stance {
+        let mut others = self.workers.iter().enumerate().filter(|(index, _)| *index != me);
+        let alone = !others.any(|(_, worker)| worker.is_at_work());
+        let watching = roster.watcher == Some(me);
+        let dozing = watching && alone && is_quiet;
+        if watching {
+            roster.is_dozing = dozing;
         }
+        Stance { watching, alone, dozing, was_quiet: roster.is_quiet }
+    }
+
+    /// True if all workers are idle.
+    fn is_at_rest(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) == self.workers.len()
     }
 
     /// Ends the watch of `me` if nobody is running.
     fn resign(&self, me: usize) {
         let mut roster = self.roster();
-        let quiet = !self.workers.iter().any(|worker| worker.is_at_work());
-        if quiet && roster.watcher == Some(me) {
+        if roster.idle.len() == self.workers.len() && roster.watcher == Some(me) {
             roster.watcher = None;
+            roster.is_dozing = false;
         }
     }
 
@@ -537,6 +572,7 @@ impl<W: Send + 'static> WorkerPool<W> {
     fn step_aside(&self, host: &impl Host<Work = W>, me: usize) {
         self.workers[me].stalled.store(true, Ordering::Relaxed);
         self.offer(host, me);
+        self.call_if_spawned(host);
     }
 
     /// `me` goes on: it is to be watched again.
@@ -545,12 +581,20 @@ impl<W: Send + 'static> WorkerPool<W> {
         self.appoint(host, self.roster());
     }
 
+    /// Before `me` runs something: takes its mark away, if it has one.
+    fn unmark(&self, host: &impl Host<Work = W>, me: usize) {
+        if self.workers[me].stalled.load(Ordering::Relaxed) {
+            self.step_back(host, me);
+        }
+    }
+
     /// True if there is work that a worker on its way to idleness must not leave.
     fn has_work(&self) -> bool {
         !self.shared.is_empty()
-            || self.workers.iter().any(|worker| {
-                worker.stalled.load(Ordering::Relaxed) && worker.has_queued()
-            })
+            || self
+                .workers
+                .iter()
+                .any(|worker| worker.stalled.load(Ordering::Relaxed) && worker.has_queued())
     }
 
     /// True if a wait of `me` has brought work, or ended by a claim.
@@ -562,9 +606,7 @@ impl<W: Send + 'static> WorkerPool<W> {
     fn begin(&self, host: &impl Host<Work = W>, me: usize) {
         let mine = &self.workers[me];
         mine.begun.store(mine.begun() + 1, Ordering::Relaxed);
-        if mine.stalled.load(Ordering::Relaxed) {
-            self.step_back(host, me);
-        }
+        self.unmark(host, me);
     }
 }
 
@@ -594,6 +636,10 @@ impl<W> Next<W> {
 struct Stance {
     watching: bool,
     alone: bool,
+    /// It watches, but nobody is at work: only some are stalled.
+    dozing: bool,
+    /// Nobody was at work for long when the watch was passed on.
+    was_quiet: bool,
 }
 
 /// What the watcher saw at its last tick.
@@ -601,6 +647,10 @@ struct Watch {
     workers: Box<[Seen]>,
     last: Instant,
     quiet_ticks: u32,
+    /// Since somebody has looked for jobs.
+    ticks: u32,
+    /// True if a worker was marked as stalled.
+    is_marked: bool,
 }
 
 #[derive(Clone, Default)]
@@ -636,16 +686,37 @@ enum Sight {
 impl Watch {
     fn new(workers: usize) -> Self {
         let workers = vec![Seen::default(); workers].into();
-        Self { workers, last: Instant::now(), quiet_ticks: 0 }
+        Self { workers, last: Instant::now(), quiet_ticks: 0, ticks: 0, is_marked: false }
     }
 
-    /// Begins a watch.
-    fn start<W>(&mut self, pool: &WorkerPool<W>) {
+    /// Begins a watch, of nobody who is at work if it is `quiet`.
+    fn start<W>(&mut self, pool: &WorkerPool<W>, quiet: bool) {
         for (worker, seen) in pool.workers.iter().zip(&mut self.workers) {
             *seen = Seen::now(worker);
         }
         self.last = Instant::now();
-        self.quiet_ticks = 0;
+        self.quiet_ticks = if quiet { QUIET_TICKS } else { 0 };
+        self.ticks = 0;
+    }
+
+    /// True if nobody has been at work for long.
+    fn is_quiet(&self) -> bool {
+        self.quiet_ticks >= QUIET_TICKS
+    }
+
+    /// True if jobs are to be looked for.
+    fn must_look_for_jobs<W: Send + 'static>(&self, pool: &WorkerPool<W>) -> bool {
+        (self.is_marked || !self.is_quiet())
+            && self.ticks >= pool.ticks_between_looks(self.is_marked)
+    }
+
+    /// For how long to wait before the next look.
+    fn timeout<W: Send + 'static>(&self, pool: &WorkerPool<W>, stance: Stance) -> Duration {
+        if stance.dozing {
+            TICK * pool.ticks_between_looks(true).saturating_sub(self.ticks).max(1)
+        } else {
+            TICK
+        }
     }
 
     /// True if a tick has passed since the last look; sooner, it would take everybody for stalled.
@@ -654,11 +725,14 @@ impl Watch {
     }
 
     fn look<W>(&mut self, pool: &WorkerPool<W>) -> Sight {
+        let ticks = self.last.elapsed().as_micros() / TICK.as_micros();
+        self.ticks = self.ticks.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX));
         self.last = Instant::now();
         let mut stalled = Vec::new();
         let mut late = Vec::new();
         let mut backlog = false;
         let mut quiet = true;
+        let mut is_marked = false;
         for (index, (worker, seen)) in pool.workers.iter().zip(&mut self.workers).enumerate() {
             let now = Seen::now(worker);
             quiet &= !now.at_work && now.begun == seen.begun;
@@ -672,15 +746,17 @@ impl Watch {
                     backlog |= queued as u64 > now.begun - seen.begun;
                 }
             }
+            is_marked |= worker.stalled.load(Ordering::Relaxed);
             *seen = now;
         }
+        self.is_marked = is_marked;
         self.quiet_ticks = if quiet { self.quiet_ticks + 1 } else { 0 };
         if backlog || !stalled.is_empty() || !late.is_empty() {
             Sight::NeedsHelp { stalled, late, backlog }
-        } else if self.quiet_ticks < QUIET_TICKS {
-            Sight::AllWell
-        } else {
+        } else if self.is_quiet() {
             Sight::Quiet
+        } else {
+            Sight::AllWell
         }
     }
 }
@@ -688,8 +764,8 @@ impl Watch {
 /// The threads of a pool.
 #[derive(Debug)]
 pub(crate) struct Threads {
-    /// Its threads run our loops; dropping it lets them go when the loops have ended.
-    rayon: Option<ThreadPool>,
+    /// Its threads run our loops; when the loops have ended, too, and this is dropped, they are let go.
+    rayon: Option<Arc<ThreadPool>>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -701,8 +777,10 @@ impl Threads {
         stack_size: Option<usize>,
     ) -> io::Result<Self> {
         let mut handles = Vec::with_capacity(host.pool().workers());
+        let of_panics = host.clone();
         let built = ThreadPoolBuilder::new()
             .num_threads(host.pool().workers())
+            .panic_handler(move |payload| of_panics.job_panicked(payload))
             .spawn_handler(|thread| {
                 let mut builder = thread::Builder::new().name(format!("{name}-{}", thread.index()));
                 if let Some(size) = stack_size {
@@ -714,8 +792,11 @@ impl Threads {
             .build();
         match built {
             Ok(rayon) => {
-                let host = host.clone();
-                rayon.spawn_broadcast(move |context| work(&*host, context.index()));
+                let (host, rayon) = (host.clone(), Arc::new(rayon));
+                let threads = rayon.clone();
+                rayon.spawn_broadcast(move |context| {
+                    work(&*host, context.index(), Some(threads.clone()));
+                });
                 Ok(Self { rayon: Some(rayon), handles })
             }
             Err(error) => {
@@ -749,28 +830,40 @@ impl Threads {
 }
 
 /// A worker's life.
-fn work<H: Host>(host: &H, me: usize) {
+fn work<H: Host>(host: &H, me: usize, threads: Option<Arc<ThreadPool>>) {
     let pool = host.pool();
+    let caller = Caller::new(threads);
     CURRENT.with(|current| current.set(Current::new(pool.id, me)));
     host.enter();
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let mine = pool.workers[me].own_ends();
     let mut begun_at_wait = 0;
+    let mut jobs_since_wait = 0;
     // What this worker had begun when it last ended what may be waited for, in a pool that stops.
     let mut begun_at_abort = None;
     // True if this worker has just run what another thread posted, and that may go on.
     let mut is_posted_to = false;
     let lookout = Lookout::default();
+    let mut must_look = false;
     loop {
         let begun = pool.workers[me].begun();
         // What is waited for gets its turn even if what is queued never ends.
-        if begun - begun_at_wait >= WAIT_INTERVAL {
+        if begun - begun_at_wait + JOB_WEIGHT * jobs_since_wait >= WAIT_INTERVAL {
             begun_at_wait = begun;
+            jobs_since_wait = 0;
             pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
             host.wait(me, Wait::LOOK, &mut found);
             keep(pool, me, &mut found);
             look_after_others(host, me, &mut watch);
+            must_look = true;
+        }
+        if mem::take(&mut must_look)
+            || begun % NESTABLE_INTERVAL == 0 && (caller.has_spawned() || !pool.has_answered(me))
+        {
+            if pool.look_for_job(host, me, &caller) {
+                jobs_since_wait += 1;
+            }
         }
         if let Some(next) = pool.next(me, &mine, begun) {
             pool.begin(host, me);
@@ -778,8 +871,15 @@ fn work<H: Host>(host: &H, me: usize) {
             is_posted_to = next.was_shared;
             continue;
         }
+        if caller.has_spawned() || !pool.has_answered(me) {
+            must_look = true;
+            continue;
+        }
         if pool.is_ending() {
             host.abort();
+            if pool.look_for_job(host, me, &caller) {
+                continue;
+            }
             if leave(pool, me) {
                 break;
             }
@@ -793,11 +893,13 @@ fn work<H: Host>(host: &H, me: usize) {
             continue;
         }
         begun_at_wait = begun;
+        jobs_since_wait = 0;
         if mem::take(&mut is_posted_to) && lookout.is_due() {
             look_out(host, me, &lookout, &mut found);
             continue;
         }
-        idle(host, me, begun_at_abort.is_some(), &mut watch, &mut found);
+        let is_aborted = begun_at_abort.is_some();
+        must_look = idle(host, me, is_aborted, &caller, &mut watch, &mut found);
     }
     CURRENT.with(|current| current.set(Current::NOBODY));
 }
@@ -841,36 +943,66 @@ fn look_out<H: Host>(host: &H, me: usize, lookout: &Lookout, found: &mut Vec<H::
     fence(Ordering::SeqCst);
 }
 
-/// Waits until there is something to run, or the pool stops and `me` has not `aborted` what is waited for.
+/// Waits until there is something to run, or the pool stops and what is waited for has not been aborted by `me`,
+/// or it must look for jobs: then returns true.
 fn idle<H: Host>(
     host: &H,
     me: usize,
-    aborted: bool,
+    is_aborted: bool,
+    caller: &Caller,
     watch: &mut Watch,
     found: &mut Vec<H::Work>,
-) {
+) -> bool {
     let pool = host.pool();
     pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
     let mut stance = pool.go_idle(me);
     let mut watched = false;
+    let mut must_look = false;
+    let begun = pool.workers[me].begun();
+    let is_only = pool.workers() == 1;
     pool.end_if_idle(host);
-    while !pool.has_work() && !pool.is_ending() && (aborted || !pool.is_stopping()) {
+    while !pool.has_work()
+        && !pool.is_ending()
+        && (is_aborted || !pool.is_stopping())
+        && pool.has_answered(me)
+    {
         if stance.watching && !watched {
-            watch.start(pool);
+            watch.start(pool, stance.alone || stance.was_quiet);
+            stance = pool.stance(me, watch.is_quiet());
         }
         watched = stance.watching;
-        let timeout = watched.then_some(TICK);
+        let rests = is_only && caller.must_look_at_rest(begun);
+        let timeout = if watched {
+            Some(watch.timeout(pool, stance))
+        } else {
+            rests.then_some(TICK * QUIET_TICKS)
+        };
         host.wait(me, Wait { timeout, alone: stance.alone }, found);
         if pool.has_brought(me, found) {
+            break;
+        }
+        if rests {
+            caller.looks_at_rest(begun);
+            must_look = true;
             break;
         }
         if watched && watch.is_due() {
             match watch.look(pool) {
                 Sight::AllWell => {}
-                Sight::Quiet => pool.resign(me),
+                Sight::Quiet => {
+                    if pool.is_at_rest() {
+                        if pool.must_look_at_rest(host) {
+                            must_look = true;
+                            break;
+                        }
+                        pool.resign(me);
+                    }
+                }
                 Sight::NeedsHelp { stalled, late, backlog } => {
                     take_over(host, me, &stalled);
                     if backlog || !stalled.is_empty() {
+                        // It may be waiting in rayon for the others.
+                        must_look = !stalled.is_empty();
                         break;
                     }
                     for worker in late {
@@ -882,15 +1014,21 @@ fn idle<H: Host>(
                     }
                 }
             }
+            if watch.must_look_for_jobs(pool) {
+                pool.put_off_next_look();
+                must_look = true;
+                break;
+            }
         }
-        stance = pool.stance(me);
+        stance = pool.stance(me, watch.is_quiet());
     }
-    let claimed = pool.leave_idle(host, me);
+    let claimed = pool.leave_idle(host, me, must_look && watch.is_quiet());
     keep(pool, me, found);
     if claimed {
         pool.waking.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
+    must_look
 }
 
 /// Waits, on the worker `me` and inside a piece of its work, until `is_over` or the deadline.
@@ -942,6 +1080,9 @@ pub(crate) fn wait_inside<H: Host>(
 
 /// Marks those workers as stalled; `me` waits for what they would wait for.
 fn take_over<H: Host>(host: &H, me: usize, stalled: &[usize]) {
+    if !stalled.is_empty() {
+        host.pool().expect_jobs();
+    }
     for &worker in stalled {
         host.pool().workers[worker].stalled.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);

@@ -121,7 +121,11 @@ fn at_a_deadline_it_delays_nobody_while_a_worker_is_free() {
                         .map(|index| {
                             let (socket, peer) = connected(&runtime);
                             let timeout = Duration::from_millis(50 + 50 * index);
-                            (begin(&socket.with_timeout(timeout), holder.hold.clone()), socket, peer)
+                            (
+                                begin(&socket.with_timeout(timeout), holder.hold.clone()),
+                                socket,
+                                peer,
+                            )
                         })
                         .collect();
                     for _ in &late {
@@ -188,7 +192,8 @@ fn inside_a_callback_that_waits_it_delays_nobody_while_a_worker_is_free() {
                 });
                 waiting.recv().unwrap();
                 let (socket, _peer) = connected(&runtime);
-                let late = begin(&socket.with_timeout(Duration::from_millis(100)), holder.hold.clone());
+                let late =
+                    begin(&socket.with_timeout(Duration::from_millis(100)), holder.hold.clone());
                 holder.holding.recv_timeout(SOON).expect("the deadline");
                 others_are_served(&runtime, &what);
                 drop(holder);

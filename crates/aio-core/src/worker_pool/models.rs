@@ -4,11 +4,13 @@
 //! the watcher's help. (What the watcher is for, callbacks that block, is in `tests/starvation.rs`.) The
 //! tick of a wait inside a piece of work may come at any time, though: by it such a worker learns of posts.
 
-use super::{Host, INSIDE_TICK, Threads, Wait, WorkerPool, wait_inside, work};
-use crate::worker_pool::Current;
+use super::jobs::Caller;
+use super::{CURRENT, Current, Host, INSIDE_TICK, Threads, Wait, Watch, WorkerPool};
+use super::{idle, wait_inside, work};
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
+use std::any::Any;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -21,7 +23,10 @@ enum Job {
     /// Sets a flag.
     Set(usize),
     /// Nestable: waits inside for a flag, if there is one to wait for, and then sets another.
-    Step { awaits: Option<usize>, sets: usize },
+    Step {
+        awaits: Option<usize>,
+        sets: usize,
+    },
 }
 
 /// Workers that sleep until they are woken.
@@ -87,6 +92,12 @@ impl Host for Sleepers {
         self.run(job);
     }
 
+    fn run_job(&self, _worker: usize, look: impl FnOnce() -> bool) -> bool {
+        look()
+    }
+
+    fn job_panicked(&self, _payload: Box<dyn Any + Send>) {}
+
     fn wait(&self, worker: usize, wait: Wait, _found: &mut Vec<Job>) {
         if wait.timeout == Some(INSIDE_TICK) {
             return thread::yield_now();
@@ -114,12 +125,14 @@ impl Host for Sleepers {
 fn explore(workers: usize, preemptions: usize, jobs: fn() -> Vec<Job>, expected: usize) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
+    // A wait inside a piece of work comes back again and again.
+    builder.max_branches = 20_000;
     builder.check(move || {
         let host = Arc::new(Sleepers::new(workers));
         let threads: Vec<_> = (0..workers)
             .map(|index| {
                 let host = host.clone();
-                thread::spawn(move || work(&*host, index))
+                thread::spawn(move || work(&*host, index, None))
             })
             .collect();
         for job in jobs() {
@@ -162,7 +175,7 @@ fn a_post_that_races_with_the_end_is_run_or_given_back() {
     builder.check(|| {
         let host = Arc::new(Sleepers::new(1));
         let worker = host.clone();
-        let worker = thread::spawn(move || work(&*worker, 0));
+        let worker = thread::spawn(move || work(&*worker, 0, None));
         let poster = host.clone();
         let poster = thread::spawn(move || poster.pool.post(&*poster, Job::Count).is_err());
         Threads::stop(&*host);
@@ -196,14 +209,47 @@ fn a_step_inside_a_wait_may_wait_for_the_next_one() {
     explore(1, 3, jobs, 4);
 }
 
-/// What waits inside must not run it, and the other worker may be asleep, or on its way.
+/// What waits inside must not run it; the other worker is idle, or about to be.
 #[test]
 fn a_callback_that_lies_with_a_worker_that_waits_inside_is_run_by_another() {
-    explore(2, 2, || vec![Job::PostAndAwait(vec![Job::Set(0)], 0)], 2);
+    explore_waiting_inside(|host| assert!(host.pool.post(host, Job::Set(0)).is_ok()), true);
 }
 
-/// The same for one that it has found in the shared queue, when nobody was idle.
+/// The same for one that lies in the shared queue, which it takes and moves if nobody is idle.
 #[test]
 fn a_callback_that_a_worker_that_waits_inside_has_moved_is_run_by_another() {
-    explore(2, 2, || vec![Job::PostAndAwait(vec![], 0), Job::Set(0)], 2);
+    explore_waiting_inside(|host| host.pool.shared.push(Job::Set(0)), false);
+}
+
+/// One worker posts a callback and waits inside until another has run it.
+fn explore_waiting_inside(post: fn(&Sleepers), by_worker: bool) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        let host = Arc::new(Sleepers::new(2));
+        let current = |me| CURRENT.with(|current| current.set(Current::new(host.pool.id, me)));
+        if !by_worker {
+            post(&host);
+        }
+        current(0);
+        let other = host.clone();
+        let other = thread::spawn(move || {
+            let (host, pool) = (&*other, &other.pool);
+            CURRENT.with(|current| current.set(Current::new(pool.id, 1)));
+            let (mine, caller) = (pool.workers[1].own_ends(), Caller::new(None));
+            let (mut watch, mut found) = (Watch::new(2), Vec::new());
+            loop {
+                if let Some(next) = pool.next(1, &mine, 1) {
+                    return host.run(next.work);
+                }
+                idle(host, 1, false, &caller, &mut watch, &mut found);
+            }
+        });
+        if by_worker {
+            post(&host);
+        }
+        host.await_flag(0);
+        other.join().unwrap();
+    });
 }
