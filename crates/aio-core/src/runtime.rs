@@ -960,7 +960,9 @@ impl Host for RuntimeInner {
 
     fn wait(&self, worker: usize, mut wait: Wait, found: &mut Vec<Work>) {
         if wait.alone {
-            wait.timeout = wait.timeout.into_iter().chain(self.timer.keep(worker)).min();
+            if let Some(first) = self.timer.keep(worker) {
+                wait.timeout = Some(wait.timeout.map_or(first, |timeout| timeout.min(first)));
+            }
         }
         self.driver.wait(worker, wait, found);
         #[cfg(feature = "testing")]
@@ -968,8 +970,11 @@ impl Host for RuntimeInner {
             injector.reorder(found);
         }
         self.timer.release(worker);
-        // A piece of work each, so that one which takes long does not keep the others from other workers.
-        found.extend(self.timer.due().into_iter().map(Work::Due));
+        let due = self.timer.due();
+        if !due.is_empty() {
+            // A piece each, so that one which takes long does not keep the others from other workers.
+            found.extend(due.into_iter().map(Work::Due));
+        }
     }
 
     fn wake(&self, worker: usize) {

@@ -93,6 +93,9 @@ const QUIET_TICKS: u32 = 20;
 /// A worker that looks out looks, as often as that, at what a wait would find.
 const LOOKS_PER_WAIT: u32 = 8;
 
+/// After so long the only worker looks for jobs at rest.
+const REST: Duration = Duration::from_millis(10);
+
 /// How many pieces of work may be queued with a running worker before the watcher lends a hand.
 const BACKLOG: usize = 64;
 
@@ -710,12 +713,12 @@ impl Watch {
             && self.ticks >= pool.ticks_between_looks(self.is_marked)
     }
 
-    /// For how long to wait before the next look.
-    fn timeout<W: Send + 'static>(&self, pool: &WorkerPool<W>, stance: Stance) -> Duration {
+    /// For how many ticks to wait before the next look.
+    fn ticks_to_wait<W: Send + 'static>(&self, pool: &WorkerPool<W>, stance: Stance) -> u32 {
         if stance.dozing {
-            TICK * pool.ticks_between_looks(true).saturating_sub(self.ticks).max(1)
+            pool.ticks_between_looks(true).saturating_sub(self.ticks).max(1)
         } else {
-            TICK
+            1
         }
     }
 
@@ -724,9 +727,9 @@ impl Watch {
         has_passed(TICK, self.last)
     }
 
-    fn look<W>(&mut self, pool: &WorkerPool<W>) -> Sight {
-        let ticks = self.last.elapsed().as_micros() / TICK.as_micros();
-        self.ticks = self.ticks.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX));
+    /// `ticks`: for how many the watcher has waited.
+    fn look<W>(&mut self, pool: &WorkerPool<W>, ticks: u32) -> Sight {
+        self.ticks = self.ticks.saturating_add(ticks);
         self.last = Instant::now();
         let mut stalled = Vec::new();
         let mut late = Vec::new();
@@ -837,32 +840,32 @@ fn work<H: Host>(host: &H, me: usize, threads: Option<Arc<ThreadPool>>) {
     host.enter();
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
-    let mine = pool.workers[me].own_ends();
-    let mut begun_at_wait = 0;
-    let mut jobs_since_wait = 0;
+    let own = &*pool.workers[me];
+    let mine = own.own_ends();
+    let mut begun_at_wait = 0_u64;
     // What this worker had begun when it last ended what may be waited for, in a pool that stops.
     let mut begun_at_abort = None;
+    // When it has begun so much, jobs have their turn.
+    let mut jobs_at = jobs::NOW;
     // True if this worker has just run what another thread posted, and that may go on.
     let mut is_posted_to = false;
     let lookout = Lookout::default();
-    let mut must_look = false;
     loop {
-        let begun = pool.workers[me].begun();
+        let begun = own.begun();
         // What is waited for gets its turn even if what is queued never ends.
-        if begun - begun_at_wait + JOB_WEIGHT * jobs_since_wait >= WAIT_INTERVAL {
+        if begun.wrapping_sub(begun_at_wait) >= WAIT_INTERVAL {
             begun_at_wait = begun;
-            jobs_since_wait = 0;
-            pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
+            own.waits.fetch_add(1, Ordering::Relaxed);
             host.wait(me, Wait::LOOK, &mut found);
-            keep(pool, me, &mut found);
+            keep(&mine, &mut found);
             look_after_others(host, me, &mut watch);
-            must_look = true;
+            jobs_at = jobs::NOW;
         }
-        if mem::take(&mut must_look)
-            || begun % NESTABLE_INTERVAL == 0 && (caller.has_spawned() || !pool.has_answered(me))
-        {
-            if pool.look_for_job(host, me, &caller) {
-                jobs_since_wait += 1;
+        if begun >= jobs_at {
+            let must_look = jobs_at == jobs::NOW || caller.has_spawned() || !pool.has_answered(me);
+            jobs_at = begun + NESTABLE_INTERVAL;
+            if must_look && pool.look_for_job(host, me, &caller) {
+                begun_at_wait = begun_at_wait.wrapping_sub(JOB_WEIGHT);
             }
         }
         if let Some(next) = pool.next(me, &mine, begun) {
@@ -871,8 +874,8 @@ fn work<H: Host>(host: &H, me: usize, threads: Option<Arc<ThreadPool>>) {
             is_posted_to = next.was_shared;
             continue;
         }
-        if caller.has_spawned() || !pool.has_answered(me) {
-            must_look = true;
+        if caller.has_spawned() {
+            jobs_at = jobs::NOW;
             continue;
         }
         if pool.is_ending() {
@@ -893,31 +896,39 @@ fn work<H: Host>(host: &H, me: usize, threads: Option<Arc<ThreadPool>>) {
             continue;
         }
         begun_at_wait = begun;
-        jobs_since_wait = 0;
         if mem::take(&mut is_posted_to) && lookout.is_due() {
-            look_out(host, me, &lookout, &mut found);
+            look_out(host, me, &lookout, &mine, &mut found);
             continue;
         }
         let is_aborted = begun_at_abort.is_some();
-        must_look = idle(host, me, is_aborted, &caller, &mut watch, &mut found);
+        if idle(host, me, is_aborted, (&mine, &caller), &mut watch, &mut found) {
+            jobs_at = jobs::NOW;
+        }
     }
     CURRENT.with(|current| current.set(Current::NOBODY));
 }
 
-/// Queues what a wait of `me` has found.
-fn keep<W>(pool: &WorkerPool<W>, me: usize, found: &mut Vec<W>) {
-    if found.is_empty() {
-        return;
+/// Queues what a worker's wait has found.
+fn keep<W>(mine: &OwnEnds<'_, W>, found: &mut Vec<W>) {
+    match found.pop() {
+        None => return,
+        // As below, in fewer instructions.
+        Some(only) if found.is_empty() => mine.nestable.push(only),
+        Some(last) => found.drain(..).chain([last]).for_each(|work| mine.nestable.push(work)),
     }
-    let mine = pool.workers[me].nestable.own();
-    found.drain(..).for_each(|work| mine.push(work));
     // Before a look at this worker's mark: see invariant 4.
     fence(Ordering::SeqCst);
 }
 
 /// Looks for a while whether more is posted to `me`, which has nothing to run, and whether a wait would find
 /// something.
-fn look_out<H: Host>(host: &H, me: usize, lookout: &Lookout, found: &mut Vec<H::Work>) {
+fn look_out<H: Host>(
+    host: &H,
+    me: usize,
+    lookout: &Lookout,
+    mine: &OwnEnds<'_, H::Work>,
+    found: &mut Vec<H::Work>,
+) {
     let pool = host.pool();
     // Nobody is woken for what this worker is about to see: invariant 2.
     if pool.waking.swap(true, Ordering::SeqCst) {
@@ -938,7 +949,7 @@ fn look_out<H: Host>(host: &H, me: usize, lookout: &Lookout, found: &mut Vec<H::
             ControlFlow::Continue(())
         }
     });
-    keep(pool, me, found);
+    keep(mine, found);
     pool.waking.store(false, Ordering::SeqCst);
     fence(Ordering::SeqCst);
 }
@@ -949,17 +960,17 @@ fn idle<H: Host>(
     host: &H,
     me: usize,
     is_aborted: bool,
-    caller: &Caller,
+    (mine, caller): (&OwnEnds<'_, H::Work>, &Caller),
     watch: &mut Watch,
     found: &mut Vec<H::Work>,
 ) -> bool {
     let pool = host.pool();
-    pool.workers[me].waits.fetch_add(1, Ordering::Relaxed);
+    let own = &*pool.workers[me];
+    own.waits.fetch_add(1, Ordering::Relaxed);
     let mut stance = pool.go_idle(me);
     let mut watched = false;
     let mut must_look = false;
-    let begun = pool.workers[me].begun();
-    let is_only = pool.workers() == 1;
+    let rests = pool.workers() == 1 && caller.must_look_at_rest(own.begun());
     pool.end_if_idle(host);
     while !pool.has_work()
         && !pool.is_ending()
@@ -971,23 +982,19 @@ fn idle<H: Host>(
             stance = pool.stance(me, watch.is_quiet());
         }
         watched = stance.watching;
-        let rests = is_only && caller.must_look_at_rest(begun);
-        let timeout = if watched {
-            Some(watch.timeout(pool, stance))
-        } else {
-            rests.then_some(TICK * QUIET_TICKS)
-        };
+        let ticks = if watched { watch.ticks_to_wait(pool, stance) } else { 0 };
+        let timeout = if watched { Some(TICK * ticks) } else { rests.then_some(REST) };
         host.wait(me, Wait { timeout, alone: stance.alone }, found);
         if pool.has_brought(me, found) {
             break;
         }
         if rests {
-            caller.looks_at_rest(begun);
+            caller.looks_at_rest(own.begun());
             must_look = true;
             break;
         }
         if watched && watch.is_due() {
-            match watch.look(pool) {
+            match watch.look(pool, ticks) {
                 Sight::AllWell => {}
                 Sight::Quiet => {
                     if pool.is_at_rest() {
@@ -1023,12 +1030,12 @@ fn idle<H: Host>(
         stance = pool.stance(me, watch.is_quiet());
     }
     let claimed = pool.leave_idle(host, me, must_look && watch.is_quiet());
-    keep(pool, me, found);
+    keep(mine, found);
     if claimed {
         pool.waking.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
-    must_look
+    must_look || !pool.has_answered(me)
 }
 
 /// Waits, on the worker `me` and inside a piece of its work, until `is_over` or the deadline.
@@ -1065,7 +1072,7 @@ pub(crate) fn wait_inside<H: Host>(
         let timeout = Some(left.map_or(INSIDE_TICK, |left| left.min(INSIDE_TICK)));
         host.wait(me, Wait { timeout, alone: true }, &mut found);
         let is_more_than_next = found.len() > 1;
-        keep(pool, me, &mut found);
+        keep(&mine, &mut found);
         if is_more_than_next {
             pool.offer(host, me);
         }
@@ -1097,7 +1104,7 @@ fn look_after_others<H: Host>(host: &H, me: usize, watch: &mut Watch) {
     if pool.workers() == 1 || pool.idle.load(Ordering::Relaxed) > 0 || !watch.is_due() {
         return;
     }
-    if let Sight::NeedsHelp { mut stalled, .. } = watch.look(pool) {
+    if let Sight::NeedsHelp { mut stalled, .. } = watch.look(pool, 1) {
         stalled.retain(|worker| *worker != me);
         take_over(host, me, &stalled);
     }

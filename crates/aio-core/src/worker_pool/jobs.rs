@@ -43,7 +43,10 @@ use std::time::Instant;
 const MOST_TICKS: u32 = 100;
 
 /// How often the watcher looks while others get on.
-const BUSY_TICKS: u32 = 16;
+const BUSY_TICKS: u32 = 200;
+
+/// Comes before every other moment at which jobs have their turn: it is their turn whatever the worker knows.
+pub(super) const NOW: u64 = 0;
 
 /// What a worker has answered that has not looked, or has found something.
 const NOTHING: u64 = 0;

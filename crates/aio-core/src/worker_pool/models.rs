@@ -243,7 +243,7 @@ fn explore_waiting_inside(post: fn(&Sleepers), by_worker: bool) {
                 if let Some(next) = pool.next(1, &mine, 1) {
                     return host.run(next.work);
                 }
-                idle(host, 1, false, &caller, &mut watch, &mut found);
+                idle(host, 1, false, (&mine, &caller), &mut watch, &mut found);
             }
         });
         if by_worker {
