@@ -64,8 +64,11 @@ impl RegisteredWait {
     }
 
     /// Blocks until the wait has ended and its callback will not run again. Not for its own callback.
+    ///
+    /// In another callback I/O goes on meanwhile, as in [`Operation::wait`](crate::Operation::wait); but the
+    /// callback of this wait, if it is still to run, needs another worker.
     pub fn wait_one(&self) {
-        self.wait.ended().wait_one();
+        RuntimeInner::wait_for_event(self.wait.ended().event(), None);
     }
 }
 

@@ -33,8 +33,8 @@ use crate::socket_table;
 #[cfg(feature = "testing")]
 use crate::testing::{Faults, Injector};
 use crate::timer::Timer;
-use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
-use aio_sync::{EventRef, Registration, WaitHandle};
+use crate::worker_pool::{Current, Host, Inside, Threads, Wait, WorkerPool, wait_inside};
+use aio_sync::{BlockingWait, EventRef, Registration, WaitHandle, set_blocking_wait};
 use counters::Counters;
 use latencies::Latencies;
 use limit::Limit;
@@ -54,6 +54,7 @@ use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::process;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Wake, Waker};
@@ -524,6 +525,8 @@ thread_local! {
     static HAS_LATER: Cell<bool> = const { Cell::new(false) };
     /// The runtime whose worker this thread is, if it is one.
     static HOME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
+    /// True while this thread, a worker, is in the wait of its driver.
+    static IS_WAITING: Cell<bool> = const { Cell::new(false) };
 }
 
 impl RuntimeInner {
@@ -824,7 +827,7 @@ impl RuntimeInner {
             return true;
         }
         let is_over = || wake.is_over.load(Ordering::Relaxed);
-        worker_pool::wait_inside(&**self, me, deadline, is_over);
+        wait_inside(&**self, me, Inside::Nestable, deadline, is_over);
         registration.take_back()
     }
 
@@ -873,6 +876,40 @@ impl Wake for WakeWorker {
     }
 }
 
+/// What a worker does while code of a user's waits for an event there: it keeps I/O moving, unless others do, so
+/// that what it waits for can come about, even if it is the only worker.
+struct KeepsMoving {
+    waker: Waker,
+}
+
+/// Ends such a wait of a worker.
+struct WakeDriver {
+    runtime: Weak<RuntimeInner>,
+    worker: usize,
+}
+
+impl Wake for WakeDriver {
+    fn wake(self: Arc<Self>) {
+        if let Some(runtime) = self.runtime.upgrade() {
+            runtime.driver.wake(self.worker);
+        }
+    }
+}
+
+impl BlockingWait for KeepsMoving {
+    fn waker(&self) -> Option<Waker> {
+        // In the driver's wait it is the pool that waits for an event; a thread that has left the pool just sleeps.
+        let is_in_work = !IS_WAITING.get() && RuntimeInner::home().is_some();
+        is_in_work.then(|| self.waker.clone())
+    }
+
+    fn block(&self, is_over: &dyn Fn() -> bool, deadline: Option<Instant>) {
+        if let Some((home, me)) = RuntimeInner::home() {
+            wait_inside(&*home, me, Inside::NestableIfNobodyElse, deadline, is_over);
+        }
+    }
+}
+
 impl Host for RuntimeInner {
     type Work = Work;
 
@@ -880,8 +917,10 @@ impl Host for RuntimeInner {
         &self.pool
     }
 
-    fn enter(&self) {
+    fn enter(&self, worker: usize) {
         HOME.with(|home| *home.borrow_mut() = self.me.clone());
+        let waker = Waker::from(Arc::new(WakeDriver { runtime: self.me.clone(), worker }));
+        set_blocking_wait(Some(Rc::new(KeepsMoving { waker })));
     }
 
     fn run(&self, work: Work) {
@@ -964,7 +1003,9 @@ impl Host for RuntimeInner {
                 wait.timeout = Some(wait.timeout.map_or(first, |timeout| timeout.min(first)));
             }
         }
+        IS_WAITING.set(true);
         self.driver.wait(worker, wait, found);
+        IS_WAITING.set(false);
         #[cfg(feature = "testing")]
         if let Some(injector) = &self.injector {
             injector.reorder(found);

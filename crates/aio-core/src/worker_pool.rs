@@ -116,7 +116,7 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn pool(&self) -> &WorkerPool<Self::Work>;
 
     /// Called once by each worker, on its thread, before it does anything else.
-    fn enter(&self) {}
+    fn enter(&self, _worker: usize) {}
 
     /// Runs a piece of work. Does not panic.
     fn run(&self, work: Self::Work);
@@ -480,6 +480,12 @@ impl<W: Send + 'static> WorkerPool<W> {
         Stance { watching, alone, dozing, was_quiet: roster.is_quiet }
     }
 
+    /// True if another worker is idle, or will be soon, as far as anybody knows.
+    fn are_others_free(&self, me: usize) -> bool {
+        let mut others = self.workers.iter().enumerate().filter(|(index, _)| *index != me);
+        others.any(|(_, worker)| !worker.stalled.load(Ordering::Relaxed))
+    }
+
     /// True if all workers are idle.
     fn is_at_rest(&self) -> bool {
         self.idle.load(Ordering::Relaxed) == self.workers.len()
@@ -837,7 +843,7 @@ fn work<H: Host>(host: &H, me: usize, threads: Option<Arc<ThreadPool>>) {
     let pool = host.pool();
     let caller = Caller::new(threads);
     CURRENT.with(|current| current.set(Current::new(pool.id, me)));
-    host.enter();
+    host.enter(me);
     let mut found = Vec::new();
     let mut watch = Watch::new(pool.workers());
     let own = &*pool.workers[me];
@@ -1038,12 +1044,23 @@ fn idle<H: Host>(
     must_look || !pool.has_answered(me)
 }
 
+/// What a worker that waits inside a piece of its work runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inside {
+    /// Whatever is nestable: what it waits for is known to be of the runtime's doing.
+    Nestable,
+    /// The same, but nothing while there is another worker that is not stalled: what it waits for may have nothing
+    /// to do with it, and what it holds meanwhile may be needed there.
+    NestableIfNobodyElse,
+}
+
 /// Waits, on the worker `me` and inside a piece of its work, until `is_over` or the deadline.
 ///
 /// Whatever makes `is_over` true has to wake `me`.
 pub(crate) fn wait_inside<H: Host>(
     host: &H,
     me: usize,
+    inside: Inside,
     deadline: Option<Instant>,
     is_over: impl Fn() -> bool,
 ) {
@@ -1060,8 +1077,9 @@ pub(crate) fn wait_inside<H: Host>(
             host.abort();
             pool.step_aside(host, me);
         }
-        let next = mine.nestable.pop().or_else(|| pool.next_unattended(host, me, &mine));
-        if let Some(work) = next {
+        let leaves_it = inside == Inside::NestableIfNobodyElse && pool.are_others_free(me);
+        let next = || mine.nestable.pop().or_else(|| pool.next_unattended(host, me, &mine));
+        if let Some(work) = if leaves_it { None } else { next() } {
             pool.begin(host, me);
             host.run_inside(work);
             pool.step_aside(host, me);
@@ -1071,9 +1089,9 @@ pub(crate) fn wait_inside<H: Host>(
         // Others may become stuck and leave unattended what this worker then has to attend.
         let timeout = Some(left.map_or(INSIDE_TICK, |left| left.min(INSIDE_TICK)));
         host.wait(me, Wait { timeout, alone: true }, &mut found);
-        let is_more_than_next = found.len() > 1;
+        let is_for_others = leaves_it || found.len() > 1;
         keep(&mine, &mut found);
-        if is_more_than_next {
+        if is_for_others {
             pool.offer(host, me);
         }
         if has_passed(INSIDE_TICK, stood_in) {

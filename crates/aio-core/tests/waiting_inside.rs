@@ -2,8 +2,10 @@
 
 mod support;
 
-use aio_core::{AsyncResult, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
-use aio_sync::ManualResetEvent;
+use aio_core::{
+    AsyncResult, CompletionPort, Engine, OperationHandle, Runtime, Socket, is_aborted, op,
+};
+use aio_sync::{AutoResetEvent, ManualResetEvent, WaitHandle, wait_all, wait_any};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
@@ -361,4 +363,125 @@ fn callbacks_that_are_queued_meanwhile_cost_it_nothing() {
             assert!(order.is_sorted());
         });
     }
+}
+
+/// F26: what a plain wait for events in a callback needs may be I/O of the same runtime, whose workers all wait so.
+#[test]
+fn a_plain_wait_for_an_event_keeps_io_moving() {
+    type Wait = fn(&Arc<AutoResetEvent>, &ManualResetEvent);
+    const WAITS: [(&str, Wait); 8] = [
+        ("wait_one", |event, _| event.wait_one()),
+        ("wait_timeout", |event, _| assert!(event.wait_timeout(LIMIT))),
+        ("wait_any", |event, other| assert_eq!(wait_any(&[other, event]), 1)),
+        ("wait_all", |event, _| wait_all(&[event])),
+        ("signal_and_wait", |event, other| other.signal_and_wait(event)),
+        ("of a boxed handle", |event, _| {
+            let handle: Box<dyn WaitHandle> = Box::new(event.clone());
+            handle.event().wait_one();
+        }),
+        ("nested", |event, _| {
+            rayon::join(|| event.wait_one(), || ());
+        }),
+        ("wait for a port", |event, _| {
+            let port = Arc::new(CompletionPort::new(1));
+            let inner = port.clone();
+            let event = event.clone();
+            thread::spawn(move || {
+                event.wait_one();
+                inner.post(()).unwrap();
+            });
+            port.wait().unwrap();
+        }),
+    ];
+    with_every_runtime(|runtime: &Runtime| {
+        for (name, wait) in WAITS {
+            let (report, over) = mpsc::channel();
+            let callers = runtime.workers();
+            for _ in 0..callers {
+                let (socket, mut peer) = connected(runtime);
+                let event = Arc::new(AutoResetEvent::new(false));
+                let (set, report) = (event.clone(), report.clone());
+                let (waiting, told) = mpsc::channel();
+                thread::spawn(move || {
+                    told.recv().unwrap();
+                    let late = socket.with_timeout(Duration::from_millis(5)).receive(&mut [0; 1]);
+                    assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+                    let receive = socket.receive_async([0; 1]);
+                    peer.write_all(&[1]).unwrap();
+                    receive.wait().result.unwrap();
+                    set.set();
+                });
+                runtime.handle().post(move || {
+                    waiting.send(()).unwrap();
+                    wait(&event, &ManualResetEvent::new(false));
+                    report.send(()).unwrap();
+                });
+            }
+            for _ in 0..callers {
+                over.recv_timeout(LIMIT / 4).expect(name);
+            }
+        }
+    });
+}
+
+/// The same for what is a callback's: another worker runs it at once.
+#[test]
+fn a_plain_wait_for_an_event_leaves_callbacks_to_other_workers() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = runtime(engine, 2);
+            let mut others = 0;
+            for _ in 0..50 {
+                while runtime.metrics().workers_idle < 2 {
+                    thread::yield_now();
+                }
+                let (report, over) = mpsc::channel();
+                let handle = runtime.handle();
+                runtime.handle().post(move || {
+                    let me = thread::current().id();
+                    let event = Arc::new(ManualResetEvent::new(false));
+                    let set = event.clone();
+                    // Not nested while somebody else is free, since it may need what this callback holds.
+                    handle.post_step(move || {
+                        report.send(thread::current().id() == me).unwrap();
+                        set.set();
+                    });
+                    event.wait_one();
+                });
+                others += usize::from(!over.recv_timeout(LIMIT / 4).unwrap());
+            }
+            // The other one may happen to look after something at that moment.
+            assert!(others > 25, "{others}");
+        });
+    }
+}
+
+/// B9: a registered wait is over when its callback has returned, which may be waiting for I/O.
+#[test]
+fn a_wait_for_the_end_of_a_registered_wait_keeps_io_moving() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (report, over) = mpsc::channel();
+        for _ in 0..runtime.workers() {
+            let (socket, mut peer) = connected(runtime);
+            let (handle, report) = (runtime.handle(), report.clone());
+            let event = Arc::new(ManualResetEvent::new(false));
+            let (set, (waiting, told)) = (event.clone(), mpsc::channel());
+            thread::spawn(move || {
+                told.recv().unwrap();
+                let receive = socket.receive_async([0; 1]);
+                peer.write_all(&[1]).unwrap();
+                receive.wait().result.unwrap();
+                set.set();
+            });
+            runtime.handle().post(move || {
+                let wait = handle.register_wait_step(event, None, true, |_| {});
+                waiting.send(()).unwrap();
+                wait.wait_one();
+                report.send(()).unwrap();
+            });
+        }
+        for _ in 0..runtime.workers() {
+            over.recv_timeout(LIMIT / 4).unwrap();
+        }
+    });
 }

@@ -28,7 +28,7 @@ use super::counters::Totals;
 use super::{Runtime, RuntimeInner};
 use crate::metrics::OperationReport;
 use crate::socket::SocketInner;
-use crate::worker_pool::{self, Current, Threads};
+use crate::worker_pool::{self, Current, Inside, Threads};
 use crate::{engine, in_flight::Owner};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -301,7 +301,7 @@ impl RuntimeInner {
     /// Waits until `is_over` or the deadline; on a worker, of whatever runtime, its I/O goes on.
     fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
         if let Some((home, me)) = Self::home() {
-            worker_pool::wait_inside(&*home, me, Some(deadline), is_over);
+            worker_pool::wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
             return;
         }
         while !is_over() {

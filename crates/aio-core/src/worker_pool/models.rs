@@ -5,7 +5,7 @@
 //! tick of a wait inside a piece of work may come at any time, though: by it such a worker learns of posts.
 
 use super::jobs::Caller;
-use super::{CURRENT, Current, Host, INSIDE_TICK, Threads, Wait, Watch, WorkerPool};
+use super::{CURRENT, Current, Host, INSIDE_TICK, Inside, Threads, Wait, Watch, WorkerPool};
 use super::{idle, wait_inside, work};
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -49,7 +49,7 @@ impl Sleepers {
 
     fn await_flag(&self, flag: usize) {
         let me = Current::worker_of(&self.pool).unwrap();
-        wait_inside(self, me, None, || self.flags[flag].load(Ordering::Acquire));
+        wait_inside(self, me, Inside::Nestable, None, || self.flags[flag].load(Ordering::Acquire));
     }
 
     fn set_flag(&self, flag: usize) {
