@@ -180,6 +180,9 @@ impl Runtime {
     /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before. A panic of the
     /// callback does not end it; a panic of the handle, when it is asked for its event, does.
     ///
+    /// It needs a worker that is in no other callback: one that waits for what this callback does
+    /// waits forever if there is no other worker ([what a callback may do](crate#what-a-callback-may-do)).
+    ///
     /// ```
     /// use aio_core::Runtime;
     /// use aio_sync::AutoResetEvent;

@@ -51,8 +51,9 @@ fn count_up(count: &AtomicUsize) {
 /// Each thing a callback may ask of rayon, alone and when all workers are at rest.
 #[test]
 fn what_a_callback_gives_to_rayon_is_done() {
-    type Case = fn(mpsc::Sender<usize>);
-    const CASES: [(&str, Case, fn(usize) -> usize); 13] = [
+    /// What it is, the callback, and what that reports with so many workers.
+    type Case = (&'static str, fn(mpsc::Sender<usize>), fn(usize) -> usize);
+    const CASES: [Case; 13] = [
         ("join", |s| tell(&s, rayon::join(|| 1, || 2).1), |_| 2),
         ("par_iter", |s| tell(&s, (0..1000_usize).into_par_iter().sum()), |_| 499_500),
         ("spawn", |s| rayon::spawn(move || tell(&s, 7)), |_| 7),
@@ -202,11 +203,11 @@ fn jobs_run_on_several_workers() {
         call(runtime, what, |sender| {
             let barrier = Barrier::new(2);
             rayon::scope(|scope| {
-                (0..2).for_each(|_| {
+                for _ in 0..2 {
                     scope.spawn(|_| {
                         barrier.wait();
-                    })
-                })
+                    });
+                }
             });
             tell(&sender, ());
         });

@@ -42,6 +42,9 @@
 //! Setting an event with waiters takes a lock of a few instructions inside the event; so `set` must not
 //! be called from a signal handler.
 //!
+//! In a callback of `aio-core` a wait keeps that runtime's I/O moving. It runs no other callback: an event that
+//! only another callback sets needs another worker.
+//!
 //! # What is where
 //!
 //! | file | what it is | unsafe |
