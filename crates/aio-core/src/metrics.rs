@@ -18,10 +18,10 @@ use std::time::Duration;
 pub struct Metrics {
     /// Of each kind of operation, in the alphabetical order of their names; then of what was posted to the
     /// runtime (`post`) and of registered waits that were over (`register_wait`), which complete when they
-    /// are posted.
+    /// are posted; and of jobs that were given to rayon (`rayon_job`), which count when a worker has run them.
     pub operations: Vec<OperationMetrics>,
     /// How many callbacks have panicked; a panic of a waker that a completion woke, or of the drop of a
-    /// buffer that nobody waited for, counts as one.
+    /// buffer that nobody waited for, or of a job that was given to rayon, counts as one.
     pub callback_panics: u64,
     /// How many pieces of work wait for a worker: callbacks to be run, sockets that are ready, turns.
     pub queue_depth: usize,

@@ -430,7 +430,7 @@ impl Builder {
     }
 }
 
-/// What becomes of a panic in a callback.
+/// What becomes of a panic in a callback, or in a job that it has given to rayon and does not wait for.
 ///
 /// In both cases the panic hook has run first, and has printed the message unless it was replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
