@@ -87,6 +87,23 @@
 //! | connect | *terminal*: the socket can only be closed, since the system goes on connecting |
 //! | connect_to, look_up | *nothing happened*: the socket of the attempt is closed |
 //!
+//! # What a callback may do
+//!
+//! *Wait.* A worker whose callback waits for an [`Operation`], in a synchronous call, or for an event of
+//! `aio_sync`, keeps I/O moving meanwhile, so it works with a single worker, too. It runs no other callback: an
+//! event that only another callback sets, or a rayon job, needs another worker; if none is free, and none becomes
+//! free, the wait does not end. The number of workers is by default that of the CPUs, which in a container may be
+//! one. Waits that `aio_sync` does not know of, such as those of channels and mutexes, hold the worker altogether.
+//!
+//! *Compute.* The workers are the threads of a rayon pool, so `rayon::spawn`, `join`, scopes, parallel iterators and
+//! `broadcast` in a callback run on the workers of its runtime, between other callbacks. Idle workers help when
+//! one has been in the same callback for about a millisecond. A panic of a spawned job is that of a callback
+//! ([`PanicPolicy`]).
+//!
+//! Code that runs inside another operation's completion (a waker, the map of [`Operation::post_to`], the drop of a
+//! buffer) may take its time while a worker is free. It can run inside a callback that waits, so it must not need
+//! what a waiting callback holds.
+//!
 //! # Features
 //!
 //! * `bytes`: `bytes::Bytes` and `bytes::BytesMut` as buffers.

@@ -18,10 +18,10 @@ use std::time::Duration;
 pub struct Metrics {
     /// Of each kind of operation, in the alphabetical order of their names; then of what was posted to the
     /// runtime (`post`) and of registered waits that were over (`register_wait`), which complete when they
-    /// are posted.
+    /// are posted; and of jobs that were given to rayon (`rayon_job`), which count when a worker has run them.
     pub operations: Vec<OperationMetrics>,
     /// How many callbacks have panicked; a panic of a waker that a completion woke, or of the drop of a
-    /// buffer that nobody waited for, counts as one.
+    /// buffer that nobody waited for, or of a job that was given to rayon, counts as one.
     pub callback_panics: u64,
     /// How many pieces of work wait for a worker: callbacks to be run, sockets that are ready, turns.
     pub queue_depth: usize,
@@ -96,7 +96,8 @@ impl Metrics {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct OperationReport {
-    /// The name of its kind, as in `begin_NAME`; `post` or `register_wait` for a callback of these.
+    /// The name of its kind, as in `begin_NAME`; `post` or `register_wait` for a callback of these, and
+    /// `rayon_job` for a job that a callback has given to rayon.
     pub operation: &'static str,
     /// The address of its socket, if it has one that is open and bound.
     pub local_addr: Option<SockAddr>,
@@ -205,8 +206,7 @@ impl Runtime {
     pub fn starvation_report(&self, threshold: Duration) -> Vec<OperationReport> {
         let inner = self.inner();
         let mut held: Vec<_> = inner
-            .running
-            .all()
+            .running()
             .map(|(_, callback, begun)| (inner.clock.since(begun), callback))
             .filter(|(age, _)| *age >= threshold)
             .collect();

@@ -28,12 +28,13 @@
 
 use crate::op::kind_index;
 use crate::runtime::{RuntimeInner, Timed, Work};
+use crate::sync::{Mutex, MutexGuard};
 use aio_sync::{EventRef, ManualResetEvent, Registration, WaitHandle};
 use std::collections::HashMap;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -64,8 +65,11 @@ impl RegisteredWait {
     }
 
     /// Blocks until the wait has ended and its callback will not run again. Not for its own callback.
+    ///
+    /// In another callback I/O goes on meanwhile, as in [`Operation::wait`](crate::Operation::wait); but the
+    /// callback of this wait, if it is still to run, needs another worker.
     pub fn wait_one(&self) {
-        self.wait.ended().wait_one();
+        RuntimeInner::wait_for_event(self.wait.ended().event(), None);
     }
 }
 
@@ -135,8 +139,61 @@ pub(crate) enum Place {
     InsideCallback,
 }
 
-struct EventWait<H: WaitHandle, F> {
-    runtime: Arc<RuntimeInner>,
+/// What a wait needs of its runtime.
+trait Home: Send + Sync + 'static {
+    fn waits(&self) -> &Waits;
+
+    /// True once the runtime stops: no wait is armed any more.
+    fn is_stopping(&self) -> bool;
+
+    /// Has a worker run `wait`.
+    fn post(&self, wait: Arc<dyn Registered>);
+
+    /// Has `wait` told that its time is over.
+    fn watch(&self, deadline: Instant, identity: usize, wait: Arc<dyn Registered>);
+
+    /// It is not to be told any more.
+    fn forget(&self, deadline: Instant, identity: usize);
+
+    fn has_come(&self, deadline: Instant) -> bool;
+
+    /// Runs code of a user's.
+    fn contain(&self, theirs: impl FnOnce());
+}
+
+impl Home for RuntimeInner {
+    fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping()
+    }
+
+    fn post(&self, wait: Arc<dyn Registered>) {
+        self.has_fired(const { kind_index("register_wait") });
+        self.post(Work::Wait(wait));
+    }
+
+    fn watch(&self, deadline: Instant, identity: usize, wait: Arc<dyn Registered>) {
+        self.watch(deadline, identity, Timed::Wait(wait));
+    }
+
+    fn forget(&self, deadline: Instant, identity: usize) {
+        self.timer.remove(deadline, identity);
+    }
+
+    fn has_come(&self, deadline: Instant) -> bool {
+        deadline <= Instant::now()
+    }
+
+    fn contain(&self, theirs: impl FnOnce()) {
+        self.contain(theirs);
+    }
+}
+
+struct EventWait<R, H: WaitHandle, F> {
+    runtime: Arc<R>,
     timeout: Option<Duration>,
     once: bool,
     place: Place,
@@ -157,6 +214,22 @@ where
     H: WaitHandle + Send + 'static,
     F: FnMut(bool) + Send + 'static,
 {
+    RegisteredWait { wait: register_at(runtime, handle, timeout, once, place, callback) }
+}
+
+fn register_at<R, H, F>(
+    runtime: &Arc<R>,
+    handle: H,
+    timeout: Option<Duration>,
+    once: bool,
+    place: Place,
+    callback: F,
+) -> Arc<dyn Registered>
+where
+    R: Home,
+    H: WaitHandle + Send + 'static,
+    F: FnMut(bool) + Send + 'static,
+{
     let wait = Arc::new(EventWait {
         runtime: runtime.clone(),
         timeout,
@@ -172,27 +245,32 @@ where
         }),
         ended: ManualResetEvent::new(false),
     });
-    waits(runtime).insert(wait.identity(), wait.clone());
+    waits(&**runtime).insert(wait.identity(), wait.clone());
     let registration = Box::pin(Registration::new(handle));
     wait.clone().arm(Parts { registration, callback });
-    RegisteredWait { wait }
+    wait
 }
 
 /// Unregisters the waits of `runtime`, which is stopping.
 pub(crate) fn abort(runtime: &RuntimeInner) {
+    abort_at(runtime);
+}
+
+fn abort_at(runtime: &impl Home) {
     let all: Vec<_> = waits(runtime).values().cloned().collect();
     for wait in all {
         wait.unregister();
     }
 }
 
-fn waits(runtime: &RuntimeInner) -> MutexGuard<'_, HashMap<usize, Arc<dyn Registered>>> {
+fn waits(runtime: &impl Home) -> MutexGuard<'_, HashMap<usize, Arc<dyn Registered>>> {
     // Nothing that can panic runs under the lock.
-    runtime.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    runtime.waits().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<H, F> EventWait<H, F>
+impl<R, H, F> EventWait<R, H, F>
 where
+    R: Home,
     H: WaitHandle + Send + 'static,
     F: FnMut(bool) + Send + 'static,
 {
@@ -223,7 +301,7 @@ where
             (state.fired, state.deadline) = (false, deadline);
         }
         if let Some(deadline) = deadline {
-            self.runtime.watch(deadline, self.identity(), Timed::Wait(self.clone()));
+            self.runtime.watch(deadline, self.identity(), self.clone());
         }
         // The handle is the user's, and may panic when it is asked for its event: then the wait is over.
         let mut registered = None;
@@ -256,8 +334,7 @@ where
     fn post(self: &Arc<Self>, mut state: MutexGuard<'_, State<H, F>>) {
         state.phase = Phase::Posted;
         drop(state);
-        self.runtime.has_fired(const { kind_index("register_wait") });
-        self.runtime.post(Work::Wait(self.clone()));
+        self.runtime.post(self.clone());
     }
 
     /// Takes the wait from *Armed* to *Ended*.
@@ -277,14 +354,14 @@ where
 
     fn forget_deadline(&self, deadline: Option<Instant>) {
         if let Some(deadline) = deadline {
-            self.runtime.timer.remove(deadline, self.identity());
+            self.runtime.forget(deadline, self.identity());
         }
     }
 
     /// The wait has ended.
     fn let_go(&self, parts: Option<Parts<H, F>>) {
         self.runtime.contain(|| drop(parts));
-        let wait = waits(&self.runtime).remove(&self.identity());
+        let wait = waits(&*self.runtime).remove(&self.identity());
         // Not under the lock.
         drop(wait);
         self.runtime.contain(|| {
@@ -293,15 +370,16 @@ where
     }
 }
 
-impl<H, F> Registered for EventWait<H, F>
+impl<R, H, F> Registered for EventWait<R, H, F>
 where
+    R: Home,
     H: WaitHandle + Send + 'static,
     F: FnMut(bool) + Send + 'static,
 {
     fn time_out(self: Arc<Self>) {
         let state = self.state();
         // The time of an earlier round may be told late.
-        if state.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if state.deadline.is_some_and(|deadline| self.runtime.has_come(deadline)) {
             self.fire(state);
         }
     }
@@ -322,7 +400,7 @@ where
         self.forget_deadline(deadline);
         // Not one after the other: a signal that was handed over must be taken.
         let signaled = parts.registration.as_mut().take_back() | signaled;
-        if !signaled && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        if !signaled && deadline.is_none_or(|deadline| !self.runtime.has_come(deadline)) {
             self.arm_until(deadline, parts);
             return;
         }
@@ -350,8 +428,9 @@ where
     }
 }
 
-impl<H, F> Wake for EventWait<H, F>
+impl<R, H, F> Wake for EventWait<R, H, F>
 where
+    R: Home,
     H: WaitHandle + Send + 'static,
     F: FnMut(bool) + Send + 'static,
 {
@@ -360,7 +439,7 @@ where
     }
 }
 
-impl<H: WaitHandle, F> fmt::Debug for EventWait<H, F> {
+impl<R, H: WaitHandle, F> fmt::Debug for EventWait<R, H, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventWait")
             .field("timeout", &self.timeout)
@@ -369,3 +448,6 @@ impl<H: WaitHandle, F> fmt::Debug for EventWait<H, F> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;

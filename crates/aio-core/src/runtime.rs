@@ -34,8 +34,8 @@ use crate::socket_table::{self, SocketNumber};
 #[cfg(feature = "testing")]
 use crate::testing::{Faults, Injector};
 use crate::timer::Timer;
-use crate::worker_pool::{self, Current, Host, Threads, Wait, WorkerPool};
-use aio_sync::{EventRef, Registration, WaitHandle};
+use crate::worker_pool::{Current, Host, Inside, Threads, Wait, WorkerPool, wait_inside};
+use aio_sync::{BlockingWait, EventRef, Registration, WaitHandle, set_blocking_wait};
 use counters::Counters;
 use latencies::Latencies;
 use limit::Limit;
@@ -45,7 +45,7 @@ use running::Running;
 use shutdown::Shutdown;
 use socket2::{Domain, Protocol, Type};
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::env;
 use std::fmt;
 use std::io;
@@ -54,6 +54,7 @@ use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::process;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Wake, Waker};
@@ -186,6 +187,9 @@ impl Runtime {
     /// set then makes it run again at once. An auto-reset event is reset for each run. The wait ends
     /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before. A panic of the
     /// callback does not end it; a panic of the handle, when it is asked for its event, does.
+    ///
+    /// It needs a worker that is in no other callback: one that waits for what this callback does
+    /// waits forever if there is no other worker ([what a callback may do](crate#what-a-callback-may-do)).
     ///
     /// ```
     /// use aio_core::Runtime;
@@ -434,7 +438,7 @@ impl Builder {
     }
 }
 
-/// What becomes of a panic in a callback.
+/// What becomes of a panic in a callback, or in a job that it has given to rayon and does not wait for.
 ///
 /// In both cases the panic hook has run first, and has printed the message unless it was replaced. A program that
 /// is built with `panic = "abort"` has no choice: nothing can be caught there, and any panic aborts the process.
@@ -496,6 +500,8 @@ pub(crate) enum Work {
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This name has been looked up: its operation goes on.
     Found(Box<Answer>),
+    /// The deadline of this has passed.
+    Due(Timed),
     /// This wait's event is set, or its time is over: run its callback.
     Wait(Arc<dyn Registered>),
     /// Somebody wants this to be run.
@@ -527,6 +533,8 @@ pub(crate) struct Readiness {
 thread_local! {
     /// The runtime whose worker this thread is, if it is one.
     static HOME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
+    /// True while this thread, a worker, is in the wait of its driver.
+    static IS_WAITING: Cell<bool> = const { Cell::new(false) };
 }
 
 impl RuntimeInner {
@@ -605,6 +613,7 @@ impl RuntimeInner {
             Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
+            Work::Due(timed) => self.is_due(timed),
             Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
@@ -657,9 +666,32 @@ impl RuntimeInner {
             }
             #[cfg(feature = "testing")]
             Work::Done(_) => unreachable!("this is no turn"),
-            Work::Completed(_) | Work::Fail(_) | Work::Wait(_) | Work::Call(_) | Work::Step(_) => {
+            Work::Completed(_)
+            | Work::Fail(_)
+            | Work::Due(_)
+            | Work::Wait(_)
+            | Work::Call(_)
+            | Work::Step(_) => {
                 unreachable!("these are no turns")
             }
+        }
+    }
+
+    /// Ends what is due. Code of a user's may run: wakers, the maps of `post_to`, drops of what was lent.
+    fn is_due(&self, timed: Timed) {
+        match timed {
+            Timed::Operation(operation) => {
+                operation.cancel(Wish::TimeOut);
+                self.contain(|| drop(operation));
+            }
+            Timed::Wait(wait) => wait.time_out(),
+            Timed::Rest(number, direction) => {
+                if let Some(socket) = socket_table::find(number) {
+                    self.post(Work::Turn { socket, direction });
+                }
+            }
+            #[cfg(feature = "testing")]
+            Timed::KeptBack => self.post_what_was_kept_back(),
         }
     }
 
@@ -697,7 +729,19 @@ impl RuntimeInner {
         run();
         if let Some(worker) = worker {
             self.running.end(worker);
+            if self.refuses_accepts() {
+                // A drain is to know of what is left to do before it knows that this is over.
+                self.pool.call_if_spawned(self);
+            }
         }
+    }
+
+    /// What the workers run, by worker, each with the moment since which it does.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (usize, Callback, Moment)> {
+        // A worker that only looks for a job is about to have found none.
+        let is_one =
+            |callback: Callback, since| !callback.is_job() || !self.clock.since(since).is_zero();
+        self.running.all().filter(move |(_, callback, since)| is_one(*callback, *since))
     }
 
     /// An operation, or a callback of another kind, is over.
@@ -807,7 +851,7 @@ impl RuntimeInner {
             return true;
         }
         let is_over = || wake.is_over.load(Ordering::Relaxed);
-        worker_pool::wait_inside(&**self, me, deadline, is_over);
+        wait_inside(&**self, me, Inside::Nestable, deadline, is_over);
         registration.take_back()
     }
 
@@ -869,6 +913,40 @@ impl Wake for WakeWorker {
     }
 }
 
+/// What a worker does while code of a user's waits for an event there: it keeps I/O moving, unless others do, so
+/// that what it waits for can come about, even if it is the only worker.
+struct KeepsMoving {
+    waker: Waker,
+}
+
+/// Ends such a wait of a worker.
+struct WakeDriver {
+    runtime: Weak<RuntimeInner>,
+    worker: usize,
+}
+
+impl Wake for WakeDriver {
+    fn wake(self: Arc<Self>) {
+        if let Some(runtime) = self.runtime.upgrade() {
+            runtime.driver.wake(self.worker);
+        }
+    }
+}
+
+impl BlockingWait for KeepsMoving {
+    fn waker(&self) -> Option<Waker> {
+        // In the driver's wait it is the pool that waits for an event; a thread that has left the pool just sleeps.
+        let is_in_work = !IS_WAITING.get() && RuntimeInner::home().is_some();
+        is_in_work.then(|| self.waker.clone())
+    }
+
+    fn block(&self, is_over: &dyn Fn() -> bool, deadline: Option<Instant>) {
+        if let Some((home, me)) = RuntimeInner::home() {
+            wait_inside(&*home, me, Inside::NestableIfNobodyElse, deadline, is_over);
+        }
+    }
+}
+
 impl Host for RuntimeInner {
     type Work = Work;
 
@@ -876,51 +954,86 @@ impl Host for RuntimeInner {
         &self.pool
     }
 
-    fn enter(&self) {
+    fn enter(&self, worker: usize) {
         HOME.with(|home| *home.borrow_mut() = self.me.clone());
+        let waker = Waker::from(Arc::new(WakeDriver { runtime: self.me.clone(), worker }));
+        set_blocking_wait(Some(Rc::new(KeepsMoving { waker })));
     }
 
     fn run(&self, work: Work) {
         self.run_one(work);
     }
 
-    fn run_inside(&self, work: Work) -> Option<Work> {
+    fn is_nestable(&self, work: &Work) -> bool {
         match work {
-            Work::Wait(wait) if wait.place() == Place::InsideCallback => {
+            Work::Wait(wait) => wait.place() == Place::InsideCallback,
+            Work::Completed(_) | Work::Call(_) => false,
+            #[cfg(feature = "testing")]
+            Work::Done(_) => true,
+            Work::Ready { .. }
+            | Work::Turn { .. }
+            | Work::Found(_)
+            | Work::Fail(_)
+            | Work::Due(_)
+            | Work::Step(_) => true,
+        }
+    }
+
+    fn run_inside(&self, work: Work) {
+        match work {
+            Work::Wait(wait) => {
                 wait.run();
                 self.is_over(self.worker(), const { kind_index("register_wait") }, false);
-                None
             }
-            Work::Completed(_) | Work::Wait(_) | Work::Call(_) => Some(work),
             Work::Step(Call(step)) => {
                 self.contain(step);
                 self.is_over(self.worker(), const { kind_index("post") }, false);
-                None
             }
-            Work::Fail(failing) => {
-                failing.fail_one(self);
-                None
-            }
+            Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
-            Work::Done(operation) => {
-                operation.complete(self);
-                None
-            }
+            Work::Done(operation) => operation.complete(self),
+            Work::Due(timed) => self.is_due(timed),
             Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
                 // As a part of what runs now: what is kept for later waits until that is over, and so
                 // does what this completes, for which another worker may be free.
-                self.take_turns(work).map(Work::Completed)
+                if let Some(operation) = self.take_turns(work) {
+                    self.post(Work::Completed(operation));
+                }
+            }
+            Work::Completed(_) | Work::Call(_) => {
+                unreachable!("a callback does not nest: {work:?}")
             }
         }
+    }
+
+    fn run_job(&self, worker: usize, look: impl FnOnce() -> bool) -> bool {
+        self.running.begin(worker, Callback::JOB, self.clock.now());
+        let has_run = look();
+        self.running.end(worker);
+        if has_run {
+            let kind = Callback::JOB.kind;
+            for point in [Point::Begun, Point::Completed, Point::Delivered] {
+                self.counters.count(Some(worker), kind, point);
+            }
+        }
+        has_run
+    }
+
+    fn job_panicked(&self, payload: Box<dyn Any + Send>) {
+        self.callback_panicked(payload);
     }
 
     fn wait(&self, worker: usize, mut wait: Wait, found: &mut Vec<Work>) {
         // One that only looks comes back at once.
         let keeps_time = wait.alone && wait.timeout != Some(Duration::ZERO);
         if keeps_time {
-            wait.timeout = wait.timeout.into_iter().chain(self.timer.keep(worker)).min();
+            if let Some(first) = self.timer.keep(worker) {
+                wait.timeout = Some(wait.timeout.map_or(first, |timeout| timeout.min(first)));
+            }
         }
+        IS_WAITING.set(true);
         self.driver.wait(worker, wait, found);
+        IS_WAITING.set(false);
         #[cfg(feature = "testing")]
         if let Some(injector) = &self.injector {
             injector.reorder(found);
@@ -928,20 +1041,10 @@ impl Host for RuntimeInner {
         if keeps_time {
             self.timer.release(worker);
         }
-        for due in self.timer.due() {
-            match due {
-                Timed::Operation(operation) => {
-                    operation.cancel(Wish::TimeOut);
-                    self.contain(|| drop(operation));
-                }
-                Timed::Wait(wait) => wait.time_out(),
-                Timed::Rest(number, direction) => {
-                    let socket = socket_table::find(number);
-                    found.extend(socket.map(|socket| Work::Turn { socket, direction }));
-                }
-                #[cfg(feature = "testing")]
-                Timed::KeptBack => self.post_what_was_kept_back(),
-            }
+        let due = self.timer.due();
+        if !due.is_empty() {
+            // A piece each, so that one which takes long does not keep the others from other workers.
+            found.extend(due.into_iter().map(Work::Due));
         }
     }
 

@@ -2,7 +2,10 @@
 
 mod support;
 
-use aio_core::{AsyncResult, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
+use aio_core::{
+    AsyncResult, CompletionPort, Engine, OperationHandle, Runtime, Socket, is_aborted, op,
+};
+use aio_sync::{AutoResetEvent, ManualResetEvent, WaitHandle, wait_all, wait_any};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
@@ -244,5 +247,243 @@ fn a_synchronous_call_ends_in_time_though_all_workers_are_held() {
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
         drop(over);
         guard.join().unwrap();
+    });
+}
+
+/// What it waits for may be a step that itself waits for another one, behind it.
+#[test]
+fn a_step_inside_it_may_wait_for_the_next_one() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (report, over) = mpsc::channel();
+        for _ in 0..runtime.workers() {
+            let (handle, report) = (runtime.handle(), report.clone());
+            runtime.handle().post(move || {
+                let events = [(); 2].map(|()| Arc::new(ManualResetEvent::new(false)));
+                let ([first, second], inner) = (events.clone(), handle.clone());
+                handle.post_step(move || {
+                    assert!(inner.wait_for(&*second, LIMIT / 4));
+                    first.set();
+                });
+                let [first, second] = events;
+                handle.post(|| {});
+                handle.post_step(move || {
+                    second.set();
+                });
+                report.send(handle.wait_for(&*first, LIMIT / 4)).unwrap();
+            });
+        }
+        for _ in 0..runtime.workers() {
+            assert!(over.recv().unwrap());
+        }
+    });
+}
+
+/// I4: a step that takes long, inside a callback that waits, holds up nothing that lies with the same worker.
+#[test]
+fn what_lies_behind_a_slow_step_is_run_by_another_worker() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = runtime(engine, 2);
+            let (release_other, other) = mpsc::channel::<()>();
+            let (report, other_is_held) = mpsc::channel();
+            runtime.handle().post(move || {
+                report.send(()).unwrap();
+                let _ = other.recv();
+            });
+            other_is_held.recv().unwrap();
+            let (release_step, step) = mpsc::channel::<()>();
+            let (report, steps) = mpsc::channel();
+            let (report_callback, callbacks) = mpsc::channel();
+            let handle = runtime.handle();
+            runtime.handle().post(move || {
+                let over = Arc::new(ManualResetEvent::new(false));
+                let set = over.clone();
+                handle.post_step(move || {
+                    report.send(()).unwrap();
+                    let _ = step.recv();
+                    set.set();
+                });
+                for _ in 0..10 {
+                    let report = report_callback.clone();
+                    handle.post(move || report.send(()).unwrap());
+                }
+                assert!(handle.wait_for(&*over, LIMIT));
+            });
+            steps.recv().unwrap();
+            drop(release_other);
+            for _ in 0..10 {
+                callbacks.recv_timeout(Duration::from_secs(5)).expect("a callback");
+            }
+            drop(release_step);
+        });
+    }
+}
+
+/// Callbacks that it must not run cost it nothing while it waits.
+#[cfg(target_os = "linux")]
+#[test]
+fn callbacks_that_are_queued_meanwhile_cost_it_nothing() {
+    /// The processor's time that the thread of this name has used.
+    fn used(name: &str) -> Duration {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        let is_it = |task: &std::path::PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let task = tasks.into_iter().find(is_it).unwrap();
+        // The first number of schedstat, in nanoseconds.
+        let stat = std::fs::read_to_string(task.join("schedstat")).unwrap();
+        Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
+    }
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            const CALLBACKS: usize = 100_000;
+            let name = format!("queued-{engine}");
+            let builder = support::builder().engine(engine).workers(1).thread_name(&name);
+            let runtime = builder.build().unwrap();
+            let (socket, mut peer) = connected(&runtime);
+            let (report, waiting) = mpsc::channel();
+            runtime.handle().post(move || {
+                report.send(()).unwrap();
+                socket.receive_async([0; 1]).wait().result.unwrap();
+            });
+            waiting.recv().unwrap();
+            let (report, run) = mpsc::channel();
+            for index in 0..CALLBACKS {
+                let report = report.clone();
+                runtime.handle().post(move || report.send(index).unwrap());
+            }
+            // Not what it takes to see them once.
+            thread::sleep(Duration::from_millis(100));
+            let thread = &format!("{name}-0")[..15.min(name.len() + 2)];
+            let before = used(thread);
+            thread::sleep(Duration::from_millis(600));
+            let used = used(thread) - before;
+            assert!(used < Duration::from_millis(200), "{used:?}");
+            assert!(run.try_recv().is_err(), "a callback ran inside another one");
+            peer.write_all(&[1]).unwrap();
+            let order: Vec<_> = run.iter().take(CALLBACKS).collect();
+            assert!(order.is_sorted());
+        });
+    }
+}
+
+/// F26: what a plain wait for events in a callback needs may be I/O of the same runtime, whose workers all wait so.
+#[test]
+fn a_plain_wait_for_an_event_keeps_io_moving() {
+    type Wait = fn(&Arc<AutoResetEvent>, &ManualResetEvent);
+    const WAITS: [(&str, Wait); 8] = [
+        ("wait_one", |event, _| event.wait_one()),
+        ("wait_timeout", |event, _| assert!(event.wait_timeout(LIMIT))),
+        ("wait_any", |event, other| assert_eq!(wait_any(&[other, event]), 1)),
+        ("wait_all", |event, _| wait_all(&[event])),
+        ("signal_and_wait", |event, other| other.signal_and_wait(event)),
+        ("of a boxed handle", |event, _| {
+            let handle: Box<dyn WaitHandle> = Box::new(event.clone());
+            handle.event().wait_one();
+        }),
+        ("nested", |event, _| {
+            rayon::join(|| event.wait_one(), || ());
+        }),
+        ("wait for a port", |event, _| {
+            let port = Arc::new(CompletionPort::new(1));
+            let inner = port.clone();
+            let event = event.clone();
+            thread::spawn(move || {
+                event.wait_one();
+                inner.post(()).unwrap();
+            });
+            port.wait().unwrap();
+        }),
+    ];
+    with_every_runtime(|runtime: &Runtime| {
+        for (name, wait) in WAITS {
+            let (report, over) = mpsc::channel();
+            let callers = runtime.workers();
+            for _ in 0..callers {
+                let (socket, mut peer) = connected(runtime);
+                let event = Arc::new(AutoResetEvent::new(false));
+                let (set, report) = (event.clone(), report.clone());
+                let (waiting, told) = mpsc::channel();
+                thread::spawn(move || {
+                    told.recv().unwrap();
+                    let late = socket.with_timeout(Duration::from_millis(5)).receive(&mut [0; 1]);
+                    assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+                    let receive = socket.receive_async([0; 1]);
+                    peer.write_all(&[1]).unwrap();
+                    receive.wait().result.unwrap();
+                    set.set();
+                });
+                runtime.handle().post(move || {
+                    waiting.send(()).unwrap();
+                    wait(&event, &ManualResetEvent::new(false));
+                    report.send(()).unwrap();
+                });
+            }
+            for _ in 0..callers {
+                over.recv_timeout(LIMIT / 4).expect(name);
+            }
+        }
+    });
+}
+
+/// The same for what is a callback's: another worker runs it at once.
+#[test]
+fn a_plain_wait_for_an_event_leaves_callbacks_to_other_workers() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = runtime(engine, 2);
+            let mut others = 0;
+            for _ in 0..50 {
+                while runtime.metrics().workers_idle < 2 {
+                    thread::yield_now();
+                }
+                let (report, over) = mpsc::channel();
+                let handle = runtime.handle();
+                runtime.handle().post(move || {
+                    let me = thread::current().id();
+                    let event = Arc::new(ManualResetEvent::new(false));
+                    let set = event.clone();
+                    // Not nested while somebody else is free, since it may need what this callback holds.
+                    handle.post_step(move || {
+                        report.send(thread::current().id() == me).unwrap();
+                        set.set();
+                    });
+                    event.wait_one();
+                });
+                others += usize::from(!over.recv_timeout(LIMIT / 4).unwrap());
+            }
+            // The other one may happen to look after something at that moment.
+            assert!(others > 25, "{others}");
+        });
+    }
+}
+
+/// B9: a registered wait is over when its callback has returned, which may be waiting for I/O.
+#[test]
+fn a_wait_for_the_end_of_a_registered_wait_keeps_io_moving() {
+    with_every_runtime(|runtime: &Runtime| {
+        let (report, over) = mpsc::channel();
+        for _ in 0..runtime.workers() {
+            let (socket, mut peer) = connected(runtime);
+            let (handle, report) = (runtime.handle(), report.clone());
+            let event = Arc::new(ManualResetEvent::new(false));
+            let (set, (waiting, told)) = (event.clone(), mpsc::channel());
+            thread::spawn(move || {
+                told.recv().unwrap();
+                let receive = socket.receive_async([0; 1]);
+                peer.write_all(&[1]).unwrap();
+                receive.wait().result.unwrap();
+                set.set();
+            });
+            runtime.handle().post(move || {
+                let wait = handle.register_wait_step(event, None, true, |_| {});
+                waiting.send(()).unwrap();
+                wait.wait_one();
+                report.send(()).unwrap();
+            });
+        }
+        for _ in 0..runtime.workers() {
+            over.recv_timeout(LIMIT / 4).unwrap();
+        }
     });
 }

@@ -22,6 +22,11 @@ impl Deadline {
         Self(Instant::now().checked_add(timeout))
     }
 
+    /// Returns the moment, if it is not never.
+    pub(crate) fn moment(&self) -> Option<Instant> {
+        self.0
+    }
+
     /// Returns the time that is left: `None` if that is unlimited, zero when the moment has come.
     pub(crate) fn left(&self) -> Option<Duration> {
         self.0.map(|moment| moment.saturating_duration_since(Instant::now()))

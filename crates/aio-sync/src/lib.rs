@@ -42,6 +42,9 @@
 //! Setting an event with waiters takes a lock of a few instructions inside the event; so `set` must not
 //! be called from a signal handler.
 //!
+//! In a callback of `aio-core` a wait keeps that runtime's I/O moving. It runs no other callback: an event that
+//! only another callback sets needs another worker.
+//!
 //! # What is where
 //!
 //! | file | what it is | unsafe |
@@ -57,6 +60,7 @@
 //! | `wait_block` | one wait, and who decided it | the waker's cell |
 //! | `wait_list` | the queue | the links |
 //! | `parker` | sleeping and waking | the system call |
+//! | `sleeper` | what a thread does that must not just sleep | |
 //! | `sync` | std's atomics, or a model checker's | |
 
 #![deny(unsafe_code)]
@@ -75,6 +79,7 @@ mod race_tests;
 mod raw_event;
 #[expect(unsafe_code, reason = "pins its wait, and borrows from the handle that it owns")]
 mod registration;
+mod sleeper;
 mod sync;
 #[expect(unsafe_code, reason = "setters use the list of events that the waiter keeps")]
 mod wait_all;
@@ -96,6 +101,7 @@ pub use manual_reset_event::ManualResetEvent;
 #[cfg(any(loom, shuttle))]
 pub use parker::Expiry;
 pub use registration::Registration;
+pub use sleeper::{BlockingWait, set_blocking_wait};
 pub use wait_all::{wait_all, wait_all_timeout, wait_all_until, wait_all_with};
 pub use wait_any::{wait_any, wait_any_timeout, wait_any_until, wait_any_with};
 pub use wait_future::WaitFuture;

@@ -41,6 +41,7 @@ use crate::deadline::Deadline;
 use crate::hooks::{Window, reached};
 use crate::parker::{self, Word};
 use crate::raw_event::{RawEvent, Reset};
+use crate::sleeper::Sleeper;
 use crate::sync::{Acquire, AtomicPtr, AtomicU32, Relaxed, Release, UnsafeCell};
 use crate::wait_block::WaitBlock;
 use crate::wait_handle::{EventRef, WaitHandle};
@@ -228,6 +229,8 @@ fn wait_for(events: &[EventRef<'_>], options: Option<&WaitOptions>) -> bool {
     if options.is_none() && events.iter().any(|event| !event.is_signaled()) {
         return false;
     }
+    // Before the locks: what a thread does in place of sleeping is not ours, nor is the waker.
+    let (sleeper, block) = Sleeper::current();
     for event in events {
         event.raw().lock_member();
     }
@@ -245,7 +248,7 @@ fn wait_for(events: &[EventRef<'_>], options: Option<&WaitOptions>) -> bool {
         return satisfied;
     };
 
-    let wait = WaitAll::new(events, missing.raw());
+    let wait = WaitAll::new(block, events, missing.raw());
     let node = WaitNode::new(Waiter::All(&wait));
     node.mark_linked();
     // SAFETY: the event is locked and nonsignaled. Node, wait and list stay until this function returns,
@@ -255,7 +258,7 @@ fn wait_for(events: &[EventRef<'_>], options: Option<&WaitOptions>) -> bool {
         event.raw().unlock_member();
     }
 
-    let mut satisfied = wait.block.park(options.useful_spins(), options.moment());
+    let mut satisfied = sleeper.park(&wait.block, options.useful_spins(), options.moment());
     if !satisfied {
         reached(Window::TimeOver);
         if wait.block.cancel() {
@@ -272,9 +275,9 @@ fn wait_for(events: &[EventRef<'_>], options: Option<&WaitOptions>) -> bool {
 }
 
 impl WaitAll {
-    fn new(events: &[EventRef<'_>], watch: &RawEvent) -> Self {
+    fn new(block: WaitBlock, events: &[EventRef<'_>], watch: &RawEvent) -> Self {
         Self {
-            block: WaitBlock::new(),
+            block,
             events: ptr::slice_from_raw_parts(events.as_ptr().cast(), events.len()),
             watch: AtomicPtr::new(ptr::from_ref(watch).cast_mut()),
             held_before: UnsafeCell::new(ptr::null()),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::hooks::{Window, reached};
 use crate::raw_event::Enqueued;
+use crate::sleeper::Sleeper;
 use crate::wait_block::WaitBlock;
 use crate::wait_handle::{EventRef, WaitHandle};
 use crate::wait_list::{WaitNode, Waiter};
@@ -145,11 +146,11 @@ fn in_frame<const N: usize>(
         }
     }
     let options = options?;
-    let block = WaitBlock::new();
+    let (sleeper, block) = Sleeper::current();
     let nodes: [WaitNode; N] = std::array::from_fn(|index| place(&block, index));
     let length = handles.len();
     // SAFETY: block and nodes stay in this frame, and belong together.
-    unsafe { queue_and_park(&events[..length], &nodes[..length], &block, options) }
+    unsafe { queue_and_park(&events[..length], &nodes[..length], (&sleeper, &block), options) }
 }
 
 #[cold]
@@ -160,10 +161,10 @@ fn on_heap(handles: &[&dyn WaitHandle], options: Option<&WaitOptions>) -> Option
         return Some(lowest(&events, index));
     }
     let options = options?;
-    let block = WaitBlock::new();
+    let (sleeper, block) = Sleeper::current();
     let nodes: Vec<_> = (0..events.len()).map(|index| place(&block, index)).collect();
     // SAFETY: the block stays in this frame and the nodes in their allocation; they belong together.
-    unsafe { queue_and_park(&events, &nodes, &block, options) }
+    unsafe { queue_and_park(&events, &nodes, (&sleeper, &block), options) }
 }
 
 fn place(block: &WaitBlock, index: usize) -> WaitNode {
@@ -180,7 +181,7 @@ fn place(block: &WaitBlock, index: usize) -> WaitNode {
 unsafe fn queue_and_park(
     events: &[EventRef<'_>],
     nodes: &[WaitNode],
-    block: &WaitBlock,
+    (sleeper, block): (&Sleeper, &WaitBlock),
     options: &WaitOptions,
 ) -> Option<usize> {
     let mut queued = 0;
@@ -201,7 +202,7 @@ unsafe fn queue_and_park(
     }
     if winner.is_none() {
         let all_queued = queued == events.len();
-        if all_queued && !block.park(options.useful_spins(), options.moment()) {
+        if all_queued && !sleeper.park(block, options.useful_spins(), options.moment()) {
             reached(Window::TimeOver);
         }
         // Unless the time is over now, one of the events queued on has claimed the wait.

@@ -58,6 +58,12 @@ impl WaitBlock {
         }
     }
 
+    /// A block whose owner is a thread that does not sleep, and is to be woken by `waker`.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) fn with_waker(waker: Waker) -> Self {
+        Self { waker: UnsafeCell::new(Some(waker)), ..Self::new() }
+    }
+
     /// `WAITING => CLAIMED(index)`; false if the wait was decided before.
     #[inline]
     pub(crate) fn claim(&self, index: u32) -> bool {

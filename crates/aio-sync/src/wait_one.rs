@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::deadline::Deadline;
 use crate::hooks::{Window, reached};
 use crate::raw_event::{Enqueued, Reset};
+use crate::sleeper::Sleeper;
 use crate::wait_block::WaitBlock;
 use crate::wait_handle::EventRef;
 use crate::wait_list::{WaitNode, Waiter};
@@ -50,12 +51,12 @@ pub(crate) fn signal_and_wait(
         set();
         return wait_with(on, options);
     }
-    let block = WaitBlock::new();
+    let (sleeper, block) = Sleeper::current();
     let node = WaitNode::new(Waiter::Any { block: &block, index: 0 });
     // SAFETY: node and block stay in this frame until the guard is gone.
     let queued = unsafe { QueuedWait::queue(on, &node, &block) };
     set();
-    queued.is_none_or(|queued| queued.finish(options.useful_spins(), options.moment()))
+    queued.is_none_or(|queued| queued.finish(&sleeper, options.useful_spins(), options.moment()))
 }
 
 #[cold]
@@ -64,11 +65,11 @@ fn wait_slow(event: EventRef<'_>, options: &WaitOptions) -> bool {
     if event.raw().spin(event.reset(), options.useful_spins()) {
         return true;
     }
-    let block = WaitBlock::new();
+    let (sleeper, block) = Sleeper::current();
     let node = WaitNode::new(Waiter::Any { block: &block, index: 0 });
     // SAFETY: node and block stay in this frame until the guard is gone.
     let queued = unsafe { QueuedWait::queue(event, &node, &block) };
-    queued.is_none_or(|queued| queued.finish(0, options.moment()))
+    queued.is_none_or(|queued| queued.finish(&sleeper, 0, options.moment()))
 }
 
 /// A node in the queue of an event. Dropped, it gives the wait up and gives a signal back.
@@ -93,8 +94,8 @@ impl<'w> QueuedWait<'w> {
     }
 
     /// Blocks until the wait is released, or returns false when the deadline has come first.
-    fn finish(self, spins: u32, deadline: &Deadline) -> bool {
-        let satisfied = self.block.park(spins, deadline) || {
+    fn finish(self, sleeper: &Sleeper, spins: u32, deadline: &Deadline) -> bool {
+        let satisfied = sleeper.park(self.block, spins, deadline) || {
             reached(Window::TimeOver);
             // SAFETY: the node was queued on this event.
             unsafe { give_up(self.event, self.node, self.block) }

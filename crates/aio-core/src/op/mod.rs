@@ -97,9 +97,9 @@ impl<T> Attempt<T> {
     }
 }
 
-/// The names of all kinds, and of the other callbacks that a runtime runs: what was posted to it, and
-/// registered waits. By these it counts.
-pub(crate) const KIND_NAMES: [&str; 16] = [
+/// The names of all kinds, and of what else a runtime runs: what was posted to it, registered waits, and
+/// jobs of rayon's. By these it counts.
+pub(crate) const KIND_NAMES: [&str; 17] = [
     "accept",
     "accept_receive",
     "connect",
@@ -116,6 +116,7 @@ pub(crate) const KIND_NAMES: [&str; 16] = [
     "send_to",
     "post",
     "register_wait",
+    "rayon_job",
 ];
 
 /// The index of a name among [`KIND_NAMES`]; does not compile for another, where it is a constant.

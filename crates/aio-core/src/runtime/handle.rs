@@ -69,6 +69,9 @@ impl RuntimeHandle {
     /// Has `callback` run on a worker, after what the worker runs now; after the runtime's end, on a thread of the
     /// process. Never runs it inside the call, and never nested in another callback. Its panic is that of a
     /// callback.
+    ///
+    /// A callback that waits for what another one does waits forever if no other worker is free to run that:
+    /// see [what a callback may do](crate#what-a-callback-may-do) and [`post_step`](Self::post_step).
     pub fn post(&self, callback: impl FnOnce() + Send + 'static) {
         self.inner.has_fired(const { kind_index("post") });
         self.inner.post(Work::Call(Call(Box::new(callback))));
@@ -172,10 +175,11 @@ impl RuntimeHandle {
     /// Blocks until the event of `handle` is signaled, as its own wait does, or until `timeout` has
     /// passed; returns true if it was signaled, and takes the signal of an auto-reset event.
     ///
-    /// Of use in a callback, where a plain wait holds a worker: during this one I/O goes on, as it does in
+    /// Of use in a callback: I/O goes on meanwhile, as it does in
     /// [`Operation::wait`], so that an event which a completion sets is set, even if this is the only
     /// worker. Callbacks that no other worker can run have to wait.
-    /// It does not matter of which runtime the callback is.
+    /// It does not matter of which runtime the callback is. (In a plain wait for the event it goes on, too, but
+    /// steps run there only if no other worker can run them.)
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_for(&self, handle: &dyn WaitHandle, timeout: Duration) -> bool {
         RuntimeInner::wait_for_event(handle.event(), Instant::now().checked_add(timeout))

@@ -10,17 +10,27 @@
 //! 2. A socket is told by its number (`socket_table.rs`). Who has looked it up may find that it is gone.
 
 use super::clock::Moment;
+use crate::op::kind_index;
 use crate::socket_table::SocketNumber;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence};
 use crossbeam::utils::CachePadded;
 
-/// A callback, by what it belongs to.
+/// A callback, by what it belongs to; or a job of rayon's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Callback {
     /// The index of its kind.
     pub(crate) kind: usize,
     /// Where its operation was last, if it is that of an operation at a socket.
     pub(crate) socket: Option<SocketNumber>,
+}
+
+impl Callback {
+    /// A worker that looks for a job has the place of one, since it cannot know before whether it finds one.
+    pub(crate) const JOB: Self = Self { kind: kind_index("rayon_job"), socket: None };
+
+    pub(crate) fn is_job(self) -> bool {
+        self.kind == Self::JOB.kind
+    }
 }
 
 #[derive(Debug)]
@@ -80,9 +90,9 @@ impl Running {
         version.store(version.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
-    /// True if `worker` runs a callback.
-    pub(crate) fn is_running(&self, worker: usize) -> bool {
-        self.slots[worker].version.load(Ordering::Acquire) % 2 == 0
+    /// What `worker`, which calls this, runs.
+    pub(crate) fn of(&self, worker: usize) -> Option<Callback> {
+        self.slots[worker].callback().map(|(callback, _)| callback)
     }
 
     /// The callbacks that are running, by worker, each with the moment since which it is.

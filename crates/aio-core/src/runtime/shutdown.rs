@@ -28,7 +28,7 @@ use super::counters::Totals;
 use super::{Runtime, RuntimeInner};
 use crate::metrics::OperationReport;
 use crate::socket::SocketInner;
-use crate::worker_pool::{self, Current, Threads};
+use crate::worker_pool::{self, Current, Inside, Threads};
 use crate::{engine, in_flight::Owner};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -250,7 +250,8 @@ impl Drop for Call<'_> {
 impl RuntimeInner {
     fn call(&self) -> Call<'_> {
         let worker = Current::worker_of(&self.pool);
-        let in_callback = worker.is_some_and(|worker| self.running.is_running(worker));
+        let running = worker.and_then(|worker| self.running.of(worker));
+        let in_callback = running.is_some_and(|callback| !callback.is_job());
         if let Some(worker) = worker {
             let mut calling = self.shutdown.calling();
             calling.workers.push(worker);
@@ -265,6 +266,8 @@ impl RuntimeInner {
         for listener in self.listeners.all() {
             engine::refuse_accepts(&listener);
         }
+        // For jobs that were left before that was said.
+        self.pool.call(self);
     }
 
     /// True if accepts are not to be begun any more.
@@ -275,8 +278,10 @@ impl RuntimeInner {
     /// True if nothing is pending that a call has to wait for (invariant 2).
     fn has_nothing_pending(&self) -> bool {
         let calling = self.shutdown.calling();
+        let calls = self.pool.calls_answered(self, &calling.workers);
         let totals = self.counters.totals();
-        totals.begun - totals.delivered == calling.callbacks
+        // Nor was there a job, if none has called meanwhile (`worker_pool/jobs.rs`).
+        totals.begun - totals.delivered == calling.callbacks && calls == Some(self.pool.calls())
             || totals.pending() == 0 && calling.workers.len() >= self.pool.present_workers()
     }
 
@@ -284,7 +289,7 @@ impl RuntimeInner {
     fn is_stuck(&self) -> bool {
         let totals = self.counters.totals();
         let callers = self.shutdown.calling().workers.clone();
-        let running: Vec<_> = self.running.all().collect();
+        let running: Vec<_> = self.running().collect();
         let mut others = running.iter().filter(|(worker, ..)| !callers.contains(worker)).peekable();
         let free = self.pool.present_workers().saturating_sub(running.len());
         totals.pending() == 0
@@ -296,7 +301,7 @@ impl RuntimeInner {
     /// Waits until `is_over` or the deadline; on a worker, of whatever runtime, its I/O goes on.
     fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
         if let Some((home, me)) = Self::home() {
-            worker_pool::wait_inside(&*home, me, Some(deadline), is_over);
+            worker_pool::wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
             return;
         }
         while !is_over() {
@@ -322,8 +327,9 @@ impl RuntimeInner {
         let since = totals - *self.shutdown.before.get_or_init(|| totals);
         let (mut running, mut not_run) = (Vec::new(), 0);
         if !self.pool.has_ended() {
-            let callbacks: Vec<_> = self.running.all().collect();
-            not_run = totals.undelivered().saturating_sub(callbacks.len() as u64);
+            let callbacks: Vec<_> = self.running().collect();
+            let counted = callbacks.iter().filter(|(_, callback, _)| !callback.is_job()).count();
+            not_run = totals.undelivered().saturating_sub(counted as u64);
             running = callbacks
                 .into_iter()
                 .filter(|(worker, ..)| !calling.contains(worker))
