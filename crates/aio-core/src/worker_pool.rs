@@ -55,7 +55,9 @@
 //!    runs. Of the shared queue it must look behind callbacks, so these move to its own, once each;
 //!    they are for whoever is free first, and by 4 who is idle is told.
 //!
-//! What is watched costs a timer every tick while there is work, and nothing when there is none.
+//! What is watched costs a timer every tick while there is work, and nothing when there is none. While some are
+//! stalled and nobody is at work, the watcher *dozes*: it comes back only to look for jobs (`jobs.rs`). Whoever goes
+//! on or begins to run wakes it, under the roster's lock, under which it has found nobody at work.
 
 mod jobs;
 #[expect(unsafe_code, reason = "a run queue's own end is used on one thread alone")]
