@@ -185,7 +185,7 @@ pub(crate) enum Next {
     /// Have a worker call [`OperationQueue::take_turn`].
     Schedule,
     /// Have a worker call [`OperationQueue::take_turn`] when so much time has passed.
-    Rest(Duration),
+    Rest(Rest),
     /// Complete these as aborted.
     Abort(Box<Abort>),
     /// Nothing; somebody else will, or there is nothing to do.
@@ -242,7 +242,7 @@ impl OperationQueue {
             _ if operation.wish().is_some() => self.abort(&mut state, operation),
             Phase::Idle => {
                 state.line.push_back(operation);
-                self.next(&mut state, go_on)
+                self.next_of_some(&mut state, go_on)
             }
             Phase::Attempting | Phase::Waiting | Phase::Scheduled | Phase::Resting => {
                 state.line.push_back(operation);
@@ -253,7 +253,7 @@ impl OperationQueue {
 
     /// The attempt is over and so is its operation. `drained`: another attempt would find nothing.
     /// `go_on`: the caller may attempt the next one itself.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn done(&self, drained: bool, go_on: bool) -> Next {
         let mut state = self.lock();
         state.in_vain = 0;
@@ -276,13 +276,16 @@ impl OperationQueue {
         if let Some(abort) = self.put_back(&mut state, operation) {
             return abort;
         }
-        match rest(state.in_vain) {
+        match Rest::after(state.in_vain) {
             Some(rest) => {
                 self.enter(&mut state, Phase::Resting);
                 Next::Rest(rest)
             }
             // One that is attempted again without a report lets others have their turn first.
-            None => self.next(&mut state, how != Blocked::Unreported),
+            None => match self.next(&mut state, how != Blocked::Unreported) {
+                Next::WaitFor(ticket) if state.stays_ready => Next::AskThenWaitFor(ticket),
+                next => next,
+            },
         }
     }
 
@@ -426,19 +429,20 @@ impl OperationQueue {
     }
 
     /// Decides what becomes of the first in line. Entered in every phase but *Stopped*.
+    #[inline]
     fn next(&self, state: &mut State, go_on: bool) -> Next {
         if state.line.first.is_none() {
             self.enter(state, Phase::Idle);
             return Next::Nothing;
         }
+        self.next_of_some(state, go_on)
+    }
+
+    /// The same where there is somebody in line.
+    fn next_of_some(&self, state: &mut State, go_on: bool) -> Next {
         if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
-            let ticket = self.ticket.load(Ordering::Relaxed);
-            return if state.stays_ready {
-                Next::AskThenWaitFor(ticket)
-            } else {
-                Next::WaitFor(ticket)
-            };
+            return Next::WaitFor(self.ticket.load(Ordering::Relaxed));
         }
         if !go_on {
             self.enter(state, Phase::Scheduled);
@@ -457,10 +461,19 @@ impl OperationQueue {
     }
 }
 
-/// For how long a direction rests after so many attempts in vain, if it does.
-fn rest(in_vain: u8) -> Option<Duration> {
-    let rests = u32::from(in_vain.checked_sub(PATIENCE + 1)?);
-    Some(FIRST_REST.saturating_mul(1 << rests.min(16)).min(LONGEST_REST))
+/// For how long a direction rests, as the power of two; so small for the sake of [`Next`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest(u8);
+
+impl Rest {
+    /// The rest after so many attempts in vain, if there is one.
+    fn after(in_vain: u8) -> Option<Self> {
+        in_vain.checked_sub(PATIENCE + 1).map(Self)
+    }
+
+    pub(crate) fn duration(self) -> Duration {
+        FIRST_REST.saturating_mul(1 << self.0.min(16)).min(LONGEST_REST)
+    }
 }
 
 #[cfg(test)]
@@ -532,7 +545,7 @@ mod tests {
         }
         for expected in [1, 2, 4, 8, 16, 16] {
             let Next::Rest(rest) = queue.blocked(owner, Blocked::InVain) else { panic!("no rest") };
-            assert_eq!(rest, Duration::from_millis(expected));
+            assert_eq!(rest.duration(), Duration::from_millis(expected));
             // A report does not end the rest, and is not lost.
             assert!(matches!(queue.ready(false), Next::Nothing));
             owner = attempted(queue.take_turn());

@@ -180,7 +180,7 @@ fn go_on(
                 return wait_for(socket, direction, ticket);
             }
             Next::Schedule => return schedule(socket, direction),
-            Next::Rest(time) => return rest(socket, direction, time),
+            Next::Rest(time) => return rest(socket, direction, time.duration()),
             Next::Abort(all) => {
                 return abort(socket, socket.descriptor.pin(), *all);
             }
