@@ -264,7 +264,7 @@ impl<O: Queued> OperationQueue<O> {
                 return Next::Attempt(operation);
             }
             state.push_back(operation);
-            return self.next(&mut state, at_once);
+            return self.next_of_some(&mut state, at_once);
         }
         self.begin_behind(&mut state, operation, at_once)
     }
@@ -326,7 +326,10 @@ impl<O: Queued> OperationQueue<O> {
                 Next::Rest(rest)
             }
             // One that is attempted again without a report lets others have their turn first.
-            None => self.next(&mut state, how != Blocked::Unreported),
+            None => match self.next(&mut state, how != Blocked::Unreported) {
+                Next::WaitFor(ticket) if state.stays_ready => Next::AskThenWaitFor(ticket),
+                next => next,
+            },
         }
     }
 
@@ -568,6 +571,11 @@ impl<O: Queued> OperationQueue<O> {
             self.enter(state, Phase::Idle);
             return Next::Nothing;
         }
+        self.next_of_some(state, at_once)
+    }
+
+    /// The same where an operation is in line.
+    fn next_of_some(&self, state: &mut State<O>, at_once: bool) -> Next<O> {
         if !self.maybe_ready.load(Ordering::Relaxed) {
             self.enter(state, Phase::Waiting);
             return self.wait(state);
@@ -600,11 +608,7 @@ impl<O: Queued> OperationQueue<O> {
         let told = !state.waiters.are(Waiters::POLLED) && !will_poll;
         state.waiters.set(Waiters::TOLD, told);
         let ticket = self.ticket.load(Ordering::Relaxed);
-        match (told, state.stays_ready) {
-            (false, _) => Next::WaitHere,
-            (true, false) => Next::WaitFor(ticket),
-            (true, true) => Next::AskThenWaitFor(ticket),
-        }
+        if told { Next::WaitFor(ticket) } else { Next::WaitHere }
     }
 
     /// The caller is given an operation to attempt.

@@ -38,6 +38,7 @@ use crate::socket::SocketInner;
 use crate::worker_pool::{self as pool, Current};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -78,9 +79,6 @@ struct Waits {
 struct Scratch {
     pins: Vec<Pinned<'static>>,
     descriptors: Vec<PollFd<'static>>,
-    /// What each descriptor is polled for.
-    asked: Vec<PollFlags>,
-    reported: Vec<PollFlags>,
     failures: Failures,
 }
 
@@ -103,23 +101,24 @@ struct Wait {
     socket: Weak<SocketInner>,
     /// The same, while a worker polls.
     held: Option<Arc<SocketInner>>,
+    /// True once that worker has found that it is ready.
+    is_ready: Cell<bool>,
     direction: Direction,
     ticket: Ticket,
 }
 
 impl Wait {
-    /// Holds the socket. Returns false if it is gone.
-    fn hold(&mut self) -> bool {
-        self.held = self.socket.upgrade();
-        self.held.is_some()
+    /// Holds the socket for the worker `me`. Returns false if the wait is over.
+    fn hold(&mut self, me: usize) -> bool {
+        let Some(socket) = self.socket.upgrade() else { return false };
+        socket.holders[self.direction as usize].enter(me);
+        let is_wanted = socket.queue(self.direction).is_waiting(self.ticket);
+        self.held = Some(socket);
+        is_wanted
     }
 
     fn held(&self) -> &Arc<SocketInner> {
         self.held.as_ref().expect("a worker that polls holds the sockets")
-    }
-
-    fn holder(&self) -> &Holder {
-        &self.held().holders[self.direction as usize]
     }
 
     /// False once the operation was canceled, or its socket closed.
@@ -237,9 +236,8 @@ impl Waiter {
     ) {
         // The two directions of a socket side by side. What was sorted before still is.
         waits.sort_by_key(|wait| wait.socket.as_ptr());
-        waits.retain_mut(Wait::hold);
-        Holder::claim(waits.iter().map(Wait::holder), me);
-        waits.retain(Wait::is_wanted);
+        waits.retain_mut(|wait| wait.hold(me));
+        Holder::has_entered();
         match self.poll_held(waits, scratch, timeout) {
             Ok(()) => {
                 scratch.failures.end();
@@ -256,19 +254,8 @@ impl Waiter {
                 }
             }
         }
-        let mut reported = scratch.reported.drain(..);
-        if reported.next().is_some_and(|signal| !signal.is_empty()) {
-            self.wakeable.notice();
-        }
-        let mut before = None;
         waits.retain_mut(|wait| {
-            let socket = wait.socket.as_ptr();
-            let flags = match before {
-                Some((other, flags)) if other == socket => flags,
-                _ => reported.next().unwrap_or(PollFlags::empty()),
-            };
-            before = Some((socket, flags));
-            let is_ready = wait.is_answered_by(flags);
+            let is_ready = wait.is_ready.get();
             if is_ready {
                 found.extend(wait.work());
             }
@@ -277,8 +264,7 @@ impl Waiter {
         });
     }
 
-    /// Polls for `waits`, whose sockets are held. Leaves in `scratch` what is reported: of the signal, then of
-    /// each socket; nothing if nothing was waited for.
+    /// Polls for `waits`, whose sockets are held, and marks those that are ready.
     fn poll_held(
         &self,
         waits: &[Wait],
@@ -287,14 +273,16 @@ impl Waiter {
     ) -> Result<(), Errno> {
         let mut pins = emptied(mem::take(&mut scratch.pins));
         for wait in waits {
-            // One that was closed this moment was stopped before: its wait is over, and the caller comes back.
+            // A wait that was ended this moment: the caller comes back, and drops it.
+            if !wait.is_wanted() {
+                return Ok(());
+            }
+            // One whose socket was closed was ended before.
             let Some(pin) = wait.held().descriptor.pin() else { return Ok(()) };
             pins.push(pin);
         }
-        scratch.asked.clear();
         let mut descriptors = emptied(mem::take(&mut scratch.descriptors));
         descriptors.push(PollFd::new(&self.wakeable.signal, PollFlags::IN));
-        scratch.asked.push(PollFlags::IN);
         let mut before: Option<&Wait> = None;
         for (wait, system) in waits.iter().zip(&pins) {
             let mut events = wait.events();
@@ -302,30 +290,41 @@ impl Waiter {
             if let Some(other) = before.filter(|before| before.is_beside(wait)) {
                 events |= other.events();
                 descriptors.pop();
-                scratch.asked.pop();
             }
             descriptors.push(PollFd::new(&**system, events));
-            scratch.asked.push(events);
             before = Some(wait);
         }
         let limit = timeout.map(|timeout| {
             Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
         });
-        let reported = &mut scratch.reported;
         let result = match rustix::event::poll(&mut descriptors, limit.as_ref()) {
             Ok(_) => {
-                reported.extend(descriptors.iter().map(PollFd::revents));
+                self.mark(waits, |entry| descriptors[entry].revents());
                 Ok(())
             }
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Err(Errno::INVAL) => {
-                self.substitute.poll(&descriptors, &scratch.asked, timeout, reported)
-            }
+            Err(Errno::INVAL) => self
+                .substitute
+                .poll(&descriptors, waits, timeout)
+                .map(|reported| self.mark(waits, |entry| reported[entry])),
             Err(error) => Err(error),
         };
         scratch.descriptors = emptied(descriptors);
         scratch.pins = emptied(pins);
         result
+    }
+
+    /// Marks the waits that are ready. `reported`: by entry, of which the signal has the first.
+    fn mark(&self, waits: &[Wait], reported: impl Fn(usize) -> PollFlags) {
+        let (mut entry, mut before) = (0, None);
+        for wait in waits {
+            entry += usize::from(!before.is_some_and(|before: &Wait| before.is_beside(wait)));
+            wait.is_ready.set(wait.is_answered_by(reported(entry)));
+            before = Some(wait);
+        }
+        if !reported(0).is_empty() {
+            self.wakeable.notice();
+        }
     }
 }
 
@@ -340,7 +339,13 @@ impl Driver for Blocking {
         direction: Direction,
         ticket: Ticket,
     ) -> io::Result<()> {
-        let wait = Wait { socket: Arc::downgrade(socket), held: None, direction, ticket };
+        let wait = Wait {
+            socket: Arc::downgrade(socket),
+            held: None,
+            is_ready: Cell::new(false),
+            direction,
+            ticket,
+        };
         if let Some(me) = Current::worker_of(&socket.runtime.pool) {
             let mut waits = self.workers[me].waits();
             if !waits.abandoned {
@@ -422,17 +427,15 @@ impl Substitute {
         Ok(Self { epoll: create(CreateFlags::CLOEXEC)? })
     }
 
-    /// As `poll`, to the millisecond.
+    /// As `poll`, to the millisecond. Returns what is reported of each descriptor.
     fn poll(
         &self,
         descriptors: &[PollFd<'_>],
-        asked: &[PollFlags],
+        waits: &[Wait],
         timeout: Option<Duration>,
-        reported: &mut Vec<PollFlags>,
-    ) -> Result<(), Errno> {
-        let result = self
-            .add(descriptors, asked)
-            .and_then(|()| self.wait(descriptors.len(), timeout, reported));
+    ) -> Result<Vec<PollFlags>, Errno> {
+        let added = self.add(descriptors, waits);
+        let result = added.and_then(|()| self.wait(descriptors.len(), timeout));
         for descriptor in descriptors {
             // Fails for those that could not be added.
             let _ = rustix::event::epoll::delete(&self.epoll, descriptor);
@@ -440,8 +443,12 @@ impl Substitute {
         result
     }
 
-    fn add(&self, descriptors: &[PollFd<'_>], asked: &[PollFlags]) -> Result<(), Errno> {
+    fn add(&self, descriptors: &[PollFd<'_>], waits: &[Wait]) -> Result<(), Errno> {
         use rustix::event::epoll::{EventData, EventFlags, add};
+        let mut asked = vec![PollFlags::IN];
+        for wait in waits.chunk_by(Wait::is_beside) {
+            asked.push(wait.iter().map(Wait::events).collect());
+        }
         (0..).zip(descriptors).zip(asked).try_for_each(|((index, descriptor), asked)| {
             // Linux has the same bits for both.
             let events = EventFlags::from_bits_retain(asked.bits().into());
@@ -449,12 +456,7 @@ impl Substitute {
         })
     }
 
-    fn wait(
-        &self,
-        entries: usize,
-        timeout: Option<Duration>,
-        reported: &mut Vec<PollFlags>,
-    ) -> Result<(), Errno> {
+    fn wait(&self, entries: usize, timeout: Option<Duration>) -> Result<Vec<PollFlags>, Errno> {
         let mut events = Vec::with_capacity(entries);
         let timeout = timeout.map(|timeout| {
             let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
@@ -466,11 +468,11 @@ impl Substitute {
         });
         let space = rustix::buffer::spare_capacity(&mut events);
         rustix::event::epoll::wait(&self.epoll, space, timeout.as_ref())?;
-        reported.resize(entries, PollFlags::empty());
+        let mut reported = vec![PollFlags::empty(); entries];
         for event in events {
             let (data, flags) = (event.data, event.flags);
             reported[data.u64() as usize] = PollFlags::from_bits_retain(flags.bits() as u16);
         }
-        Ok(())
+        Ok(reported)
     }
 }

@@ -92,15 +92,17 @@ impl Holder {
         Self(AtomicU16::new(Self::NOBODY))
     }
 
-    /// The worker `me` is about to poll for these. It looks after this whether they are over.
-    pub(super) fn claim<'a>(holders: impl Iterator<Item = &'a Self>, me: usize) {
+    /// The worker `me` is about to poll for the direction.
+    pub(super) fn enter(&self, me: usize) {
         let me = u16::try_from(me).expect("a pool has fewer workers than that");
-        for Self(holder) in holders {
-            // Written once for many waits: others look at it from other processors.
-            if holder.load(Ordering::Relaxed) != me {
-                holder.store(me, Ordering::Relaxed);
-            }
+        // Written once for many waits: others look at it from other processors.
+        if self.0.load(Ordering::Relaxed) != me {
+            self.0.store(me, Ordering::Relaxed);
         }
+    }
+
+    /// The worker has entered itself everywhere. It looks after this whether the waits are over.
+    pub(super) fn has_entered() {
         // Invariant 2.
         fence(Ordering::SeqCst);
     }

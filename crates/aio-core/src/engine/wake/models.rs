@@ -66,7 +66,8 @@ impl Engine {
     fn poll(&self, me: usize, waits: &[usize]) -> usize {
         let waits = || waits.iter().map(|wait| &self.waits[*wait]);
         let woken = self.workers[me].begin();
-        Holder::claim(waits().map(|wait| &wait.holder), me);
+        waits().for_each(|wait| wait.holder.enter(me));
+        Holder::has_entered();
         let wanted = waits().filter(|wait| !wait.is_over.load(Ordering::Relaxed)).count();
         // A worker that has been woken, or has nothing to poll for in this model, does not block.
         if !woken && wanted > 0 {
@@ -139,7 +140,7 @@ fn a_wait_that_was_taken_over_is_let_go_of() {
         let worker = engine.clone();
         let workers = thread::spawn(move || {
             // It has been polled for by one worker; from here on by another.
-            Holder::claim([&worker.waits[0].holder].into_iter(), 0);
+            worker.waits[0].holder.enter(0);
             while worker.poll(1, &[0]) > 0 {}
         });
         engine.end(0);
