@@ -328,6 +328,9 @@ impl Socket {
     /// every operation that is begun later; their callbacks may run after this has returned. The peer
     /// reads the end of the stream, unless a send was unfinished: then the connection is reset, since
     /// the peer must not take half a message for a whole one. Closing twice changes nothing.
+    ///
+    /// A socket that lingers (SO_LINGER with a time above zero) is closed by a thread of the process, since the
+    /// system's call blocks. That thread closes it at once, unless 64 such sockets linger at this moment.
     pub fn close(&self) {
         self.inner.runtime.driver.close(&self.inner);
     }
