@@ -357,6 +357,9 @@ impl Socket {
     /// reads the end of the stream, unless a send was unfinished: then the connection is reset, since
     /// the peer must not take half a message for a whole one. Closing twice changes nothing.
     ///
+    /// A socket that lingers (SO_LINGER with a time above zero) is closed by a thread of the process, since the
+    /// system's call blocks. That thread closes it at once, unless 64 such sockets linger at this moment.
+    ///
     /// # Platform notes
     ///
     /// A Unix stream cannot be reset. Its peer reads what was sent and then the end, even after half a message; it
