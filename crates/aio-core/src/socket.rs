@@ -838,6 +838,7 @@ impl SocketInner {
     }
 
     /// True if the socket is one of the machine's own, with paths or names for addresses.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn is_local(&self, system: &socket2::Socket) -> bool {
         system.local_addr().is_ok_and(|address| address.is_unix())
     }
