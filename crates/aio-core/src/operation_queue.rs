@@ -293,7 +293,7 @@ impl<O: Queued> OperationQueue<O> {
     ///
     /// The caller does not attempt the next operation before it has completed this one (invariant 6), so this
     /// does not return one to attempt.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn done(&self, drained: bool) -> Next<O> {
         let mut state = self.lock();
         state.in_vain = 0;

@@ -292,7 +292,10 @@ fn advance(
                 operation.settle(runtime, || socket.order_of_taken(direction));
                 let next = queue.done(drained);
                 drop(system);
-                settle(socket, direction, next);
+                match next {
+                    Next::Nothing => {}
+                    next => settle(socket, direction, next),
+                }
                 return complete(runtime, operation);
             }
             // It has failed halfway: what comes after the gap would be misread.
