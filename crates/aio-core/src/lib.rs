@@ -80,7 +80,7 @@
 //! |---|---|
 //! | receive, receive_list, receive_from, receive_message_from | *nothing happened*: no byte and no datagram was taken; the next receive gets them |
 //! | accept | *nothing happened*: the connection is the next accept's |
-//! | accept_receive | until there is a connection, *nothing happened*; then, while it waits for the first bytes, *terminal* for that connection, which is closed |
+//! | accept_receive | until there is a connection, *nothing happened*; then, while it waits for the first bytes, *terminal* for that connection, which is closed; dropping the operation gives the connection back to the listener instead |
 //! | send, send_list, send_file that have sent nothing; datagrams | *nothing happened*; the next send follows what was sent before |
 //! | send, send_list, send_file that have sent a part | *partial*: `bytes_transferred` bytes were sent; the stream is broken there, later sends are aborted, and closing it resets a connection of TCP (after [`Socket::shutdown`] the peer reads just these bytes) |
 //! | disconnect, behind a send | *nothing happened* |

@@ -289,6 +289,9 @@ fn a_cancel_finds_an_operation_that_moves() {
         sockets[1].begin(operation);
         canceler.join().unwrap();
         assert_eq!(how(&model), ABORTED);
+        // It stands in neither line any more.
+        sockets.iter().for_each(|socket| socket.arrive());
+        assert_eq!(sockets.map(|socket| socket.bytes()), [1, 1]);
     });
 }
 
