@@ -297,6 +297,8 @@ impl<O: Queued> OperationQueue<O> {
     pub(crate) fn done(&self, drained: bool) -> Next<O> {
         let mut state = self.lock();
         state.in_vain = 0;
+        // What completes now may run a waker that takes long: a thread that polled is not relied upon meanwhile.
+        state.waiters.set(Waiters::IN_TURN, false);
         if !drained || state.stays_ready {
             self.maybe_ready.store(true, Ordering::Relaxed);
         }
@@ -747,5 +749,29 @@ mod tests {
         assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Rest(_)));
         assert!(matches!(queue.look_again(), Next::Schedule));
         attempted(queue.take_turn());
+    }
+
+    /// A synchronous operation that is canceled before its thread comes leaves the one behind it to the engine.
+    #[test]
+    fn a_thread_that_never_comes_leaves_no_operation_unwaited_for() {
+        use std::io::Write;
+        for engine in [crate::Engine::Blocking, crate::Engine::Readiness] {
+            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let socket = runtime.tcp_v4().unwrap();
+            socket.connect(listener.local_addr().unwrap()).unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            // As a synchronous call does.
+            let work = op::Receive::new([0; 1]);
+            let (operation, pending) = in_flight::start(Some(socket.inner()), None, work);
+            operation.thread_comes();
+            socket.inner().runtime.driver.start(socket.inner(), operation);
+            let (report, received) = std::sync::mpsc::channel();
+            socket.begin_receive(vec![0; 1], move |_| report.send(()).unwrap(), ());
+            pending.handle().cancel(Wish::TimeOut);
+            assert!(crate::Operation::new(pending).wait().result.is_err());
+            peer.write_all(b"x").unwrap();
+            received.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        }
     }
 }

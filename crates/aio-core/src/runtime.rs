@@ -647,11 +647,6 @@ impl RuntimeInner {
                     }
                     completed = engine::ready(&socket, Direction::Send, false);
                 }
-                // A report that the engine has not made ends a wait that it does not know to be over.
-                #[cfg(feature = "testing")]
-                if self.injector.is_some() && report.ticket.is_none() {
-                    self.driver.wait_ended(&socket);
-                }
                 completed
             }
             // One that could go on for long does not outlast its runtime.

@@ -395,7 +395,9 @@ impl Socket {
     /// If the socket is closed; the system's if there is no descriptor left to duplicate it, or its mode
     /// cannot be changed. `ResourceBusy` while there is something that dropped operations had taken from the
     /// system, which the system's socket does not have any more: receive it first, or
-    /// [take](Self::take_unread) it. The error has the socket, so that nothing is lost.
+    /// [take](Self::take_unread) it. The error has the socket, so that nothing is lost. What an [`Operation`] has
+    /// taken that has completed, and that is dropped later, has no socket to go back to: wait for such operations, or
+    /// drop them, first.
     pub fn into_socket2(self) -> Result<socket2::Socket, IntoSocket2Error> {
         if self.inner.unread.has_some() {
             return Err(IntoSocket2Error::unread(self));

@@ -707,6 +707,11 @@ impl Watch {
 
     /// Begins a watch, of nobody who is at work if it is `quiet`.
     fn start<W>(&mut self, pool: &WorkerPool<W>, quiet: bool) {
+        // One that was broken off a moment ago goes on: a watcher whose waits never last for a tick, since I/O ends
+        // them, watches all the same.
+        if !quiet && !self.is_quiet() && !has_passed(TICK * 8, self.last) {
+            return;
+        }
         for (worker, seen) in pool.workers.iter().zip(&mut self.workers) {
             *seen = Seen::now(worker);
         }
@@ -755,7 +760,8 @@ impl Watch {
             if now.at_work {
                 let queued = worker.queued();
                 backlog |= queued > BACKLOG;
-                if seen.at_work && seen.begun == now.begun {
+                // A worker that has waited in between has begun nothing, and is not stuck.
+                if seen.at_work && seen.begun == now.begun && seen.waits == now.waits {
                     stalled.push(index);
                 } else if seen.at_work && seen.waits == now.waits {
                     late.push(index);
@@ -1000,10 +1006,12 @@ fn idle<H: Host>(
         let ticks = if watched { watch.ticks_to_wait(pool, stance) } else { 0 };
         let timeout = if watched { Some(TICK * ticks) } else { rests.then_some(REST) };
         host.wait(me, Wait { timeout, alone: stance.alone }, found);
-        if pool.has_brought(me, found) {
+        let has_brought = pool.has_brought(me, found);
+        // A tick that is due is not left out for what a wait has brought.
+        if has_brought && !(watched && watch.is_due()) {
             break;
         }
-        if rests {
+        if rests && !has_brought {
             caller.looks_at_rest(own.begun());
             must_look = true;
             break;
@@ -1041,6 +1049,9 @@ fn idle<H: Host>(
                 must_look = true;
                 break;
             }
+        }
+        if has_brought {
+            break;
         }
         stance = pool.stance(me, watch.is_quiet());
     }
@@ -1139,9 +1150,15 @@ fn look_after_others<H: Host>(host: &H, me: usize, watch: &mut Watch) {
 
 /// Ends a worker, unless there is still something to run.
 fn leave<W>(pool: &WorkerPool<W>, me: usize) -> bool {
+    // No other thread adds to its own queue: what is there is there before the worker says that it leaves.
+    if pool.workers[me].has_queued() {
+        return false;
+    }
+    // It is not one that is free to run what another worker leaves to it.
+    pool.workers[me].stalled.store(true, Ordering::Relaxed);
     let others = pool.alive.fetch_sub(1, Ordering::SeqCst) - 1;
     fence(Ordering::SeqCst);
-    if pool.shared.is_empty() && !pool.workers[me].has_queued() {
+    if pool.shared.is_empty() {
         if others == 0 {
             pool.ended.set();
         }

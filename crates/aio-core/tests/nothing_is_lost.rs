@@ -499,6 +499,10 @@ fn what_is_reported_as_sent_arrives_beside_a_disconnect_and_a_close() {
 /// A deadline that has passed at begin leaves an operation its one attempt.
 #[test]
 fn an_operation_without_time_is_attempted_first() {
+    if support::sends_are_cut_short() {
+        support::skipped("the first attempt may be put off");
+        return;
+    }
     with_every_runtime(|runtime: &Runtime| {
         for _ in 0..rounds(100) {
             let (socket, mut peer) = connected(runtime);
@@ -541,6 +545,10 @@ fn a_reset_is_no_end_of_packets_in_sequence() {
 /// A user's own SO_LINGER comes back when the user ends what a broken send would have reset.
 #[test]
 fn a_shutdown_after_a_broken_send_restores_the_users_linger() {
+    if support::sends_are_cut_short() {
+        support::skipped("the send may not have begun when it is canceled");
+        return;
+    }
     with_every_runtime(|runtime: &Runtime| {
         for before in [None, Some(Duration::from_secs(7))] {
             let (socket, _peer) = connected(runtime);
@@ -581,5 +589,34 @@ fn a_map_may_wait_for_the_next_operation_of_its_direction() {
         first.post_to(&port, move |_| (u8::from(second.wait().result.is_err()), 0));
         socket.close();
         assert_eq!(port.wait(), Some((1, 0)));
+    });
+}
+
+/// An operation with a callback takes what has come back, too, and leaves the order of the others as it was.
+#[test]
+fn what_comes_back_is_in_its_old_order_after_a_callback_has_taken_some() {
+    fn done(socket: &Socket, peer: &mut TcpStream, byte: u8) -> Operation<op::Receive<Vec<u8>>> {
+        let receive = socket.receive_async(vec![0; 1]);
+        peer.write_all(&[byte]).unwrap();
+        receive.handle().wait_one();
+        receive
+    }
+    with_every_runtime(|runtime: &Runtime| {
+        let (socket, mut peer) = connected(runtime);
+        let first = done(&socket, &mut peer, 0);
+        let second = done(&socket, &mut peer, 1);
+        drop(first);
+        let (report, received) = std::sync::mpsc::channel();
+        support::receive(&socket, 1, &report);
+        assert_eq!(received.recv().unwrap().buffer, [0]);
+        let third = socket.receive_from_async(vec![0; 1]);
+        peer.write_all(&[2]).unwrap();
+        third.handle().wait_one();
+        drop(second);
+        drop(third);
+        let mut got = [0; 2];
+        socket.receive(&mut got[..1]).unwrap();
+        socket.receive(&mut got[1..]).unwrap();
+        assert_eq!(got, [1, 2]);
     });
 }

@@ -453,3 +453,42 @@ fn a_synchronous_call_without_a_descriptor_is_left_to_a_worker() {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const one) }, 0);
     receives(&other, &mut its_peer);
 }
+
+/// A thread that polls takes a turn that runs a map. The map waits for the operation of a thread that follows: a worker
+/// that has become free meanwhile attempts that one.
+#[test]
+fn a_map_on_a_thread_that_polls_may_wait_for_a_thread_that_follows() {
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
+            let (socket, mut peer) = connected(&runtime);
+            let held = hold(&runtime);
+            let port = Arc::new(aio_core::CompletionPort::new(1));
+            let (in_map, map_runs) = mpsc::channel();
+            let (report, done) = mpsc::channel();
+            socket.receive_async([0; 1]).post_to(&port, move |_| {
+                in_map.send(()).unwrap();
+                done.recv_timeout(Duration::from_secs(20)).is_ok()
+            });
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let (socket, report) = (socket.clone(), report.clone());
+                    let thread = thread::spawn(move || {
+                        socket.receive(&mut [0; 1]).unwrap();
+                        let _ = report.send(());
+                    });
+                    // The first polls, the second follows.
+                    thread::sleep(Duration::from_millis(50));
+                    thread
+                })
+                .collect();
+            peer.write_all(&[0]).unwrap();
+            map_runs.recv().unwrap();
+            drop(held);
+            thread::sleep(Duration::from_millis(50));
+            peer.write_all(&[1, 2]).unwrap();
+            assert_eq!(port.wait(), Some(true));
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+}

@@ -312,3 +312,72 @@ fn nobody_wakes_up_when_there_is_nothing_to_do() {
         });
     }
 }
+
+/// A socket of the runtime that sends back whatever it receives, and the std stream at its other end.
+fn echo(runtime: &Runtime) -> TcpStream {
+    fn receive(socket: Socket) {
+        let ender = socket.clone();
+        let callback = move |received: AsyncResult<op::Receive<Vec<u8>>>| {
+            let Completion { result, mut buffer, .. } = ender.end_receive(received);
+            if let Ok(n @ 1..) = result {
+                buffer.truncate(n);
+                let next = ender.clone();
+                ender.begin_send(buffer, move |_| receive(next), ());
+            }
+        };
+        socket.begin_receive(vec![0; 64], callback, ());
+    }
+    let (socket, peer) = connected(runtime);
+    receive(socket);
+    peer
+}
+
+fn exchange(peer: &mut TcpStream) {
+    peer.write_all(b"x").unwrap();
+    peer.read_exact(&mut [0; 1]).unwrap();
+}
+
+/// The waits of the free workers end before a tick has passed, since they have traffic: the watcher among them ticks
+/// all the same. Neither the sockets of a worker that is held nor what rayon asks of a worker waits for the traffic to end.
+#[test]
+fn steady_traffic_keeps_no_watcher_from_its_ticks() {
+    for (engine, workers) in [(Engine::Blocking, 2), (Engine::Blocking, 3), (Engine::Readiness, 2)]
+    {
+        within(LIMIT, &format!("{engine}, {workers} workers"), move || {
+            let runtime = support::builder().engine(engine).workers(workers).build().unwrap();
+            let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            let traffic: Vec<_> = (0..3)
+                .map(|_| {
+                    let (mut peer, stop) = (echo(&runtime), stop.clone());
+                    thread::spawn(move || {
+                        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                            exchange(&mut peer);
+                        }
+                    })
+                })
+                .collect();
+            let mut others: Vec<_> = (0..4).map(|_| echo(&runtime)).collect();
+            others.iter_mut().for_each(exchange);
+            let mut slow = 0;
+            for _ in 0..4 {
+                let (held, is_held) = mpsc::channel();
+                let (release, released) = mpsc::channel::<()>();
+                runtime.handle().post(move || {
+                    held.send(()).unwrap();
+                    let _ = released.recv();
+                });
+                is_held.recv().unwrap();
+                let begun = Instant::now();
+                others.iter_mut().for_each(exchange);
+                slow += usize::from(begun.elapsed() > Duration::from_secs(1));
+                drop(release);
+                let (report, done) = mpsc::channel();
+                runtime.handle().post(move || report.send(rayon::broadcast(|_| 1).len()).unwrap());
+                assert_eq!(done.recv_timeout(Duration::from_secs(5)), Ok(workers));
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            traffic.into_iter().for_each(|thread| thread.join().unwrap());
+            assert_eq!(slow, 0);
+        });
+    }
+}

@@ -94,7 +94,10 @@ pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
     let next = queue.cancel(operation, socket.number.get());
     let has_ended = queue.ticket().is_none();
     if let Next::Abort(all, reason) = next {
-        abort(socket, system, all, reason);
+        let all = reset_if_unfinished(socket, system, all, reason);
+        // The wait for the operation may have been left to its own thread, which will not come.
+        settle(socket, direction, queue.hand_over());
+        Failing::fail_all(&socket.runtime, aborted(socket, all, reason));
     }
     if has_ended {
         socket.runtime.driver.wait_ended(socket);
@@ -188,10 +191,12 @@ pub(super) fn poll_here(
 pub(super) fn ready_here(socket: &Arc<SocketInner>, direction: Direction) {
     let system = socket.descriptor.pin();
     let (next, was_told) = socket.queue(direction).ready_here();
-    take_here(socket, direction, system, next);
     if was_told {
+        // Before the turn: the wait that may follow it has another worker, and the one that polls for this one
+        // would not be found any more, and would not let go of the descriptor.
         socket.runtime.driver.wait_ended(socket);
     }
+    take_here(socket, direction, system, next);
 }
 
 /// Takes the turn if the queue gives one. Callbacks are for workers.
@@ -243,7 +248,13 @@ pub(crate) fn ready(
 ) -> Option<Owner> {
     // A socket that is closed has stopped its queues.
     let system = socket.descriptor.pin()?;
-    take(socket, direction, system, socket.queue(direction).ready(stays_ready))
+    let next = socket.queue(direction).ready(stays_ready);
+    // A report that the engine has not made ends a wait that the engine does not know to be over. As in `ready_here`.
+    #[cfg(feature = "testing")]
+    if socket.runtime.injector.is_some() {
+        socket.runtime.driver.wait_ended(socket);
+    }
+    take(socket, direction, system, next)
 }
 
 /// A worker is here for a turn that another thread left to it. Returns as [`ready`].
@@ -401,8 +412,9 @@ fn receives_no_more(socket: &SocketInner, direction: Direction) -> bool {
 /// Something has changed that no engine reports: a worker attempts what waits in `direction`.
 pub(crate) fn look_again(socket: &Arc<SocketInner>, direction: Direction) {
     if let Next::Schedule = socket.queue(direction).look_again() {
-        schedule(socket, direction);
+        // As in `ready_here`.
         socket.runtime.driver.wait_ended(socket);
+        schedule(socket, direction);
     }
 }
 
@@ -465,25 +477,32 @@ pub(crate) fn stop(socket: &SocketInner, reason: Aborted) {
 /// Completes operations as aborted; one that was canceled says so, whatever `reason` the others have. None completes
 /// under the pin (invariant 2).
 #[cold]
-fn abort(socket: &SocketInner, system: Option<Pinned<'_>>, mut all: Line<Owner>, reason: Aborted) {
-    let is_reset = |operation: &mut Owner| {
-        let reason = reason_of(operation, reason);
+fn abort(socket: &SocketInner, system: Option<Pinned<'_>>, all: Line<Owner>, reason: Aborted) {
+    let all = reset_if_unfinished(socket, system, all, reason);
+    Failing::fail_all(&socket.runtime, aborted(socket, all, reason));
+}
+
+/// Has the close of the socket reset the connection if one of these is an unfinished send, and lets go of the
+/// descriptor.
+fn reset_if_unfinished(
+    socket: &SocketInner,
+    system: Option<Pinned<'_>>,
+    all: Line<Owner>,
+    reason: Aborted,
+) -> Line<Owner> {
+    let Some(system) = system else { return all };
+    let (mut looked_at, mut is_unfinished) = (Line::new(), false);
+    for mut operation in all {
+        let reason = reason_of(&operation, reason);
         let ends_the_socket =
             matches!(reason, Aborted::Closed | Aborted::Released | Aborted::ShutDown);
-        operation.is_send() && (ends_the_socket || operation.is_partly_done())
-    };
-    if let Some(system) = system {
-        let (mut looked_at, mut is_to_be_reset) = (Line::new(), false);
-        for mut operation in all {
-            is_to_be_reset |= is_reset(&mut operation);
-            looked_at.add(operation);
-        }
-        all = looked_at;
-        if is_to_be_reset {
-            socket.reset_when_closed(&system);
-        }
+        is_unfinished |= operation.is_send() && (ends_the_socket || operation.is_partly_done());
+        looked_at.add(operation);
     }
-    Failing::fail_all(&socket.runtime, aborted(socket, all, reason));
+    if is_unfinished {
+        socket.reset_when_closed(&system);
+    }
+    looked_at
 }
 
 /// The operations, each with its error. Notes those that a shutdown ends.

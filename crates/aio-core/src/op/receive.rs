@@ -43,7 +43,7 @@ impl Datagram {
             let from = call.system.peer_addr().or_else(|_| call.system.peek_sender())?;
             return Ok(Self { length, at_least: length, truncated: false, from });
         }
-        if is_stream && call.socket.unread.has_some() {
+        if is_stream && call.socket.unread.look() {
             // Asked first: the bytes stay if that fails.
             let from = call.system.peer_addr().or_else(|_| call.told(call.system.peek_sender()))?;
             let length = call.socket.unread.bytes(buffers).unwrap_or(0);
@@ -98,7 +98,7 @@ fn drained(call: Call<'_>, received: usize, capacity: usize) -> bool {
 /// Waits for readability without taking anything. A receive of no bytes would return at once from a
 /// stream, and take a datagram and lose its bytes; so it looks at one and leaves it.
 fn peek(call: Call<'_>) -> io::Result<usize> {
-    if call.socket.unread.has_some() {
+    if call.socket.unread.look() {
         return Ok(0);
     }
     call.permit(Purpose::Receive, 0)?;

@@ -144,6 +144,15 @@ impl Store {
         first
     }
 
+    /// Begins an attempt that may take nothing. Returns true if there is something to take.
+    pub(crate) fn look(&self) -> bool {
+        self.store().is_some_and(|mut store| {
+            // An operation with a callback may have left the order of what it took.
+            store.last = None;
+            !store.pieces.is_empty()
+        })
+    }
+
     /// True if there is something to take.
     pub(crate) fn has_some(&self) -> bool {
         self.store().is_some_and(|store| !store.pieces.is_empty())
