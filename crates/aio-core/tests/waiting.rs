@@ -505,7 +505,9 @@ fn a_poller_that_fails_fails_what_waits_and_the_next_wait_tries_again() {
             })
             .collect();
         let (registered, mut its_peer) = connected(&runtime);
-        let (fresh, mut fresh_peer) = connected(&runtime);
+        // This one has never waited, and is not registered.
+        let (fresh, mut fresh_peer) = UnixStream::pair().unwrap();
+        let fresh = runtime.associate(fresh).unwrap();
         let waiting = registered.receive_async([0; 8]);
         let nothing = File::open("/dev/null").unwrap();
         pollers.iter().for_each(|poller| replace(*poller, &nothing));
@@ -532,7 +534,9 @@ fn a_poller_that_fails_fails_what_waits_and_the_next_wait_tries_again() {
         }
         // Once the leader has looked.
         let begun = Instant::now();
-        for (ours, peer) in [(&registered, &mut its_peer), (&fresh, &mut fresh_peer)] {
+        let both: [(&Socket, &mut dyn Write); 2] =
+            [(&registered, &mut its_peer), (&fresh, &mut fresh_peer)];
+        for (ours, peer) in both {
             let receive = loop {
                 let mut receive = ours.receive_async([0; 8]);
                 match receive.wait_timeout(Duration::from_millis(200)) {
