@@ -571,7 +571,7 @@ fn sleeps(name: &str) -> Vec<u64> {
 #[test]
 fn a_cancel_wakes_the_worker_that_polls_for_the_operation_and_no_other() {
     within(support::limit(), "cancel", || {
-        const WORKERS: usize = 6;
+        const WORKERS: usize = 8;
         let name = "aio-one-wakes";
         let runtime = support::builder()
             .engine(Engine::Blocking)
@@ -596,12 +596,11 @@ fn a_cancel_wakes_the_worker_that_polls_for_the_operation_and_no_other() {
             receive.wait();
             thread::sleep(Duration::from_micros(200));
         }
-        let mut woken: Vec<_> =
+        let woken: Vec<_> =
             sleeps(name).iter().zip(before).map(|(after, before)| after - before).collect();
-        woken.sort_unstable();
-        // It was always the same that polled for it.
-        let others: u64 = woken[..WORKERS - 1].iter().sum();
-        assert!(others < rounds as u64 / 2, "{woken:?}");
+        // One to poll for it, and the same to let go of it.
+        let each = woken.iter().sum::<u64>() / rounds as u64;
+        assert!(each < 3, "{woken:?}");
         drop(peers);
     });
 }
