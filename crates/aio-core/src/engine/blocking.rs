@@ -77,6 +77,8 @@ struct Waits {
 /// What a worker needs to poll, kept for the next time: the vectors are empty.
 #[derive(Default)]
 struct Scratch {
+    /// True once the worker has entered itself as a holder for a wait that was over.
+    entered_late: bool,
     pins: Vec<Pinned<'static>>,
     descriptors: Vec<PollFd<'static>>,
     failures: Failures,
@@ -108,11 +110,18 @@ struct Wait {
 }
 
 impl Wait {
-    /// Holds the socket for the worker `me`. Returns false if the wait is over.
-    fn hold(&mut self, me: usize) -> bool {
+    /// Holds the socket for the worker `me`. Returns false if the wait is over. `entered_late`: set if the worker has
+    /// entered itself for a wait that was over then.
+    fn hold(&mut self, me: usize, entered_late: &mut bool) -> bool {
         let Some(socket) = self.socket.upgrade() else { return false };
+        let queue = socket.queue(self.direction);
+        // A worker that is here for an old wait is not to hide the one that polls for the new one.
+        if !queue.is_waiting(self.ticket) {
+            return false;
+        }
         socket.holders[self.direction as usize].enter(me);
-        let is_wanted = socket.queue(self.direction).is_waiting(self.ticket);
+        let is_wanted = queue.is_waiting(self.ticket);
+        *entered_late |= !is_wanted;
         self.held = Some(socket);
         is_wanted
     }
@@ -236,7 +245,7 @@ impl Waiter {
     ) {
         // The two directions of a socket side by side. What was sorted before still is.
         waits.sort_by_key(|wait| wait.socket.as_ptr());
-        waits.retain_mut(|wait| wait.hold(me));
+        waits.retain_mut(|wait| wait.hold(me, &mut scratch.entered_late));
         Holder::has_entered();
         match self.poll_held(waits, scratch, timeout) {
             Ok(()) => {
@@ -275,6 +284,7 @@ impl Waiter {
         for wait in waits {
             // A wait that was ended this moment: the caller comes back, and drops it.
             if !wait.is_wanted() {
+                scratch.entered_late = true;
                 return Ok(());
             }
             // One whose socket was closed was ended before.
@@ -324,6 +334,19 @@ impl Waiter {
         }
         if !reported(0).is_empty() {
             self.wakeable.notice();
+        }
+    }
+}
+
+impl Blocking {
+    /// `me` may have hidden another worker as the holder of a direction: the others look at their waits, and enter
+    /// themselves again.
+    #[cold]
+    fn wake_others(&self, me: usize) {
+        for (index, worker) in self.workers.iter().enumerate() {
+            if index != me && worker.wakeable.is_polling() {
+                self.wake(index);
+            }
         }
     }
 }
@@ -386,6 +409,9 @@ impl Driver for Blocking {
         let timeout = if woken { Some(Duration::ZERO) } else { wait.timeout };
         me.poll(worker, &mut waits, &mut scratch, timeout, found);
         me.wakeable.end();
+        if mem::take(&mut scratch.entered_late) {
+            self.wake_others(worker);
+        }
         me.count.fetch_sub(before - waits.len(), Ordering::Relaxed);
         let mut mine = me.waits();
         // What has come meanwhile goes behind them.

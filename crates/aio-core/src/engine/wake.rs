@@ -7,7 +7,9 @@
 //!    enters itself there and then looks whether the wait is over. Both have a sequentially consistent fence
 //!    in between, so one of the two sees what the other did: either the worker leaves the wait out, or the
 //!    thread finds the worker, and that it polls, and wakes it. A holder is never taken out: the worst that an
-//!    old entry costs is a wake-up in vain.
+//!    old entry costs is a wake-up in vain. A worker that has entered itself for a wait which was over may have
+//!    replaced the one that polls for the next wait: it finds that out after its fence, and wakes all others, which
+//!    drop what is over and enter themselves again.
 
 use crate::sync::{AtomicBool, AtomicU16, Ordering, fence};
 use std::io;
