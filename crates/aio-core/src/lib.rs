@@ -113,52 +113,115 @@
 
 #![deny(unsafe_code)]
 
-mod async_result;
-mod buffer;
-mod completion_port;
-mod departed;
-#[expect(unsafe_code, reason = "closes a descriptor exactly once, when its last user has left")]
-mod descriptor;
-mod engine;
-mod error;
-mod histogram;
-#[expect(
-    unsafe_code,
-    reason = "gives an operation's one owner access to what it shares with handles"
-)]
-mod in_flight;
-#[expect(unsafe_code, reason = "gives one thread at a time access to what a lock protects")]
-mod lock;
-mod lookout;
-mod metrics;
+// Floors, from top to bottom. A file uses what is on its floor or below (`tests/layers.rs`).
+
+/// What users hold.
+mod api {
+    pub(crate) mod async_result;
+    pub(crate) mod builder;
+    pub(crate) mod connect_to;
+    pub(crate) mod metrics;
+    pub(crate) mod operation;
+    pub(crate) mod runtime;
+    pub(crate) mod runtime_handle;
+    pub(crate) mod socket;
+}
+
+/// What workers run, and how a runtime ends.
+mod runtime {
+    pub(crate) mod registered_wait;
+    pub(crate) mod resolver;
+    pub(crate) mod run;
+    pub(crate) mod shutdown;
+}
+
+/// What each kind of operation calls.
 pub mod op;
-mod operation;
-mod operation_queue;
-mod process_threads;
-mod registered_wait;
-mod resolver;
-mod runtime;
-mod socket;
-mod socket_table;
-mod span;
-mod sync;
+
+/// Where a pending operation waits.
+mod engine;
+
+/// The data that refer to one another.
+mod state {
+    pub(crate) mod completion;
+    pub(crate) mod context;
+    pub(crate) mod departed;
+    pub(crate) mod driver;
+    #[expect(
+        unsafe_code,
+        reason = "gives an operation's one owner access to what it shares with handles"
+    )]
+    pub(crate) mod in_flight;
+    pub(crate) mod listeners;
+    pub(crate) mod perform;
+    pub(crate) mod socket;
+    pub(crate) mod socket_table;
+    pub(crate) mod unread;
+}
+
 #[cfg(feature = "testing")]
 pub mod testing;
-mod timer;
-mod worker_pool;
 
-pub use async_result::{AsyncResult, Completion, OperationHandle};
-pub use buffer::{IoBuf, IoBufMut, Slice};
-pub use completion_port::{CompletionPort, PostError, WaitError};
-pub use engine::{Engine, ParseEngineError};
-pub use error::is_aborted;
-pub use histogram::Histogram;
-pub use metrics::{Latency, Metrics, OperationMetrics, OperationReport};
-pub use operation::Operation;
-pub use registered_wait::RegisteredWait;
-pub use runtime::{Builder, PanicPolicy, Runtime, RuntimeHandle, ShutdownReport};
-pub use socket::{IntoSocket2Error, Socket, Unread};
+mod pool {
+    pub(crate) mod worker_pool;
+}
+
+mod port {
+    pub(crate) mod completion_port;
+}
+
+/// What knows nothing of operations and sockets.
+mod base {
+    pub(crate) mod address;
+    pub(crate) mod buffer;
+    #[cfg_attr(
+        any(target_os = "linux", target_os = "android"),
+        expect(unsafe_code, reason = "reads a clock that std does not have")
+    )]
+    pub(crate) mod clock;
+    pub(crate) mod counters;
+    #[expect(unsafe_code, reason = "closes a descriptor exactly once, when its last user has left")]
+    pub(crate) mod descriptor;
+    pub(crate) mod engine;
+    pub(crate) mod error;
+    pub(crate) mod histogram;
+    pub(crate) mod kind;
+    pub(crate) mod latencies;
+    pub(crate) mod limit;
+    #[expect(unsafe_code, reason = "gives one thread at a time access to what a lock protects")]
+    pub(crate) mod lock;
+    #[expect(unsafe_code, reason = "hands out memory for operations")]
+    pub(crate) mod memory;
+    pub(crate) mod operation_queue;
+    pub(crate) mod process_threads;
+    pub(crate) mod references;
+    pub(crate) mod running;
+    pub(crate) mod span;
+    pub(crate) mod spin;
+    pub(crate) mod sync;
+    pub(crate) mod timer;
+    pub(crate) mod wake;
+}
+
+pub use api::async_result::{AsyncResult, OperationHandle};
+pub use api::builder::Builder;
+pub use api::metrics::{Latency, Metrics, OperationMetrics, OperationReport};
+pub use api::operation::Operation;
+pub use api::runtime::Runtime;
+pub use api::runtime_handle::RuntimeHandle;
+pub use api::socket::IntoSocket2Error;
+pub use base::buffer::{IoBuf, IoBufMut, Slice};
+pub use base::engine::{Engine, ParseEngineError};
+pub use base::error::is_aborted;
+pub use base::histogram::Histogram;
+pub use port::completion_port::{CompletionPort, PostError, WaitError};
+pub use runtime::registered_wait::RegisteredWait;
+pub use runtime::shutdown::ShutdownReport;
 pub use socket2;
+pub use state::completion::Completion;
+pub use state::context::PanicPolicy;
+pub use state::socket::Socket;
+pub use state::unread::Unread;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

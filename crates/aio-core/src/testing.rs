@@ -51,10 +51,11 @@
 //! timing has a part in both. Delays are decided by how many pieces of work were queued before in the
 //! runtime, which threads always race for.
 
-use crate::in_flight::Owner;
-use crate::op::{Direction, Purpose};
-use crate::runtime::{Readiness, Work};
-use crate::socket::SocketInner;
+use crate::base::kind::Direction;
+use crate::state::context::{Report, Work};
+use crate::state::in_flight::Owner;
+use crate::state::perform::Purpose;
+use crate::state::socket::SocketInner;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -822,7 +823,7 @@ impl Injector {
 }
 
 fn report(socket: &Arc<SocketInner>, direction: Direction) {
-    let report = Readiness {
+    let report = Report {
         receive: direction == Direction::Receive,
         send: direction == Direction::Send,
         stays_ready: false,

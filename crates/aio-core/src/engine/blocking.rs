@@ -27,15 +27,16 @@
 //! an epoll instance that was made in time waits in its place. Where there is none, and for every other error that
 //! stays, the operations that wait on that worker fail with it.
 
-use super::wake::{Holder, Wake, Wakeable};
-use super::{Driver, Engine};
-use crate::descriptor::Pinned;
+use crate::base::descriptor::Pinned;
+use crate::base::engine::Engine;
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Ticket;
+use crate::base::wake::{Holder, Wake, Wakeable};
 use crate::engine::outage::{Failures, Outage};
-use crate::op::Direction;
-use crate::operation_queue::Ticket;
-use crate::runtime::{Readiness as Report, Work};
-use crate::socket::SocketInner;
-use crate::worker_pool::{self as pool, Current};
+use crate::pool::worker_pool::{self as pool, Current};
+use crate::state::context::{Report, Work};
+use crate::state::driver::Driver;
+use crate::state::socket::SocketInner;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::cell::Cell;
@@ -48,7 +49,7 @@ use std::thread;
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Blocking {
+pub(crate) struct Blocking {
     workers: Box<[Waiter]>,
     /// How many lists are abandoned.
     abandoned: AtomicUsize,
@@ -171,7 +172,7 @@ impl Wait {
 }
 
 impl Blocking {
-    pub(super) fn new(workers: usize) -> io::Result<Self> {
+    pub(crate) fn new(workers: usize) -> io::Result<Self> {
         let workers: io::Result<_> = (0..workers)
             .map(|_| {
                 Ok(Waiter {

@@ -4,8 +4,8 @@
 //! while one of them completes, the others are where a worker finds them. The thread that makes them fail does not
 //! rely on that: it completes one after the other, as all workers may be held by callbacks.
 
-use crate::in_flight::Owner;
-use crate::runtime::{RuntimeInner, Work};
+use crate::state::context::{RuntimeInner, Work};
+use crate::state::in_flight::Owner;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ pub(crate) struct Failing(Mutex<VecDeque<(Owner, io::Error)>>);
 impl Failing {
     /// Lets workers complete the operations; the caller is to [`finish`](Self::finish) them.
     #[must_use = "no worker may be free to complete them"]
-    pub(super) fn share(
+    pub(crate) fn share(
         runtime: &RuntimeInner,
         all: impl Iterator<Item = (Owner, io::Error)>,
     ) -> Option<Arc<Self>> {
@@ -30,7 +30,7 @@ impl Failing {
     }
 
     /// Completes all operations, one after the other.
-    pub(super) fn fail_all(
+    pub(crate) fn fail_all(
         runtime: &RuntimeInner,
         mut all: impl Iterator<Item = (Owner, io::Error)>,
     ) {
@@ -43,7 +43,7 @@ impl Failing {
     }
 
     /// Completes those that no worker has taken.
-    pub(super) fn finish(&self, runtime: &RuntimeInner) {
+    pub(crate) fn finish(&self, runtime: &RuntimeInner) {
         while let (Some((operation, error)), _) = self.next() {
             operation.fail(runtime, error);
         }

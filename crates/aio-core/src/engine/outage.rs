@@ -15,36 +15,36 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// How often the call has failed in a row.
 #[derive(Debug, Default)]
-pub(super) struct Failures(u32);
+pub(crate) struct Failures(u32);
 
 impl Failures {
     /// The call has failed: for so long the worker pauses.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         self.0 = self.0.saturating_add(1);
         Duration::from_millis(1 << self.0.min(4)).min(LONGEST_PAUSE)
     }
 
     /// True if the error is taken to stay.
-    pub(super) fn last(&self) -> bool {
+    pub(crate) fn last(&self) -> bool {
         self.0 >= TOLERATED
     }
 
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.0 = 0;
     }
 }
 
 /// The system's error, while there is an outage; else 0.
 #[derive(Debug, Default)]
-pub(super) struct Outage(AtomicI32);
+pub(crate) struct Outage(AtomicI32);
 
 impl Outage {
-    pub(super) fn begin(&self, error: io::Error) {
+    pub(crate) fn begin(&self, error: io::Error) {
         // One that the system has no number for is not the system's.
         self.0.store(error.raw_os_error().unwrap_or(i32::MAX), Ordering::Relaxed);
     }
 
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         // Others read it: it is written only when it changes.
         if self.0.load(Ordering::Relaxed) != 0 {
             self.0.store(0, Ordering::Relaxed);
@@ -54,7 +54,7 @@ impl Outage {
     /// # Errors
     ///
     /// The system's, while there is an outage.
-    pub(super) fn check(&self) -> io::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         match self.0.load(Ordering::Relaxed) {
             0 => Ok(()),
             error => Err(io::Error::from_raw_os_error(error)),

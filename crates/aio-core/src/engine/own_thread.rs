@@ -32,12 +32,13 @@
 //! A thread that waits for something that may block elsewhere (a file, a host name), or that goes from socket to
 //! socket, leaves it to a worker, and waits for the event.
 
-use super::try_first;
-use super::wake::{Signal, Wake};
-use crate::in_flight::{Handle, Wish};
-use crate::op::Direction;
-use crate::socket::SocketInner;
-use crate::socket_table::SocketNumber;
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Wish;
+use crate::base::wake::{Signal, Wake};
+use crate::engine::try_first;
+use crate::state::in_flight::Handle;
+use crate::state::socket::SocketInner;
+use crate::state::socket_table::SocketNumber;
 use aio_sync::{Registration, WaitHandle};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::cell::OnceCell;

@@ -25,14 +25,16 @@
 //! A child of `fork` shares the poller and the open sockets with its parent: what it took out, the parent would
 //! wait for in vain. So the process that made the poller alone takes descriptors out.
 
-use super::outage::{Failures, Outage};
-use super::{Driver, Engine};
-use crate::op::Direction;
-use crate::operation_queue::Ticket;
-use crate::runtime::{Readiness as Report, Work};
-use crate::socket::SocketInner;
-use crate::socket_table::{self, SocketNumber};
-use crate::worker_pool::Wait;
+use crate::base::engine::Engine;
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Ticket;
+use crate::engine::outage::{Failures, Outage};
+use crate::pool::worker_pool::Wait;
+use crate::state::context::{Report, Work};
+use crate::state::driver::Driver;
+use crate::state::socket::SocketInner;
+use crate::state::socket_table;
+use crate::state::socket_table::SocketNumber;
 use aio_sync::AutoResetEvent;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -53,7 +55,7 @@ const WAKER: Token = Token(usize::MAX);
 /// No worker is in the poller.
 const NOBODY: usize = usize::MAX;
 
-pub(super) struct Readiness {
+pub(crate) struct Readiness {
     registry: Registry,
     waker: Waker,
     /// Held by the leader while it is in the poller; only ever tried.
@@ -77,7 +79,7 @@ struct Leader {
 }
 
 impl Readiness {
-    pub(super) fn new(workers: usize) -> io::Result<Self> {
+    pub(crate) fn new(workers: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         Ok(Self {
@@ -274,11 +276,11 @@ fn whole_milliseconds(poller: &Poll, timeout: Duration) -> Duration {
 
 /// The values of [`SocketInner::registration`].
 mod registration {
-    pub(super) const NONE: u8 = 0;
-    pub(super) const UNDER_WAY: u8 = 1;
-    pub(super) const DONE: u8 = 2;
+    pub(crate) const NONE: u8 = 0;
+    pub(crate) const UNDER_WAY: u8 = 1;
+    pub(crate) const DONE: u8 = 2;
     /// The descriptor is about to be closed.
-    pub(super) const FORGOTTEN: u8 = 3;
+    pub(crate) const FORGOTTEN: u8 = 3;
 }
 
 impl Driver for Readiness {

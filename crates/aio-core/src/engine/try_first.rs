@@ -12,14 +12,18 @@
 //!    invariant 6).
 //! 3. Operations that fail together are shared with the workers while one of them completes (`failing.rs`).
 
-use super::failing::Failing;
-use crate::descriptor::{Pinned, System};
-use crate::error::{Aborted, error_like};
-use crate::in_flight::{Attempted, Handle, Owner, Wish};
-use crate::op::{Call, Direction};
-use crate::operation_queue::{Here, Line, Next, OperationQueue, Ticket};
-use crate::runtime::{RuntimeInner, Timed, Work};
-use crate::socket::SocketInner;
+use crate::base::descriptor::{Pinned, System};
+use crate::base::error::{Aborted, error_like};
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Line;
+use crate::base::operation_queue::Ticket;
+use crate::base::operation_queue::Wish;
+use crate::engine::failing::Failing;
+use crate::state::context::{RuntimeInner, Timed, Work};
+use crate::state::in_flight::{Attempted, Handle, Owner};
+use crate::state::in_flight::{Here, Next, OperationQueue};
+use crate::state::perform::Call;
+use crate::state::socket::SocketInner;
 use std::io;
 use std::mem;
 use std::ptr;
@@ -27,7 +31,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(super) fn start(socket: &Arc<SocketInner>, operation: Owner) {
+pub(crate) fn start(socket: &Arc<SocketInner>, operation: Owner) {
     let runtime = &*socket.runtime;
     let accepts = operation.is_accept();
     if runtime.is_stopping() || accepts && runtime.refuses_accepts() {
@@ -81,7 +85,7 @@ fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner)
     settle(socket, direction, next);
 }
 
-pub(super) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
+pub(crate) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
     let queue = socket.queue(direction);
     #[cfg(feature = "testing")]
     if socket.runtime.injector.as_ref().is_some_and(|injector| injector.cancels_late(socket)) {
@@ -113,7 +117,7 @@ pub(crate) fn given_back(socket: &Arc<SocketInner>) {
     }
 }
 
-pub(super) fn close(socket: &SocketInner) {
+pub(crate) fn close(socket: &SocketInner) {
     end(socket, Aborted::Closed);
     drop(socket.unread.take_all());
     let driver = &socket.runtime.driver;
@@ -170,7 +174,7 @@ pub(crate) fn concerns(
 
 /// A thread that waits for `operation`, and is no worker, is here to poll, or takes a turn that was left to a worker.
 /// Returns true if it is to poll; false after a turn; `None` if another thread polls.
-pub(super) fn poll_here(
+pub(crate) fn poll_here(
     socket: &Arc<SocketInner>,
     operation: &Handle,
     may_be_followed: bool,
@@ -188,7 +192,7 @@ pub(super) fn poll_here(
 }
 
 /// The thread that polls has seen the direction ready.
-pub(super) fn ready_here(socket: &Arc<SocketInner>, direction: Direction) {
+pub(crate) fn ready_here(socket: &Arc<SocketInner>, direction: Direction) {
     let system = socket.descriptor.pin();
     let (next, was_told) = socket.queue(direction).ready_here();
     if was_told {
@@ -220,7 +224,7 @@ fn take_here(
 }
 
 /// The thread that waits for `operation` leaves. Returns true if one that follows is to poll.
-pub(super) fn leave(socket: &Arc<SocketInner>, operation: &Handle, polls: bool) -> bool {
+pub(crate) fn leave(socket: &Arc<SocketInner>, operation: &Handle, polls: bool) -> bool {
     let direction = operation.direction();
     let (next, is_followed) = socket.queue(direction).leave(operation, polls);
     settle(socket, direction, next);
@@ -228,12 +232,12 @@ pub(super) fn leave(socket: &Arc<SocketInner>, operation: &Handle, polls: bool) 
 }
 
 /// The thread that was to poll does not, for a while.
-pub(super) fn tell(socket: &Arc<SocketInner>, direction: Direction) {
+pub(crate) fn tell(socket: &Arc<SocketInner>, direction: Direction) {
     settle(socket, direction, socket.queue(direction).tell());
 }
 
 /// No thread is there to poll.
-pub(super) fn hand_over(socket: &Arc<SocketInner>, direction: Direction) {
+pub(crate) fn hand_over(socket: &Arc<SocketInner>, direction: Direction) {
     settle(socket, direction, socket.queue(direction).hand_over());
 }
 

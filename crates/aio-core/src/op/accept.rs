@@ -1,11 +1,18 @@
 //! Accept, and accept into the first data.
 
-use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, Receive, retry, sealed};
-use crate::async_result::Completion;
-use crate::buffer::IoBufMut;
-use crate::departed::Departure;
-use crate::error::attempted;
-use crate::socket::{Envelope, GivenBack, Order, Piece, Socket, SocketInner};
+use super::receive::Receive;
+use super::retry;
+use crate::base::buffer::IoBufMut;
+use crate::base::error::attempted;
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Blocked;
+use crate::state::completion::Completion;
+use crate::state::departed::Departure;
+use crate::state::perform::sealed;
+use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::socket::Socket;
+use crate::state::socket::SocketInner;
+use crate::state::unread::{Envelope, GivenBack, Order, Piece};
 use std::io;
 use std::sync::Arc;
 

@@ -1,7 +1,10 @@
 //! Connect and disconnect.
 
-use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, display_address, sealed};
-use crate::error::{Aborted, attempted, came_to};
+use crate::base::address::display_address;
+use crate::base::error::{Aborted, attempted, came_to};
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Blocked;
+use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose, sealed};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr};

@@ -1,10 +1,15 @@
 //! Connect to one of several addresses, or to a host by its name.
 
-use super::{Attempt, Blocked, Call, Connect, Direction, Kind, Perform, sealed};
-use crate::error::{Aborted, attempted, came_to};
-use crate::in_flight::Owner;
-use crate::runtime::RuntimeInner;
-use crate::socket::{Socket, SocketInner};
+use super::connect::Connect;
+use crate::base::error::{Aborted, attempted, came_to};
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Blocked;
+use crate::state::context::RuntimeInner;
+use crate::state::in_flight::Owner;
+use crate::state::perform::sealed;
+use crate::state::perform::{Attempt, Call, Kind, Perform};
+use crate::state::socket::Socket;
+use crate::state::socket::SocketInner;
 use socket2::{Domain, Protocol, Type};
 use std::collections::VecDeque;
 use std::fmt::Write;

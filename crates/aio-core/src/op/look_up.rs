@@ -1,6 +1,8 @@
 //! Look up the addresses of a host.
 
-use super::{Attempt, Call, Direction, Kind, Perform, sealed};
+use crate::base::kind::Direction;
+use crate::state::perform::sealed;
+use crate::state::perform::{Attempt, Call, Kind, Perform};
 use std::io;
 use std::net::SocketAddr;
 

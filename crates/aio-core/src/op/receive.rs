@@ -1,13 +1,15 @@
 //! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
 
 use super::receive_vectored::receive_vectored;
-use super::{
-    Attempt, BUFFERS_PER_CALL, Blocked, Call, Direction, Kind, Perform, Purpose, retry, sealed,
-};
-use crate::async_result::Completion;
-use crate::buffer::IoBufMut;
-use crate::error::attempted;
-use crate::socket::{Envelope, GivenBack, Origin, Piece};
+use super::{BUFFERS_PER_CALL, retry};
+use crate::base::buffer::IoBufMut;
+use crate::base::error::attempted;
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Blocked;
+use crate::state::completion::Completion;
+use crate::state::perform::sealed;
+use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::unread::{Envelope, GivenBack, Origin, Piece};
 use socket2::SockAddr;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;

@@ -1,11 +1,13 @@
 //! Send: a buffer, a list of buffers, a datagram to an address.
 
-use super::{
-    Attempt, BUFFERS_PER_CALL, Blocked, Call, Direction, Kind, Perform, Purpose, display_address,
-    retry, sealed,
-};
-use crate::buffer::IoBuf;
-use crate::error::attempted;
+use super::{BUFFERS_PER_CALL, retry};
+use crate::base::address::display_address;
+use crate::base::buffer::IoBuf;
+use crate::base::error::attempted;
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Blocked;
+use crate::state::perform::sealed;
+use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
 use socket2::{Domain, SockAddr};
 use std::io::{self, IoSlice};
 

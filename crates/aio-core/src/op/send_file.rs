@@ -1,10 +1,15 @@
 //! Send a file.
 
+use super::retry;
 use super::send::{CALLS_PER_TURN, FLAGS};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::sigpipe::without_sigpipe;
-use super::{Attempt, Blocked, Call, Direction, Kind, Perform, Purpose, retry, sealed};
-use crate::error::attempted;
+use crate::base::error::attempted;
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Blocked;
+use crate::state::perform::sealed;
+use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use std::fs::File;
 use std::io;
 use std::ops::{Bound, RangeBounds};

@@ -24,12 +24,15 @@
 //!    [`PATIENCE`] each, and no other callback waits, or none can run since these hold all workers.
 //! 4. A call on a worker waits as every wait in a callback does, so that I/O goes on; it joins no thread.
 
-use super::counters::Totals;
-use super::{Runtime, RuntimeInner};
-use crate::metrics::OperationReport;
-use crate::socket::SocketInner;
-use crate::worker_pool::{self, Current, Inside, Threads};
-use crate::{engine, in_flight::Owner};
+use crate::api::metrics::OperationReport;
+use crate::api::runtime::Runtime;
+use crate::base::counters::Totals;
+use crate::engine;
+use crate::pool::worker_pool;
+use crate::pool::worker_pool::{Current, Inside, Threads};
+use crate::state::context::RuntimeInner;
+use crate::state::in_flight::Owner;
+use crate::state::socket::SocketInner;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -104,7 +107,7 @@ impl fmt::Display for ShutdownReport {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Shutdown {
+pub(crate) struct Shutdown {
     draining: AtomicBool,
     /// True once somebody wants to know what is interrupted.
     is_reported: AtomicBool,

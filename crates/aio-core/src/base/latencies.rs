@@ -1,0 +1,48 @@
+//! How long operations take, by kind, for a runtime that was asked to measure it.
+//!
+//! As the counters, each worker writes histograms of its own, and all other threads share one set. A kind's
+//! are made when it is first measured there.
+
+use crate::base::histogram::{Histogram, Recorder};
+use crate::base::kind::KIND_NAMES;
+use std::sync::OnceLock;
+
+/// A stretch of an operation's way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stretch {
+    UntilCompleted,
+    UntilCallback,
+}
+
+#[derive(Debug)]
+pub(crate) struct Latencies {
+    /// Of the workers, then of all other threads; by kind, then by stretch.
+    shards: Box<[[[OnceLock<Recorder>; 2]; KIND_NAMES.len()]]>,
+}
+
+impl Latencies {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self { shards: (0..=workers).map(|_| Default::default()).collect() }
+    }
+
+    pub(crate) fn record(
+        &self,
+        worker: Option<usize>,
+        kind: usize,
+        stretch: Stretch,
+        nanoseconds: u64,
+    ) {
+        let shard = worker.unwrap_or(self.shards.len() - 1);
+        self.shards[shard][kind][stretch as usize].get_or_init(Recorder::new).record(nanoseconds);
+    }
+
+    pub(crate) fn histogram(&self, kind: usize, stretch: Stretch) -> Histogram {
+        let mut histogram = Histogram::default();
+        for shard in &self.shards {
+            if let Some(recorder) = shard[kind][stretch as usize].get() {
+                recorder.add_to(&mut histogram);
+            }
+        }
+        histogram
+    }
+}

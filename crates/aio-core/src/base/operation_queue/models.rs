@@ -1,0 +1,322 @@
+//! The operation queue, explored by loom: `RUSTFLAGS="--cfg loom" cargo test -p aio-core --release --lib models`.
+//!
+//! The threads here do what `engine/try_first.rs` does, with a socket that has so many bytes to give.
+
+use super::*;
+use crate::base::sync::{AtomicUsize, Mutex, Queue, fence};
+use loom::thread;
+use std::sync::Arc;
+
+/// An operation that receives one byte.
+#[derive(Debug)]
+struct Model {
+    place: Place,
+    wish: AtomicUsize,
+    completed: AtomicUsize,
+    /// Where it is.
+    socket: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Op(Arc<Model>);
+
+/// The values of [`Model::completed`].
+const DONE: usize = 1;
+const ABORTED: usize = 2;
+
+fn operation() -> (Op, Arc<Model>) {
+    let model = Arc::new(Model {
+        place: Place::new(),
+        wish: AtomicUsize::new(0),
+        completed: AtomicUsize::new(0),
+        socket: AtomicUsize::new(1),
+    });
+    (Op(model.clone()), model)
+}
+
+impl Op {
+    fn complete(self, how: usize) {
+        let before = self.0.completed.swap(how, Ordering::SeqCst);
+        assert_eq!(before, 0, "an operation completes once");
+    }
+}
+
+// SAFETY: the place is a part of the model, which its `Arc` keeps.
+unsafe impl Placed for Op {
+    fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    fn into_place(self) -> NonNull<Place> {
+        let place = Self::place_of(&self.0);
+        mem::forget(self);
+        place
+    }
+
+    unsafe fn from_place(place: NonNull<Place>) -> Self {
+        let model = place.as_ptr().wrapping_byte_sub(std::mem::offset_of!(Model, place));
+        // SAFETY: `into_place` gave the `Arc` up.
+        Self(unsafe { Arc::from_raw(model.cast()) })
+    }
+}
+
+impl Queued for Op {
+    type Handle = Arc<Model>;
+
+    fn place_of(handle: &Arc<Model>) -> NonNull<Place> {
+        let model = Arc::as_ptr(handle);
+        let place = model.wrapping_byte_add(std::mem::offset_of!(Model, place));
+        NonNull::new(place.cast_mut().cast()).expect("an `Arc` is not null")
+    }
+
+    fn is_at(handle: &Arc<Model>, socket: usize) -> bool {
+        handle.socket.load(Ordering::Relaxed) == socket
+    }
+
+    fn thread(&self) -> Option<Thread> {
+        None
+    }
+
+    fn thread_is_here(_handle: &Arc<Model>) {}
+
+    fn thread_leaves(_handle: &Arc<Model>) {}
+
+    fn wish(&self) -> Option<Wish> {
+        (self.0.wish.load(Ordering::Relaxed) != 0).then_some(Wish::Cancel)
+    }
+
+    fn is_partly_done(&mut self) -> bool {
+        false
+    }
+}
+
+/// A socket, its direction's queue, and the turns that were left to workers.
+struct Socket {
+    number: usize,
+    queue: OperationQueue<Op>,
+    /// What the system has. It does what it is asked at one moment.
+    bytes: Mutex<usize>,
+    turns: Queue<()>,
+}
+
+impl Socket {
+    fn new(number: usize) -> Arc<Self> {
+        let queue = OperationQueue::new();
+        Arc::new(Self { number, queue, bytes: Mutex::new(0), turns: Queue::new() })
+    }
+
+    fn take_byte(&self) -> bool {
+        let mut bytes = self.bytes.lock().expect("no model panics under the lock");
+        let is_there = *bytes > 0;
+        *bytes -= usize::from(is_there);
+        is_there
+    }
+
+    fn bytes(&self) -> usize {
+        *self.bytes.lock().expect("no model panics under the lock")
+    }
+
+    fn begin(&self, operation: Op) {
+        self.advance(self.queue.begin(operation, true));
+    }
+
+    /// A byte arrives, and a worker that was in the poller learns of it.
+    fn arrive(&self) {
+        *self.bytes.lock().expect("no model panics under the lock") += 1;
+        self.advance(self.queue.ready(false));
+    }
+
+    /// The same, but it is a dropped operation that gives it back.
+    fn give_back(&self) {
+        *self.bytes.lock().expect("no model panics under the lock") += 1;
+        self.advance(self.queue.look_again());
+    }
+
+    fn cancel(&self, handle: &Arc<Model>) {
+        self.advance(self.queue.cancel(handle, self.number));
+    }
+
+    fn advance(&self, mut next: Next<Op>) {
+        loop {
+            next = match next {
+                Next::Attempt(operation) if self.take_byte() => {
+                    self.settle(self.queue.done(false));
+                    return operation.complete(DONE);
+                }
+                Next::Attempt(operation) => match self.queue.blocked(operation, Blocked::InVain) {
+                    Next::Abort(all, _) => {
+                        self.settle(self.queue.done(true));
+                        return all.for_each(|operation| operation.complete(ABORTED));
+                    }
+                    next => next,
+                },
+                next => return self.settle(next),
+            }
+        }
+    }
+
+    fn settle(&self, next: Next<Op>) {
+        match next {
+            // The poller tells of everything that arrives.
+            Next::Nothing | Next::WaitFor(_) | Next::WaitHere | Next::AskThenWaitFor(_) => {}
+            // A rest ends when its time has passed.
+            Next::Schedule | Next::Rest(_) => self.turns.push(()),
+            Next::Abort(all, _) => all.for_each(|operation| operation.complete(ABORTED)),
+            Next::Attempt(_) => {
+                unreachable!("a thread that is not here for a turn attempts nothing")
+            }
+        }
+    }
+
+    /// Workers come for the turns that were left to them.
+    fn work(&self) {
+        while self.turns.pop().is_some() {
+            self.advance(self.queue.take_turn());
+        }
+    }
+}
+
+fn how(model: &Model) -> usize {
+    model.completed.load(Ordering::SeqCst)
+}
+
+/// Asks to cancel an operation that is at one of two sockets, as a handle does.
+fn cancel(handle: &Arc<Model>, sockets: &[Arc<Socket>]) {
+    handle.wish.store(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    let at = handle.socket.load(Ordering::Relaxed);
+    sockets[at - 1].cancel(handle);
+}
+
+/// Invariants 2, 3 and 5: a byte that arrives while operations are begun and attempted is received.
+#[test]
+fn a_report_is_never_lost() {
+    loom::model(|| {
+        let socket = Socket::new(1);
+        let (first, first_model) = operation();
+        let (second, second_model) = operation();
+        let poller = {
+            let socket = socket.clone();
+            thread::spawn(move || socket.arrive())
+        };
+        let other = {
+            let socket = socket.clone();
+            thread::spawn(move || socket.begin(second))
+        };
+        socket.begin(first);
+        poller.join().unwrap();
+        other.join().unwrap();
+        socket.work();
+        assert_eq!(how(&first_model) + how(&second_model), DONE);
+        socket.arrive();
+        socket.work();
+        assert_eq!((how(&first_model), how(&second_model), socket.bytes()), (DONE, DONE, 0));
+    });
+}
+
+/// Invariant 2, of what a dropped operation gives back, beside a report of the system's.
+#[test]
+fn what_is_given_back_is_received() {
+    loom::model(|| {
+        let socket = Socket::new(1);
+        let (first, first_model) = operation();
+        let (second, second_model) = operation();
+        socket.begin(first);
+        let poller = {
+            let socket = socket.clone();
+            thread::spawn(move || socket.arrive())
+        };
+        let dropper = {
+            let socket = socket.clone();
+            thread::spawn(move || socket.give_back())
+        };
+        socket.begin(second);
+        poller.join().unwrap();
+        dropper.join().unwrap();
+        socket.work();
+        assert_eq!((how(&first_model), how(&second_model), socket.bytes()), (DONE, DONE, 0));
+    });
+}
+
+/// Invariant 4: an operation that is canceled while it is attempted completes once, and takes nothing unless it is
+/// done.
+#[test]
+fn a_canceled_operation_completes_once_and_takes_nothing() {
+    loom::model(|| {
+        let socket = Socket::new(1);
+        let (first, model) = operation();
+        let canceler = {
+            let (socket, model) = (socket.clone(), model.clone());
+            thread::spawn(move || cancel(&model, &[socket]))
+        };
+        let poller = {
+            let socket = socket.clone();
+            thread::spawn(move || socket.arrive())
+        };
+        socket.begin(first);
+        canceler.join().unwrap();
+        poller.join().unwrap();
+        socket.work();
+        assert_ne!(how(&model), 0);
+        assert_eq!(socket.bytes(), usize::from(how(&model) == ABORTED));
+        // The next one is not disturbed.
+        let (next, model) = operation();
+        socket.begin(next);
+        if how(&model) == 0 {
+            socket.arrive();
+        }
+        socket.work();
+        assert_eq!((how(&model), socket.bytes()), (DONE, 0));
+    });
+}
+
+/// Invariant 4 and invariants 2 and 3 of `line.rs`: a cancel finds an operation that moves from one socket to another.
+#[test]
+fn a_cancel_finds_an_operation_that_moves() {
+    loom::model(|| {
+        let sockets = [Socket::new(1), Socket::new(2)];
+        let (operation, model) = operation();
+        let Next::Attempt(operation) = sockets[0].queue.begin(operation, true) else {
+            panic!("the first is attempted")
+        };
+        let canceler = {
+            let (sockets, model) = (sockets.clone(), model.clone());
+            thread::spawn(move || cancel(&model, &sockets))
+        };
+        sockets[0].settle(sockets[0].queue.done(false));
+        operation.0.socket.store(2, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        sockets[1].begin(operation);
+        canceler.join().unwrap();
+        assert_eq!(how(&model), ABORTED);
+        // It stands in neither line any more.
+        sockets.iter().for_each(|socket| socket.arrive());
+        assert_eq!(sockets.map(|socket| socket.bytes()), [1, 1]);
+    });
+}
+
+/// A queue that is stopped while an operation is attempted, and while another is begun, completes both once.
+#[test]
+fn a_stopped_queue_leaves_nothing_behind() {
+    loom::model(|| {
+        let socket = Socket::new(1);
+        let (first, first_model) = operation();
+        let (second, second_model) = operation();
+        let closer = {
+            let socket = socket.clone();
+            thread::spawn(move || {
+                let all = socket.queue.stop(Aborted::Closed);
+                all.for_each(|operation| operation.complete(ABORTED));
+            })
+        };
+        let other = {
+            let socket = socket.clone();
+            thread::spawn(move || socket.begin(second))
+        };
+        socket.begin(first);
+        closer.join().unwrap();
+        other.join().unwrap();
+        socket.work();
+        assert_eq!((how(&first_model), how(&second_model)), (ABORTED, ABORTED));
+    });
+}

@@ -1,0 +1,168 @@
+//! What a kind of operation is, and what an attempt may use.
+
+use crate::base::kind::Direction;
+use crate::base::operation_queue::Blocked;
+use crate::op::Route;
+use crate::state::completion::Completion;
+use crate::state::socket::SocketInner;
+use crate::state::unread::{Envelope, GivenBack};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A kind of operation.
+///
+/// Implemented by the types of this module and by nothing else.
+pub trait Kind: sealed::Sealed + Send + 'static {
+    /// The operation's name, as in `begin_NAME`.
+    const NAME: &'static str;
+    /// What a successful operation yields.
+    type Output: Send + 'static;
+    /// What the operation borrows from its caller and gives back in every outcome.
+    type Buffer: Send + 'static;
+}
+
+/// What one attempt came to.
+#[derive(Debug)]
+pub(crate) enum Attempt<T> {
+    /// The operation is over. `drained` is true if the call found all there was, so that another
+    /// one would block unless readiness is reported meanwhile.
+    Done { result: io::Result<T>, drained: bool },
+    /// The call would have to wait.
+    WouldBlock(Blocked),
+    /// More could be done at once, but others are to be served first.
+    Yielded,
+    /// The operation has done what it had to do here, and goes on at another socket.
+    GoesOnAt(Arc<SocketInner>),
+}
+
+impl<T> Attempt<T> {
+    pub(crate) fn done(result: io::Result<T>) -> Self {
+        Self::Done { result, drained: false }
+    }
+
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Self::Done { result, drained } => Attempt::Done { result: result.map(f), drained },
+            Self::WouldBlock(how) => Attempt::WouldBlock(how),
+            Self::Yielded => Attempt::Yielded,
+            Self::GoesOnAt(socket) => Attempt::GoesOnAt(socket),
+        }
+    }
+}
+
+pub(crate) mod sealed {
+    #[expect(unnameable_types, reason = "so that nobody else can implement `Kind`")]
+    pub trait Sealed {}
+}
+
+/// What the crate does with a [`Kind`].
+pub(crate) trait Perform: Kind {
+    const DIRECTION: Direction;
+
+    /// True for what sends bytes: the peer has to learn if it did not finish.
+    const IS_SEND: bool = false;
+
+    /// True for what may have to wait for something that is not the socket, a disk for example.
+    const MAY_BLOCK: bool = false;
+
+    /// Makes the call, without blocking.
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<Self::Output>;
+
+    fn bytes_transferred(&self) -> usize {
+        0
+    }
+
+    /// True exactly when the operation, if it ends now without success, leaves a socket on which nothing
+    /// can follow it in this direction: with a gap in the stream, say.
+    fn is_partly_done(&self) -> bool {
+        false
+    }
+
+    /// Says in `error`, with which the operation ends without a result of its own, what it was.
+    fn explain(&self, error: io::Error) -> io::Error {
+        error
+    }
+
+    /// What is before an operation that connects to one of several addresses.
+    fn route(&mut self) -> Option<&mut Route> {
+        None
+    }
+
+    /// A name has been looked up for the operation. Returns its result, if that is what it was for.
+    fn found(
+        &mut self,
+        addresses: io::Result<Vec<SocketAddr>>,
+    ) -> Option<io::Result<Self::Output>> {
+        drop(addresses);
+        None
+    }
+
+    fn into_buffer(self) -> Self::Buffer;
+
+    /// What has to be known of what it has taken, beside what it yields, to give it back.
+    fn envelope(&mut self) -> Option<Box<Envelope>> {
+        None
+    }
+
+    /// Nobody will look at this completion: what was taken goes back to the socket where it was taken (I2).
+    fn give_back(completion: Completion<Self>, to: GivenBack<'_>)
+    where
+        Self: Sized,
+    {
+        drop((completion, to));
+    }
+
+    /// The operation was dropped, and ends at `socket` without a success: what it has taken so far goes back.
+    fn give_up(&mut self, socket: &Arc<SocketInner>) {
+        let _ = socket;
+    }
+}
+
+/// What an attempt may use: the socket, and its pinned descriptor.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) socket: &'a Arc<SocketInner>,
+    pub(crate) system: &'a socket2::Socket,
+}
+
+/// What a system call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Accept,
+    Connect,
+    Receive,
+    Send,
+}
+
+impl Call<'_> {
+    /// To be asked before each system call that is to move so many bytes. Returns how many it may move: all
+    /// of them, except in a test, where the call may also be refused.
+    #[inline]
+    pub(crate) fn permit(self, purpose: Purpose, bytes: usize) -> io::Result<usize> {
+        #[cfg(feature = "testing")]
+        if let Some(injector) = &self.socket.runtime.injector {
+            return injector.permit(self.socket, purpose, bytes);
+        }
+        #[cfg(not(feature = "testing"))]
+        let _ = purpose;
+        Ok(bytes)
+    }
+
+    /// Passes on what a system call came to. How the connection broke, the system tells once: see
+    /// [`SocketInner::note_failure`].
+    #[inline]
+    pub(crate) fn told<T>(self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.socket.note_failure(error);
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.system.fmt(f)
+    }
+}

@@ -1,0 +1,539 @@
+//! What the handles and the operations of a socket share.
+
+use crate::base::descriptor::Descriptor;
+use crate::base::kind::Direction;
+use crate::base::wake::Holder;
+use crate::engine;
+use crate::state::context::RuntimeInner;
+use crate::state::departed::Departed;
+use crate::state::in_flight::OperationQueue;
+use crate::state::socket_table;
+use crate::state::socket_table::SocketNumber;
+use crate::state::unread::{Order, Store};
+#[cfg(feature = "testing")]
+use crate::testing::{Injections, Injector};
+use socket2::{Domain, Protocol, Type};
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+/// A socket whose operations are begun and ended.
+///
+/// A clone is another handle to the same socket. The socket is closed by [`close`](Self::close), or
+/// when its last handle has been dropped and its last operation is over: a pending operation keeps
+/// its socket open.
+///
+/// Each `begin_*` takes what the operation needs, a callback, and a state for the callback, and
+/// returns at once. The operation is tried right away; if it would have to wait, it waits in the
+/// runtime's [`Engine`](crate::Engine). When it is over, a worker runs the callback, which gets an
+/// [`AsyncResult`] and gives it to the `end_*` of its kind. Operations of one direction (connect and
+/// send, accept and receive) take effect in the order in which they were begun; the two directions
+/// are independent. Callbacks of one socket may run at the same time and in any order.
+///
+/// [`connect`](Self::connect), [`send`](Self::send), [`receive`](Self::receive) and their like block
+/// until it is over. Each `*_async` starts the same operation without a callback and returns an [`Operation`], to be
+/// waited for with or without a limit, to be awaited, or to be canceled.
+///
+/// ```
+/// use aio_core::{AsyncResult, Completion, Socket, op};
+///
+/// struct StateObject {
+///     work_socket: Socket,
+///     text: String,
+/// }
+///
+/// fn receive(client: &Socket) {
+///     let state = StateObject { work_socket: client.clone(), text: String::new() };
+///     client.begin_receive(vec![0; 256], receive_callback, state);
+/// }
+///
+/// fn receive_callback(ar: AsyncResult<op::Receive<Vec<u8>>, StateObject>) {
+///     let client = ar.async_state().work_socket.clone();
+///     let Completion { result, buffer, mut state, .. } = client.end_receive(ar);
+///     match result {
+///         Ok(0) => println!("{}", state.text),
+///         Ok(n) => {
+///             state.text.push_str(&String::from_utf8_lossy(&buffer[..n]));
+///             client.begin_receive(buffer, receive_callback, state);
+///         }
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// # receive(&Socket::tcp_v4()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Socket {
+    pub(crate) inner: Arc<SocketInner>,
+    /// For the operations that are begun with this handle.
+    pub(crate) limit: Limit,
+}
+
+/// How long an operation may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    Never,
+    /// From its begin.
+    After(Duration),
+    At(Instant),
+}
+
+impl Limit {
+    /// The deadline of an operation that is begun now, none if it is further away than the clock goes; and whether it
+    /// has passed.
+    #[inline]
+    pub(crate) fn deadline(self) -> (Option<Instant>, bool) {
+        match self {
+            Self::Never => (None, false),
+            Self::After(timeout) => (Instant::now().checked_add(timeout), timeout.is_zero()),
+            Self::At(deadline) => (Some(deadline), deadline <= Instant::now()),
+        }
+    }
+}
+
+impl Socket {
+    /// Makes a socket of the system's, too. What it was asked for is not asked of the system again.
+    pub(crate) fn create(
+        runtime: &Arc<RuntimeInner>,
+        domain: Domain,
+        r#type: Type,
+        protocol: Option<Protocol>,
+    ) -> io::Result<Self> {
+        let is_of_internet = domain == Domain::IPV4 || domain == Domain::IPV6;
+        let is_tcp = is_of_internet && r#type == Type::STREAM && protocol == Some(Protocol::TCP);
+        if !is_tcp {
+            return Self::associate(runtime, socket2::Socket::new(domain, r#type, protocol)?);
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let system = socket2::Socket::new(domain, r#type.nonblocking(), protocol)?;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let system = {
+            let system = socket2::Socket::new(domain, r#type, protocol)?;
+            system.set_nonblocking(true)?;
+            system
+        };
+        let nature = Nature { is_stream: true, is_connection: true, is_tcp };
+        Self::of_system(runtime, system, nature)
+    }
+
+    pub(crate) fn associate(
+        runtime: &Arc<RuntimeInner>,
+        socket: socket2::Socket,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let r#type = socket.r#type()?;
+        let is_stream = r#type == Type::STREAM;
+        let is_connection = is_stream || is_sequence_of_packets(r#type);
+        let nature = Nature { is_stream, is_connection, is_tcp: is_stream && is_tcp(&socket) };
+        Self::of_system(runtime, socket, nature)
+    }
+
+    pub(crate) fn associate_connected(
+        runtime: &Arc<RuntimeInner>,
+        socket: socket2::Socket,
+    ) -> io::Result<Self> {
+        let socket = Self::associate(runtime, socket)?;
+        socket.inner.has_connected();
+        Ok(socket)
+    }
+
+    /// Makes a socket of one that a listener has accepted, and that does not block: it is what the listener is.
+    pub(crate) fn accepted(listener: &SocketInner, system: socket2::Socket) -> io::Result<Self> {
+        let socket = Self::of_system(&listener.runtime, system, listener.nature)?;
+        socket.inner.has_connected();
+        Ok(socket)
+    }
+
+    /// `system` does not block.
+    pub(crate) fn of_system(
+        runtime: &Arc<RuntimeInner>,
+        system: socket2::Socket,
+        nature: Nature,
+    ) -> io::Result<Self> {
+        let number = socket_table::reserve()?;
+        Ok(Self {
+            inner: Arc::new_cyclic(|me| SocketInner {
+                number: socket_table::enter(number, me.clone()),
+                runtime: runtime.clone(),
+                receive: OperationQueue::new(),
+                send: OperationQueue::new(),
+                #[cfg(unix)]
+                registration: AtomicU8::new(0),
+                holders: [Holder::new(), Holder::new()],
+                connection: AtomicU8::new(connection::NOT_ASKED),
+                ended_by_user: AtomicBool::new(false),
+                bound: AtomicBool::new(false),
+                receives_no_more: AtomicBool::new(false),
+                departed: Departed::new(),
+                unread: Store::default(),
+                accepts: AtomicBool::new(false),
+                failure: AtomicI32::new(0),
+                linger: AtomicI32::new(linger::NOT_REPLACED),
+                #[cfg(feature = "testing")]
+                injections: runtime.injector.as_ref().map(Injector::next_socket),
+                nature,
+                descriptor: Descriptor::new(system),
+            }),
+            limit: Limit::Never,
+        })
+    }
+
+    /// The same socket anew, of a duplicate of its descriptor.
+    pub(crate) fn again(&self, system: socket2::Socket) -> io::Result<Self> {
+        let before = &self.inner;
+        let socket = Self::of_system(&before.runtime, system, before.nature)?;
+        let after = &socket.inner;
+        let order = Ordering::SeqCst;
+        after.connection.store(before.connection.load(order), order);
+        after.ended_by_user.store(before.ended_by_user.load(order), order);
+        after.failure.store(before.failure.load(order), order);
+        after.linger.store(before.linger.load(order), order);
+        after.unread.take_over(&before.unread);
+        Ok(socket)
+    }
+
+    /// A handle to a socket that an operation has come to.
+    pub(crate) fn of(inner: &Arc<SocketInner>) -> Self {
+        Self { inner: inner.clone(), limit: Limit::Never }
+    }
+
+    pub(crate) fn runtime_inner(&self) -> &Arc<RuntimeInner> {
+        &self.inner.runtime
+    }
+
+    pub(crate) fn into_inner(self) -> Arc<SocketInner> {
+        self.inner
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<SocketInner> {
+        &self.inner
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Arc<SocketInner> {
+        &self.inner
+    }
+}
+
+/// The values of [`SocketInner::connection`].
+mod connection {
+    /// It may be connected all the same, if it came to us so.
+    pub(crate) const NOT_ASKED: u8 = 0;
+    pub(crate) const ASKED: u8 = 1;
+    pub(crate) const CONNECTED: u8 = 2;
+}
+
+/// The values of [`SocketInner::linger`] that are no seconds.
+mod linger {
+    pub(crate) const NOT_REPLACED: i32 = -1;
+    /// It was off.
+    pub(crate) const OFF: i32 = -2;
+}
+
+/// What the handles and the operations of a socket share.
+#[derive(Debug)]
+pub(crate) struct SocketInner {
+    pub(crate) number: SocketNumber,
+    pub(crate) runtime: Arc<RuntimeInner>,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) receive: OperationQueue,
+    pub(crate) send: OperationQueue,
+    /// For the engine that waits for readiness; 0 until it knows the socket.
+    #[cfg(unix)]
+    pub(crate) registration: AtomicU8,
+    /// For the engine that blocks, by direction: see [`Holder`].
+    pub(crate) holders: [Holder; 2],
+    /// How far a stream socket has come with its one chance to connect.
+    connection: AtomicU8,
+    /// True once a user has ended the stream in so many words: what was sent is to be read then, even
+    /// if a send is unfinished.
+    pub(crate) ended_by_user: AtomicBool,
+    /// True once the socket is known to have an address.
+    bound: AtomicBool,
+    /// What dropped operations had taken here.
+    pub(crate) unread: Store,
+    /// True once the socket has been shut down for receiving. Nothing is received then but what was there before,
+    /// though the system may go on to say that a call would have to wait.
+    pub(crate) receives_no_more: AtomicBool,
+    /// What was begun here and has gone on elsewhere.
+    pub(crate) departed: Departed,
+    /// True once an accept has been begun here, and the runtime knows.
+    accepts: AtomicBool,
+    /// The system's error by which the connection of a stream has broken, once an operation was told; else 0.
+    failure: AtomicI32,
+    /// The user's SO_LINGER, in seconds, while a reset has replaced it: a [`linger`].
+    linger: AtomicI32,
+    /// For the runtime's [`Injector`], if it has one.
+    #[cfg(feature = "testing")]
+    pub(crate) injections: Option<Injections>,
+    pub(crate) nature: Nature,
+}
+
+/// Of ten thousand connections nearly all are idle, with a receive pending: this and the operation's header are
+/// what each of them costs.
+#[cfg(all(target_pointer_width = "64", target_os = "linux", not(any(feature = "testing", loom))))]
+const _: () = assert!(size_of::<SocketInner>() <= 176);
+
+/// What a socket is, for good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nature {
+    pub(crate) is_stream: bool,
+    is_connection: bool,
+    pub(crate) is_tcp: bool,
+}
+
+impl SocketInner {
+    /// True if an accept has been begun here.
+    pub(crate) fn is_listener(&self) -> bool {
+        self.accepts.load(Ordering::Relaxed)
+    }
+
+    /// An accept is about to be queued: a drain must find it.
+    pub(crate) fn is_about_to_accept(self: &Arc<Self>) {
+        if !self.accepts.load(Ordering::Relaxed) && !self.accepts.swap(true, Ordering::Relaxed) {
+            self.runtime.listeners.enter(self);
+        }
+    }
+
+    pub(crate) fn queue(&self, direction: Direction) -> &OperationQueue {
+        match direction {
+            Direction::Receive => &self.receive,
+            Direction::Send => &self.send,
+        }
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.nature.is_stream
+    }
+
+    /// False if nobody can send anything to the socket, since it has no address. Asks the system until
+    /// that has said so: it binds a socket that sends or connects.
+    pub(crate) fn is_bound(&self, system: &socket2::Socket) -> bool {
+        let is_unbound = || {
+            let has_none = system.local_addr().is_ok_and(|address| match address.as_socket() {
+                Some(address) => address.port() == 0,
+                // The two of a pair need no names.
+                #[cfg(unix)]
+                None => address.is_unnamed() && system.peer_addr().is_err(),
+                #[cfg(not(unix))]
+                None => false,
+            });
+            has_none && system.r#type().is_ok_and(|r#type| r#type == Type::DGRAM)
+        };
+        if self.bound.load(Ordering::Relaxed) {
+            return true;
+        }
+        let is_bound = !is_unbound();
+        self.bound.store(is_bound, Ordering::Relaxed);
+        is_bound
+    }
+
+    /// Gives the chance back after an attempt that left the socket as it was.
+    pub(crate) fn may_connect_again(&self) {
+        self.connection.store(connection::NOT_ASKED, Ordering::Relaxed);
+    }
+
+    /// True for what is connected to one peer: it has an end, and can break.
+    pub(crate) fn is_connection(&self) -> bool {
+        self.nature.is_connection
+    }
+
+    /// True if a receive that gets less than it has room for has emptied the stream. Others stop
+    /// short for other reasons: a Unix socket where descriptors were passed, SCTP after a message.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.nature.is_tcp
+    }
+
+    /// Takes the socket's one chance to connect. A datagram socket may change its peer at will.
+    pub(crate) fn may_connect(&self) -> bool {
+        let claim = |from| {
+            let order = Ordering::Relaxed;
+            self.connection.compare_exchange(from, connection::ASKED, order, order)
+        };
+        !self.nature.is_stream || claim(connection::NOT_ASKED).is_ok()
+    }
+
+    /// The socket is connected: it has been, or it came to us so.
+    pub(crate) fn has_connected(&self) {
+        self.connection.store(connection::CONNECTED, Ordering::Relaxed);
+    }
+
+    /// A send has ended unfinished. The peer must not take half a message for a whole one: closing is to
+    /// reset the connection, unless the user has ended the stream.
+    pub(crate) fn reset_when_closed(&self, system: &socket2::Socket) {
+        let is_ended = || self.ended_by_user.load(Ordering::SeqCst);
+        if is_ended() {
+            return;
+        }
+        let before = match system.linger() {
+            Ok(Some(time)) => i32::try_from(time.as_secs()).unwrap_or(i32::MAX),
+            Ok(None) | Err(_) => linger::OFF,
+        };
+        let order = Ordering::SeqCst;
+        // The first to replace it has found the user's.
+        let _ = self.linger.compare_exchange(linger::NOT_REPLACED, before, order, order);
+        // The worst that a failure leaves is an ordinary close.
+        let _ = system.set_linger(Some(Duration::ZERO));
+        // `shutdown` may have come between, before the queue said that it is broken.
+        if is_ended() {
+            let _ = self.restore_linger(system);
+        }
+    }
+
+    /// Closing is to be what the user has asked for, and no reset.
+    pub(crate) fn restore_linger(&self, system: &socket2::Socket) -> io::Result<()> {
+        match self.linger.load(Ordering::SeqCst) {
+            linger::NOT_REPLACED => Ok(()),
+            linger::OFF => system.set_linger(None),
+            seconds => system.set_linger(Some(Duration::from_secs(seconds as u64))),
+        }
+    }
+
+    /// The order of what an attempt has just taken, if it may have taken something.
+    #[inline]
+    pub(crate) fn order_of_taken(&self, direction: Direction) -> Option<Order> {
+        (direction == Direction::Receive).then(|| self.unread.order())
+    }
+
+    /// Ends one or both directions of the connection.
+    pub(crate) fn shut_down(
+        self: &Arc<Self>,
+        system: &socket2::Socket,
+        how: Shutdown,
+    ) -> io::Result<()> {
+        // The system tells an accept at once that a TCP listener was shut down; this tells it in words.
+        let tells = how != Shutdown::Write && self.nature.is_tcp && self.is_listener();
+        if tells {
+            self.receives_no_more.store(true, Ordering::Relaxed);
+        }
+        let result = match system.shutdown(how) {
+            // SH-4: the peer has ended, or reset, what we have ended too; then it is as was asked for.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotConnected
+                    && self.connection.load(Ordering::Relaxed) == connection::CONNECTED =>
+            {
+                Ok(())
+            }
+            result => result,
+        };
+        match result {
+            Ok(()) if !self.nature.is_tcp => self.has_shut_down(how),
+            Err(_) if tells => self.receives_no_more.store(false, Ordering::Relaxed),
+            _ => {}
+        }
+        result
+    }
+
+    /// The socket has been shut down. The system may not report that to what is pending.
+    fn has_shut_down(self: &Arc<Self>, how: Shutdown) {
+        if how != Shutdown::Write {
+            self.receives_no_more.store(true, Ordering::Relaxed);
+            engine::look_again(self, Direction::Receive);
+        }
+        if how != Shutdown::Read {
+            engine::look_again(self, Direction::Send);
+        }
+    }
+
+    /// True once the socket is known to be shut down for receiving.
+    pub(crate) fn receives_no_more(&self) -> bool {
+        self.receives_no_more.load(Ordering::Relaxed)
+    }
+
+    /// Asks the system whether the socket has been shut down for receiving, by a call that is not ours. Returns
+    /// true if that is news.
+    pub(crate) fn has_ended_receiving(&self, system: &socket2::Socket) -> bool {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            if self.nature.is_tcp || self.receives_no_more() {
+                return false;
+            }
+            let mut asked = [PollFd::new(system, PollFlags::RDHUP)];
+            let answered = poll(&mut asked, Some(&Timespec::default())).is_ok();
+            // Linux says so as well of a socket of the internet that has no peer. There the call has failed, and
+            // what has failed changes nothing.
+            let has_ended = answered && asked[0].revents().contains(PollFlags::RDHUP);
+            if !has_ended || !(self.is_local(system) || system.peer_addr().is_ok()) {
+                return false;
+            }
+            self.receives_no_more.store(true, Ordering::Relaxed);
+            true
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            let _ = system;
+            false
+        }
+    }
+
+    /// True if the socket is one of the machine's own, with paths or names for addresses.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn is_local(&self, system: &socket2::Socket) -> bool {
+        system.local_addr().is_ok_and(|address| address.is_unix())
+    }
+
+    /// The system has told `error`. If it is how the connection broke, the system does not tell it again, and
+    /// from now on reports the end of the stream.
+    pub(crate) fn note_failure(&self, error: &io::Error) {
+        use io::ErrorKind::{
+            ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+        };
+        let has_broken = matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut
+        );
+        if let Some(code) = error.raw_os_error().filter(|_| has_broken && self.nature.is_connection)
+        {
+            self.failure.store(code, Ordering::Relaxed);
+        }
+    }
+
+    /// The error by which the connection has broken, if an operation has noted one.
+    pub(crate) fn failure(&self) -> Option<io::Error> {
+        let code = self.failure.load(Ordering::Relaxed);
+        (code != 0).then(|| io::Error::from_raw_os_error(code))
+    }
+
+    /// True from the time when the system is asked to connect until that has succeeded.
+    pub(crate) fn lacks_connection(&self) -> bool {
+        self.connection.load(Ordering::Relaxed) == connection::ASKED
+    }
+}
+
+impl Drop for SocketInner {
+    fn drop(&mut self) {
+        self.runtime.driver.forget(self);
+        if self.is_listener() {
+            self.runtime.listeners.remove(self);
+        }
+        socket_table::remove(self.number);
+    }
+}
+
+/// True for sockets that send datagrams to the peer that they are connected to.
+fn is_sequence_of_packets(r#type: Type) -> bool {
+    #[cfg(unix)]
+    {
+        r#type == Type::SEQPACKET
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = r#type;
+        false
+    }
+}
+
+/// True if that stream socket is known to be one of TCP.
+fn is_tcp(socket: &socket2::Socket) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        socket.protocol().is_ok_and(|protocol| protocol == Some(Protocol::TCP))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        socket.local_addr().is_ok_and(|address| address.as_socket().is_some())
+    }
+}
