@@ -122,6 +122,7 @@ mod api {
     pub(crate) mod connect_to;
     pub(crate) mod metrics;
     pub(crate) mod operation;
+    pub(crate) mod registered_wait;
     pub(crate) mod runtime;
     pub(crate) mod runtime_handle;
     pub(crate) mod socket;
@@ -135,10 +136,8 @@ mod runtime {
     pub(crate) mod shutdown;
 }
 
-/// What each kind of operation calls.
 pub mod op;
 
-/// Where a pending operation waits.
 mod engine;
 
 /// The data that refer to one another.
@@ -195,7 +194,9 @@ mod base {
     pub(crate) mod operation_queue;
     pub(crate) mod process_threads;
     pub(crate) mod references;
+    pub(crate) mod report;
     pub(crate) mod running;
+    pub(crate) mod shutdown;
     pub(crate) mod span;
     pub(crate) mod spin;
     pub(crate) mod sync;
@@ -205,8 +206,9 @@ mod base {
 
 pub use api::async_result::{AsyncResult, OperationHandle};
 pub use api::builder::Builder;
-pub use api::metrics::{Latency, Metrics, OperationMetrics, OperationReport};
+pub use api::metrics::{Latency, Metrics, OperationMetrics};
 pub use api::operation::Operation;
+pub use api::registered_wait::RegisteredWait;
 pub use api::runtime::Runtime;
 pub use api::runtime_handle::RuntimeHandle;
 pub use api::socket::IntoSocket2Error;
@@ -214,8 +216,8 @@ pub use base::buffer::{IoBuf, IoBufMut, Slice};
 pub use base::engine::{Engine, ParseEngineError};
 pub use base::error::is_aborted;
 pub use base::histogram::Histogram;
+pub use base::report::OperationReport;
 pub use port::completion_port::{CompletionPort, PostError, WaitError};
-pub use runtime::registered_wait::RegisteredWait;
 pub use runtime::shutdown::ShutdownReport;
 pub use socket2;
 pub use state::completion::Completion;

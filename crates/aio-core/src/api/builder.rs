@@ -7,12 +7,11 @@ use crate::base::engine::Engine;
 use crate::base::latencies::Latencies;
 use crate::base::limit::Limit;
 use crate::base::running::Running;
+use crate::base::shutdown::Shutdown;
 use crate::base::timer::Timer;
 use crate::engine;
 use crate::pool::worker_pool::{Threads, WorkerPool};
-use crate::runtime::registered_wait::Waits;
-use crate::runtime::shutdown::Shutdown;
-use crate::state::context::{PanicPolicy, RuntimeInner};
+use crate::state::context::{PanicPolicy, RuntimeInner, Waits};
 use crate::state::listeners::Listeners;
 #[cfg(feature = "testing")]
 use crate::testing::{Faults, Injector};

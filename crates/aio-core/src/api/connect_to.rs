@@ -50,7 +50,8 @@ impl Runtime {
     {
         let destination = destination.into();
         let (deadline, work) = (destination.deadline(), op::ConnectTo::new(&destination));
-        let (operation, handle) = in_flight::begin(None, deadline, work, callback, state);
+        let (operation, handle) =
+            in_flight::begin(None, deadline, work, AsyncResult::to(callback), state);
         self.set_out(&destination, operation);
         OperationHandle::new(handle)
     }

@@ -1,14 +1,14 @@
 //! A runtime, as others than its owner may use it.
 
 use crate::api::operation::Operation;
+use crate::api::registered_wait::RegisteredWait;
 use crate::api::runtime::Runtime;
 use crate::base::error::{Aborted, attempted};
 use crate::base::kind::kind_index;
 use crate::op;
 use crate::op::Target;
-use crate::runtime::registered_wait::{Place, RegisteredWait};
 use crate::runtime::{registered_wait, resolver};
-use crate::state::context::{Posted, RuntimeInner, Work};
+use crate::state::context::{Posted, RunContext, RuntimeInner, Work};
 use crate::state::in_flight;
 use crate::state::socket::Socket;
 use aio_sync::WaitHandle;
@@ -156,7 +156,16 @@ impl RuntimeHandle {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, Place::OnWorker, callback)
+        RegisteredWait {
+            wait: registered_wait::register(
+                &self.inner,
+                handle,
+                timeout,
+                once,
+                RunContext::OnWorker,
+                callback,
+            ),
+        }
     }
 
     /// As [`register_wait`](Self::register_wait), but the callback is a step, as
@@ -172,7 +181,16 @@ impl RuntimeHandle {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, Place::InsideCallback, step)
+        RegisteredWait {
+            wait: registered_wait::register(
+                &self.inner,
+                handle,
+                timeout,
+                once,
+                RunContext::InsideCallback,
+                step,
+            ),
+        }
     }
 
     /// Blocks until the event of `handle` is signaled, as its own wait does, or until `timeout` has

@@ -10,7 +10,6 @@ use crate::api::operation::Operation;
 use crate::api::runtime::Runtime;
 use crate::base::address::display_address;
 use crate::base::error::{Aborted, attempted};
-use crate::engine;
 use crate::state::context::RuntimeInner;
 use crate::state::in_flight;
 use crate::state::perform::Perform;
@@ -234,7 +233,7 @@ impl Socket {
         if self.inner.unread.has_some() {
             return Err(IntoSocket2Error::unread(self));
         }
-        let system = match engine::release(&self.inner) {
+        let system = match self.inner.runtime.driver.release(&self.inner) {
             Ok(system) => system,
             Err(error) => return Err(IntoSocket2Error { socket: self, error }),
         };
@@ -291,7 +290,7 @@ impl Socket {
     {
         let (deadline, is_late) = self.limit.deadline();
         let (operation, handle) =
-            in_flight::begin(Some(&self.inner), deadline, work, callback, state);
+            in_flight::begin(Some(&self.inner), deadline, work, AsyncResult::to(callback), state);
         if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
             self.inner.runtime.driver.start(&self.inner, operation);
         }

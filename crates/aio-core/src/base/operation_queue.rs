@@ -687,7 +687,7 @@ mod tests {
     use crate::{Runtime, Socket, op};
 
     fn operation(socket: &Socket) -> (Owner, Handle) {
-        in_flight::begin(Some(socket.inner()), None, op::Receive::new([0; 1]), |_| {}, ())
+        in_flight::begin(Some(socket.inner()), None, op::Receive::new([0; 1]), |_, _| {}, ())
     }
 
     fn attempted(next: Next) -> Owner {

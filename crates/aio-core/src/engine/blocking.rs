@@ -33,9 +33,9 @@ use crate::base::kind::Direction;
 use crate::base::operation_queue::Ticket;
 use crate::base::wake::{Holder, Wake, Wakeable};
 use crate::engine::outage::{Failures, Outage};
+use crate::engine::turns::WaitSource;
 use crate::pool::worker_pool::{self as pool, Current};
 use crate::state::context::{Report, Work};
-use crate::state::driver::Driver;
 use crate::state::socket::SocketInner;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -352,7 +352,7 @@ impl Blocking {
     }
 }
 
-impl Driver for Blocking {
+impl WaitSource for Blocking {
     fn engine(&self) -> Engine {
         Engine::Blocking
     }

@@ -35,7 +35,7 @@
 use crate::base::kind::Direction;
 use crate::base::operation_queue::Wish;
 use crate::base::wake::{Signal, Wake};
-use crate::engine::try_first;
+use crate::engine::turns::{TryFirst, WaitSource};
 use crate::state::in_flight::Handle;
 use crate::state::socket::SocketInner;
 use crate::state::socket_table::SocketNumber;
@@ -182,15 +182,23 @@ fn promote(socket: SocketNumber, direction: Direction) -> bool {
 
 /// Blocks until `operation` has completed or the deadline has passed; true if it has completed. The calling
 /// thread is no worker.
-pub(crate) fn wait(operation: &Handle, deadline: Option<Instant>) -> bool {
-    attend(operation, deadline).unwrap_or_else(|Unable| wait_for_worker(operation, deadline))
+pub(super) fn wait<S: WaitSource>(
+    turns: &TryFirst<S>,
+    operation: &Handle,
+    deadline: Option<Instant>,
+) -> bool {
+    attend(turns, operation, deadline).unwrap_or_else(|Unable| wait_for_worker(operation, deadline))
 }
 
 /// The thread cannot poll for an operation.
 #[derive(Debug)]
 struct Unable;
 
-fn attend(operation: &Handle, deadline: Option<Instant>) -> Result<bool, Unable> {
+fn attend<S: WaitSource>(
+    turns: &TryFirst<S>,
+    operation: &Handle,
+    deadline: Option<Instant>,
+) -> Result<bool, Unable> {
     if !operation.is_at_its_socket() {
         return Err(Unable);
     }
@@ -201,6 +209,7 @@ fn attend(operation: &Handle, deadline: Option<Instant>) -> Result<bool, Unable>
         }
     }
     let mut attending = Attending {
+        turns,
         operation,
         alarm: Alarm::of_this_thread(),
         deadline,
@@ -238,7 +247,8 @@ fn wait_for_event(operation: &Handle, deadline: Option<Instant>) -> bool {
 }
 
 /// A thread that waits for an operation.
-struct Attending<'a> {
+struct Attending<'a, S> {
+    turns: &'a TryFirst<S>,
     operation: &'a Handle,
     alarm: Option<Arc<Alarm>>,
     deadline: Option<Instant>,
@@ -252,7 +262,7 @@ struct Attending<'a> {
     follows: bool,
 }
 
-impl Attending<'_> {
+impl<S: WaitSource> Attending<'_, S> {
     fn attend(&mut self) -> Result<bool, Unable> {
         let alarm = self.alarm.clone().ok_or(Unable)?;
         let operation = self.operation;
@@ -290,11 +300,11 @@ impl Attending<'_> {
                 continue;
             }
             self.polls = false;
-            try_first::ready_here(&socket, direction);
+            self.turns.ready_here(&socket, direction);
             if self.is_over() {
                 break;
             }
-            try_first::tell(&socket, direction);
+            self.turns.tell(&socket, direction);
             let at_once = begun.is_some_and(|begun| begun.elapsed() < PAUSES.0);
             pause = Some(match pause {
                 Some(pause) if at_once => PAUSES.1.min(2 * pause),
@@ -314,7 +324,7 @@ impl Attending<'_> {
         // Others may follow with it.
         let may_be_followed = self.follows;
         self.follows = self.follows && self.is_among_followers();
-        match try_first::poll_here(socket, self.operation, may_be_followed) {
+        match self.turns.poll_here(socket, self.operation, may_be_followed) {
             Some(polls) => self.polls = polls,
             None if self.follows => self.listen(alarm, None)?,
             None => {
@@ -391,10 +401,10 @@ impl Attending<'_> {
             // If it was to poll, another is to.
             !self.stop_following()
         } else {
-            try_first::leave(&socket, self.operation, mem::take(&mut self.polls))
+            self.turns.leave(&socket, self.operation, mem::take(&mut self.polls))
         };
         if is_followed && !promote(number, direction) {
-            try_first::hand_over(&socket, direction);
+            self.turns.hand_over(&socket, direction);
         }
     }
 }

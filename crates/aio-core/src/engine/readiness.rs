@@ -29,9 +29,9 @@ use crate::base::engine::Engine;
 use crate::base::kind::Direction;
 use crate::base::operation_queue::Ticket;
 use crate::engine::outage::{Failures, Outage};
-use crate::pool::worker_pool::Wait;
+use crate::engine::turns::WaitSource;
+use crate::pool::worker_pool::{Current, Wait};
 use crate::state::context::{Report, Work};
-use crate::state::driver::Driver;
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
 use crate::state::socket_table::SocketNumber;
@@ -42,7 +42,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::process;
-use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
@@ -157,9 +156,9 @@ impl Readiness {
         if leader.failures.last() {
             self.outage.begin(error);
             // When they find that they have to wait again they are told, for `wait_for` fails.
-            let are_ours = |socket: &SocketInner| {
-                ptr::addr_eq(&raw const *socket.runtime.driver, ptr::from_ref(self))
-            };
+            // The leader is a worker of the runtime that waits here.
+            let are_ours =
+                |socket: &SocketInner| Current::worker_of(&socket.runtime.pool).is_some();
             for socket in socket_table::sockets_that(are_ours) {
                 let [receive, send] =
                     [&socket.receive, &socket.send].map(|queue| queue.ticket().is_some());
@@ -283,7 +282,7 @@ mod registration {
     pub(crate) const FORGOTTEN: u8 = 3;
 }
 
-impl Driver for Readiness {
+impl WaitSource for Readiness {
     fn engine(&self) -> Engine {
         Engine::Readiness
     }

@@ -3,17 +3,16 @@
 use crate::base::clock::Moment;
 use crate::base::counters::Point;
 use crate::base::error::Aborted;
-use crate::base::kind::{Direction, kind_index};
+use crate::base::kind::kind_index;
 use crate::base::latencies::Stretch;
 use crate::base::operation_queue::Wish;
 use crate::base::process_threads;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS};
+use crate::base::report::OperationReport;
 use crate::base::running::Callback;
-use crate::engine;
 use crate::pool::worker_pool::{Current, Host, Inside, Wait, WorkerPool, wait_inside};
-use crate::runtime::registered_wait::Place;
 use crate::runtime::{registered_wait, resolver};
-use crate::state::context::{PanicPolicy, Posted, Report, RuntimeInner, Timed, Work};
+use crate::state::context::{PanicPolicy, Posted, RunContext, RuntimeInner, Timed, Work};
 use crate::state::in_flight::{Handle, Owner};
 use crate::state::socket_table;
 #[cfg(feature = "testing")]
@@ -133,29 +132,13 @@ impl RuntimeInner {
     /// others.
     fn take_turns(&self, work: Work) -> Option<Owner> {
         match work {
-            Work::Ready { socket, report } => {
-                let Report { ticket, stays_ready, .. } = report;
-                let mut completed = None;
-                if report.receive
-                    && engine::concerns(&socket, Direction::Receive, ticket, stays_ready)
-                {
-                    completed = engine::ready(&socket, Direction::Receive, stays_ready);
-                }
-                if report.send && engine::concerns(&socket, Direction::Send, ticket, false) {
-                    // The second turn may run a waker, or wait for a disk.
-                    if let Some(operation) = completed.take() {
-                        self.post(Work::Completed(operation));
-                    }
-                    completed = engine::ready(&socket, Direction::Send, false);
-                }
-                completed
-            }
+            Work::Ready { socket, report } => self.driver.run_report(&socket, report),
             // One that could go on for long does not outlast its runtime.
             Work::Turn { socket, .. } if self.is_stopping() => {
-                engine::stop(&socket, Aborted::ShutDown);
+                self.driver.stop(&socket, Aborted::ShutDown);
                 None
             }
-            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
+            Work::Turn { socket, direction } => self.driver.take_turn(&socket, direction),
             Work::Found(answer) => {
                 answer.tell();
                 None
@@ -240,6 +223,13 @@ impl RuntimeInner {
         self.running.all().filter(move |(_, callback, since)| is_one(*callback, *since))
     }
 
+    /// A callback in words, which has been running for so long.
+    pub(crate) fn report_of(&self, callback: Callback, age: Duration) -> OperationReport {
+        let socket = callback.socket.and_then(socket_table::find);
+        let system = socket.as_ref().and_then(|socket| socket.descriptor.pin());
+        OperationReport::new(callback.kind, system.as_deref(), age)
+    }
+
     /// An operation, or a callback of another kind, is over.
     pub(crate) fn is_over(&self, worker: Option<usize>, kind: usize, takes_place: bool) {
         if let Some(limit) = self.limit.as_ref().filter(|_| takes_place) {
@@ -285,10 +275,10 @@ impl RuntimeInner {
     }
 
     /// Blocks until `operation`, of this runtime, has completed or the deadline has passed; on a worker
-    /// as [`wait_for_event`](Self::wait_for_event), else as [`engine::wait`].
+    /// as [`wait_for_event`](Self::wait_for_event), else as [`Driver::wait_here`](crate::state::driver::Driver::wait_here).
     pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
         if !Self::is_on_worker() {
-            return engine::wait(operation, deadline);
+            return self.driver.wait_here(operation, deadline);
         }
         if Current::worker_of(&self.pool).is_none() {
             // When the operation's own deadline passes, callbacks may be holding all workers.
@@ -462,7 +452,7 @@ impl Host for RuntimeInner {
 
     fn is_nestable(&self, work: &Work) -> bool {
         match work {
-            Work::Wait(wait) => wait.place() == Place::InsideCallback,
+            Work::Wait(wait) => wait.place() == RunContext::InsideCallback,
             Work::Completed(_) | Work::Call(_) => false,
             #[cfg(feature = "testing")]
             Work::Done(_) => true,
@@ -558,7 +548,7 @@ impl Host for RuntimeInner {
         #[cfg(feature = "testing")]
         self.post_what_was_kept_back();
         for socket in socket_table::sockets_of(self) {
-            engine::stop(&socket, Aborted::ShutDown);
+            self.driver.stop(&socket, Aborted::ShutDown);
         }
     }
 }

@@ -7,12 +7,11 @@ use crate::base::latencies::Latencies;
 use crate::base::limit::Limit;
 use crate::base::operation_queue::Ticket;
 use crate::base::running::Running;
+use crate::base::shutdown::Shutdown;
+use crate::base::sync::Mutex;
 use crate::base::timer::Timer;
-use crate::engine::failing::Failing;
 use crate::pool::worker_pool::WorkerPool;
-use crate::runtime::registered_wait::{Registered, Waits};
 use crate::runtime::resolver::Answer;
-use crate::runtime::shutdown::Shutdown;
 use crate::state::driver::Driver;
 use crate::state::in_flight::{Handle, Owner};
 use crate::state::listeners::Listeners;
@@ -20,7 +19,10 @@ use crate::state::socket::SocketInner;
 use crate::state::socket_table::SocketNumber;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
+use aio_sync::ManualResetEvent;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
@@ -103,6 +105,38 @@ impl fmt::Debug for Posted {
         f.pad("Posted")
     }
 }
+
+/// A registered wait, of whatever handle and callback.
+pub(crate) trait Registered: fmt::Debug + Send + Sync {
+    /// Its time is over.
+    fn time_out(self: Arc<Self>);
+
+    /// A worker is here to run the callback.
+    fn run(self: Arc<Self>);
+
+    /// Where that may be.
+    fn place(&self) -> RunContext;
+
+    fn unregister(&self) -> bool;
+
+    fn ended(&self) -> &ManualResetEvent;
+}
+
+/// The waits of a runtime that have not ended.
+pub(crate) type Waits = Mutex<HashMap<usize, Arc<dyn Registered>>>;
+
+/// Where the callback of a wait may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunContext {
+    /// On a worker that is in no callback.
+    OnWorker,
+    /// There, or inside a callback that waits: it is a step.
+    InsideCallback,
+}
+
+/// Operations that fail together, each with its error: see `engine/failing.rs`.
+#[derive(Debug)]
+pub(crate) struct Failing(pub(crate) Mutex<VecDeque<(Owner, io::Error)>>);
 
 /// A report of an engine that waits for readiness.
 #[derive(Clone, Copy, Debug)]

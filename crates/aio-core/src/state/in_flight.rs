@@ -38,8 +38,6 @@
 //! where its header is, which depends on the body's alignment, is computed at each access, and the last
 //! reference pays a locked instruction for weak ones that only an accept can have.
 
-use crate::api::async_result::{AsyncResult, OperationHandle};
-use crate::api::metrics::OperationReport;
 use crate::base::clock::{Clock, Moment};
 use crate::base::counters::Point;
 use crate::base::error::is_aborted;
@@ -47,6 +45,7 @@ use crate::base::kind::{Direction, KIND_NAMES, kind_index};
 use crate::base::latencies::Stretch;
 use crate::base::operation_queue::{self, Blocked, Place, Placed, Queued, Thread, Wish};
 use crate::base::references::References;
+use crate::base::report::OperationReport;
 use crate::base::span::Span;
 use crate::op::Route;
 use crate::runtime::resolver::Lookup;
@@ -449,7 +448,7 @@ impl<K, S, F> Body for WithCallback<K, S, F>
 where
     K: Perform,
     S: Send,
-    F: FnOnce(AsyncResult<K, S>) + Send,
+    F: FnOnce(Completion<K, S>, Handle) + Send,
 {
     type Kind = K;
 
@@ -466,7 +465,7 @@ where
 unsafe fn deliver<K, S, F>(operation: Shared)
 where
     K: Perform,
-    F: FnOnce(AsyncResult<K, S>),
+    F: FnOnce(Completion<K, S>, Handle),
 {
     let (callback, completion, span) = {
         let body = operation.body::<WithCallback<K, S, F>>();
@@ -476,8 +475,8 @@ where
         let (callback, state) = body.then.take().expect("an operation is delivered once");
         (callback, body.progress.complete(state), mem::take(&mut body.progress.span))
     };
-    let handle = OperationHandle::new(Handle(operation));
-    span.run(|| callback(AsyncResult::new(completion, handle)));
+    let handle = Handle(operation);
+    span.run(|| callback(completion, handle));
 }
 
 /// The body of an operation whose completion is waited for.
@@ -590,7 +589,7 @@ pub(crate) fn begin<K, S, F>(
 where
     K: Perform,
     S: Send + 'static,
-    F: FnOnce(AsyncResult<K, S>) + Send + 'static,
+    F: FnOnce(Completion<K, S>, Handle) + Send + 'static,
 {
     let kind = const { &KindOf::new::<WithCallback<K, S, F>>(End::Call(deliver::<K, S, F>)) };
     let (owner, handle) = Shared::new(

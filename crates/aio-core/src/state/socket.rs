@@ -3,7 +3,6 @@
 use crate::base::descriptor::Descriptor;
 use crate::base::kind::Direction;
 use crate::base::wake::Holder;
-use crate::engine;
 use crate::state::context::RuntimeInner;
 use crate::state::departed::Departed;
 use crate::state::in_flight::OperationQueue;
@@ -28,12 +27,12 @@ use std::time::{Duration, Instant};
 /// Each `begin_*` takes what the operation needs, a callback, and a state for the callback, and
 /// returns at once. The operation is tried right away; if it would have to wait, it waits in the
 /// runtime's [`Engine`](crate::Engine). When it is over, a worker runs the callback, which gets an
-/// [`AsyncResult`] and gives it to the `end_*` of its kind. Operations of one direction (connect and
+/// [`AsyncResult`](crate::AsyncResult) and gives it to the `end_*` of its kind. Operations of one direction (connect and
 /// send, accept and receive) take effect in the order in which they were begun; the two directions
 /// are independent. Callbacks of one socket may run at the same time and in any order.
 ///
 /// [`connect`](Self::connect), [`send`](Self::send), [`receive`](Self::receive) and their like block
-/// until it is over. Each `*_async` starts the same operation without a callback and returns an [`Operation`], to be
+/// until it is over. Each `*_async` starts the same operation without a callback and returns an [`Operation`](crate::Operation), to be
 /// waited for with or without a limit, to be awaited, or to be canceled.
 ///
 /// ```
@@ -430,10 +429,10 @@ impl SocketInner {
     fn has_shut_down(self: &Arc<Self>, how: Shutdown) {
         if how != Shutdown::Write {
             self.receives_no_more.store(true, Ordering::Relaxed);
-            engine::look_again(self, Direction::Receive);
+            self.runtime.driver.look_again(self, Direction::Receive);
         }
         if how != Shutdown::Read {
-            engine::look_again(self, Direction::Send);
+            self.runtime.driver.look_again(self, Direction::Send);
         }
     }
 

@@ -9,7 +9,6 @@
 //! 3. A thread that puts a piece in then reports readiness to the queue ([`SocketInner::give_back`]), as the engine
 //!    does when bytes arrive.
 
-use crate::engine;
 use crate::state::socket::Socket;
 use crate::state::socket::SocketInner;
 use socket2::SockAddr;
@@ -221,6 +220,6 @@ impl SocketInner {
     /// Gives back what an operation had taken that was dropped. The next operation gets it.
     pub(crate) fn give_back(self: &Arc<Self>, order: Order, piece: Piece) {
         self.unread.put(order, piece);
-        engine::given_back(self);
+        self.runtime.driver.given_back(self);
     }
 }
