@@ -155,7 +155,6 @@ mod state {
     pub(crate) mod perform;
     pub(crate) mod socket;
     pub(crate) mod socket_table;
-    pub(crate) mod unread;
 }
 
 #[cfg(feature = "testing")]
@@ -201,6 +200,7 @@ mod base {
     pub(crate) mod spin;
     pub(crate) mod sync;
     pub(crate) mod timer;
+    pub(crate) mod unread;
     pub(crate) mod wake;
 }
 
@@ -222,8 +222,7 @@ pub use runtime::shutdown::ShutdownReport;
 pub use socket2;
 pub use state::completion::Completion;
 pub use state::context::PanicPolicy;
-pub use state::socket::Socket;
-pub use state::unread::Unread;
+pub use state::socket::{Socket, Unread};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

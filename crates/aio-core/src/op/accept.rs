@@ -6,13 +6,14 @@ use crate::base::buffer::IoBufMut;
 use crate::base::error::attempted;
 use crate::base::kind::Direction;
 use crate::base::operation_queue::Blocked;
+use crate::base::unread::{Envelope, Order, Piece};
 use crate::state::completion::Completion;
 use crate::state::departed::Departure;
+use crate::state::perform::GivenBack;
 use crate::state::perform::sealed;
 use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
 use crate::state::socket::Socket;
 use crate::state::socket::SocketInner;
-use crate::state::unread::{Envelope, GivenBack, Order, Piece};
 use std::io;
 use std::sync::Arc;
 

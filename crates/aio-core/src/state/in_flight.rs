@@ -47,15 +47,16 @@ use crate::base::operation_queue::{self, Blocked, Place, Placed, Queued, Thread,
 use crate::base::references::References;
 use crate::base::report::OperationReport;
 use crate::base::span::Span;
+use crate::base::unread::{Envelope, Order};
 use crate::op::Route;
 use crate::runtime::resolver::Lookup;
 use crate::state::completion::Completion;
 use crate::state::context::{RuntimeInner, Work};
+use crate::state::perform::GivenBack;
 use crate::state::perform::{Attempt, Call, Kind, Perform};
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
 use crate::state::socket_table::SocketNumber;
-use crate::state::unread::{Envelope, GivenBack, Order};
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
 use std::fmt;

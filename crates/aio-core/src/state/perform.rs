@@ -2,10 +2,10 @@
 
 use crate::base::kind::Direction;
 use crate::base::operation_queue::Blocked;
+use crate::base::unread::{Envelope, Order};
 use crate::op::Route;
 use crate::state::completion::Completion;
 use crate::state::socket::SocketInner;
-use crate::state::unread::{Envelope, GivenBack};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -118,6 +118,14 @@ pub(crate) trait Perform: Kind {
     fn give_up(&mut self, socket: &Arc<SocketInner>) {
         let _ = socket;
     }
+}
+
+/// Where to give back what an operation has taken.
+pub(crate) struct GivenBack<'a> {
+    /// The socket where the operation was begun.
+    pub(crate) socket: &'a Arc<SocketInner>,
+    pub(crate) order: Order,
+    pub(crate) envelope: Option<Box<Envelope>>,
 }
 
 /// What an attempt may use: the socket, and its pinned descriptor.

@@ -2,16 +2,16 @@
 
 use crate::base::descriptor::Descriptor;
 use crate::base::kind::Direction;
+use crate::base::unread::{Order, Origin, Piece, Store};
 use crate::base::wake::Holder;
 use crate::state::context::RuntimeInner;
 use crate::state::departed::Departed;
 use crate::state::in_flight::OperationQueue;
 use crate::state::socket_table;
 use crate::state::socket_table::SocketNumber;
-use crate::state::unread::{Order, Store};
 #[cfg(feature = "testing")]
 use crate::testing::{Injections, Injector};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -166,7 +166,7 @@ impl Socket {
                 bound: AtomicBool::new(false),
                 receives_no_more: AtomicBool::new(false),
                 departed: Departed::new(),
-                unread: Store::default(),
+                unread: Store::new(),
                 accepts: AtomicBool::new(false),
                 failure: AtomicI32::new(0),
                 linger: AtomicI32::new(linger::NOT_REPLACED),
@@ -231,6 +231,38 @@ mod linger {
     pub(crate) const OFF: i32 = -2;
 }
 
+/// What a dropped operation had taken from a socket: see [`Socket::take_unread`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Unread {
+    /// The next bytes of a stream.
+    Bytes(Vec<u8>),
+    /// A datagram.
+    #[non_exhaustive]
+    Datagram {
+        /// Its bytes, or those that fitted into the operation's buffer.
+        bytes: Vec<u8>,
+        /// The sender.
+        from: SockAddr,
+        /// True if it had more bytes; they are lost.
+        truncated: bool,
+    },
+    /// A connection that was accepted.
+    Connection(Socket),
+}
+
+impl From<Piece<Socket>> for Unread {
+    fn from(piece: Piece<Socket>) -> Self {
+        match piece {
+            Piece::Bytes(bytes) => Self::Bytes(bytes),
+            Piece::Datagram(bytes, Origin { from, truncated, .. }) => {
+                Self::Datagram { bytes, from, truncated }
+            }
+            Piece::Connection(connection) => Self::Connection(connection),
+        }
+    }
+}
+
 /// What the handles and the operations of a socket share.
 #[derive(Debug)]
 pub(crate) struct SocketInner {
@@ -252,7 +284,7 @@ pub(crate) struct SocketInner {
     /// True once the socket is known to have an address.
     bound: AtomicBool,
     /// What dropped operations had taken here.
-    pub(crate) unread: Store,
+    pub(crate) unread: Store<Socket>,
     /// True once the socket has been shut down for receiving. Nothing is received then but what was there before,
     /// though the system may go on to say that a call would have to wait.
     pub(crate) receives_no_more: AtomicBool,
@@ -499,6 +531,14 @@ impl SocketInner {
     /// True from the time when the system is asked to connect until that has succeeded.
     pub(crate) fn lacks_connection(&self) -> bool {
         self.connection.load(Ordering::Relaxed) == connection::ASKED
+    }
+}
+
+impl SocketInner {
+    /// Gives back what an operation had taken that was dropped. The next operation gets it.
+    pub(crate) fn give_back(self: &Arc<Self>, order: Order, piece: Piece<Socket>) {
+        self.unread.put(order, piece);
+        self.runtime.driver.given_back(self);
     }
 }
 
