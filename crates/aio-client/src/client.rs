@@ -2,27 +2,23 @@
 
 mod begin_end;
 mod blocking;
+mod calls;
 mod started;
 
-use crate::async_result::{AsyncResult, Completion};
-use crate::builder::Builder;
-use crate::connect::{self, Options};
-use crate::connection::{Connection, Progress, Settings};
-use crate::deadline::Deadline;
+use crate::connect::Options;
+use crate::connection::{Connection, Settings};
 use crate::encoding::Encoding;
 use crate::end_point::EndPoint;
-use crate::error::{Attempt, Error, ErrorKind};
+use crate::error::{Attempt, Error};
 use crate::framing::Framing;
-use crate::op::{self, Kind};
-use crate::operation::{Operation, OperationHandle};
-use crate::received::Received;
-use crate::task::{self, Call, Place, Task, Won};
-use aio_core::{RuntimeHandle, Socket};
-use std::future::Future;
+use crate::progress::Progress;
+use aio_core::Socket;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use calls::Origin;
 
 /// A connection to a server, and calls on it that end.
 ///
@@ -68,30 +64,7 @@ pub struct Client {
     settings: Settings,
 }
 
-/// What a client is made from.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin {
-    pub(crate) end_point: Arc<EndPoint>,
-    pub(crate) options: Options,
-    pub(crate) settings: Settings,
-}
-
 impl Client {
-    /// Connects with the defaults of [`builder`](Self::builder).
-    ///
-    /// # Errors
-    ///
-    /// As [`Builder::connect`].
-    pub fn connect(end_point: impl Into<EndPoint>) -> Result<Self, Error> {
-        Self::builder().connect(end_point)
-    }
-
-    /// Returns a builder with the defaults: the process-wide runtime, 30 seconds for each call,
-    /// messages of up to 64 MiB that the peer ends by closing.
-    pub fn builder<'r>() -> Builder<'r> {
-        Builder::default()
-    }
-
     /// Returns a handle whose calls may take this long: see [`Builder::timeout`]. With no time at all
     /// a receive takes what has arrived already, and begins to receive more for the next one.
     #[must_use]
@@ -213,117 +186,5 @@ impl Client {
     #[must_use]
     pub fn socket(&self) -> &Socket {
         &self.connection.socket
-    }
-}
-
-/// `None` for the faces that have no callback.
-type Then<T> = Option<task::Then<T>>;
-
-fn then<K, T, S, F>(callback: F, state: S) -> Then<T>
-where
-    K: Kind,
-    T: Won + Into<K::Output>,
-    S: Send + 'static,
-    F: FnOnce(AsyncResult<K, S>) + Send + 'static,
-{
-    Some(Box::new(move |task, outcome| {
-        let completion = Completion::new(outcome.map(T::into), state);
-        callback(AsyncResult::new(completion, OperationHandle::new(task)));
-    }))
-}
-
-/// The calls, each written once for all its faces.
-impl Client {
-    fn start<T: Won, F>(
-        &self,
-        place: Place,
-        call: impl FnOnce(Arc<Call>) -> F,
-        then: Then<T>,
-    ) -> Arc<Task<T>>
-    where
-        F: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        let deadline = Deadline::after(self.settings.timeout);
-        Task::start(self.connection.socket.runtime(), deadline, place, call, then)
-    }
-
-    fn start_send(&self, message: Vec<u8>, then: Then<()>) -> Arc<Task<()>> {
-        let (connection, settings) = (self.connection.clone(), self.settings.clone());
-        let send = |call| connection.send(message, settings, call);
-        self.start(Place::InsideCallback, send, then)
-    }
-
-    fn start_receive(
-        &self,
-        check: impl Fn(&[u8]) -> Result<(), Error> + Send + 'static,
-        then: Then<Received>,
-    ) -> Arc<Task<Received>> {
-        let (connection, settings) = (self.connection.clone(), self.settings.clone());
-        let tells_progress = settings.progress.is_some();
-        let place = if tells_progress { Place::OnWorker } else { Place::InsideCallback };
-        self.start(place, |call| connection.receive(settings, check, call), then)
-    }
-
-    fn start_receive_bytes(&self, then: Then<Received>) -> Arc<Task<Received>> {
-        self.start_receive(|_| Ok(()), then)
-    }
-
-    fn start_receive_text(&self, then: Then<Received>) -> Arc<Task<Received>> {
-        let (encoding, peer) = (self.settings.encoding, self.connection.peer);
-        let error = move |reason| Error::new(ErrorKind::Encoding, Attempt::Receive, peer, reason);
-        self.start_receive(move |bytes| encoding.check(bytes).map_err(error), then)
-    }
-
-    fn origin(&self) -> Origin {
-        let (options, settings) = (self.options.clone(), self.settings.clone());
-        Origin { end_point: self.end_point.clone(), options, settings }
-    }
-}
-
-impl Won for Client {
-    type Turn = ();
-
-    fn turn(&mut self) -> Option<()> {
-        None
-    }
-}
-
-impl Origin {
-    pub(crate) fn begin_connect<S, F>(
-        self,
-        runtime: Result<RuntimeHandle, Error>,
-        callback: F,
-        state: S,
-    ) -> OperationHandle
-    where
-        S: Send + 'static,
-        F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
-    {
-        OperationHandle::new(self.start(runtime, then::<op::Connect, _, _, _>(callback, state)))
-    }
-
-    pub(crate) fn connect_async(
-        self,
-        runtime: Result<RuntimeHandle, Error>,
-    ) -> Operation<op::Connect> {
-        Operation::new(self.start(runtime, None))
-    }
-
-    fn start(self, runtime: Result<RuntimeHandle, Error>, then: Then<Client>) -> Arc<Task<Client>> {
-        let deadline = Deadline::after(self.settings.timeout);
-        match runtime {
-            Ok(runtime) => {
-                let connect = |call| self.connect(runtime.clone(), call);
-                Task::start(runtime.clone(), deadline, Place::InsideCallback, connect, then)
-            }
-            Err(error) => Task::failed(error, then),
-        }
-    }
-
-    async fn connect(self, runtime: RuntimeHandle, call: Arc<Call>) -> Result<Client, Error> {
-        let Self { end_point, options, settings } = self;
-        let (socket, peer) = connect::connect(runtime, &end_point, &options, &call).await?;
-        let connection = Arc::new(Connection::new(socket, peer));
-        Ok(Client { connection, end_point, options, settings })
     }
 }

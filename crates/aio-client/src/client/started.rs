@@ -1,6 +1,7 @@
 //! The client's calls without a callback: started here, to be waited for or awaited.
 
-use super::{Client, op};
+use super::Client;
+use crate::op;
 use crate::operation::Operation;
 
 impl Client {
