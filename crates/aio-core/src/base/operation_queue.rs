@@ -279,7 +279,7 @@ impl<O: Queued> OperationQueue<O> {
     }
 
     /// A new operation. `at_once`: the caller may attempt it itself.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(&self, operation: O, at_once: bool) -> Next<O> {
         let mut state = self.lock();
         if state.phase == Phase::Idle && operation.wish().is_none() {

@@ -73,6 +73,39 @@ impl<S: WaitSource> TryFirst<S> {
         Self { source }
     }
 
+    #[inline(always)]
+    fn start_any(&self, socket: &Arc<SocketInner>, operation: Owner) {
+        let runtime = &*socket.runtime;
+        let direction = operation.direction();
+        let queue = socket.queue(direction);
+        // An operation that would have to wait needs no pin.
+        let may_attempt =
+            !operation.may_block() && (queue.may_be_ready() || operation.wish().is_some());
+        let system = if may_attempt { socket.descriptor.pin() } else { None };
+        match (queue.begin(operation, system.is_some()), system) {
+            (Next::Attempt(operation), Some(system)) => {
+                if let Some(completed) = self.advance(socket, direction, operation, system) {
+                    runtime.post(Work::Completed(completed));
+                }
+            }
+            (next, _) => self.settle(socket, direction, next),
+        }
+    }
+
+    #[cold]
+    fn start_accept(&self, socket: &Arc<SocketInner>, operation: Owner) {
+        let runtime = &*socket.runtime;
+        if runtime.refuses_accepts() {
+            return operation.fail(runtime, Aborted::ShutDown.into());
+        }
+        socket.is_about_to_accept();
+        self.start_any(socket, operation);
+        if runtime.refuses_accepts() {
+            // A drain that looked for listeners before this one was known has passed it by.
+            self.refuse_accepts(socket);
+        }
+    }
+
     /// An operation comes from elsewhere: see [`Attempted::GoesOnAt`]. A worker attempts it, after what runs
     /// now, so that one that goes from place to place takes no stack.
     fn go_on_at(&self, from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
@@ -160,8 +193,8 @@ impl<S: WaitSource> TryFirst<S> {
     /// The driver reports that `direction` may be able to make progress. If the turn completes an operation with a
     /// callback, that is the caller's to deliver.
     #[must_use = "its callback is still to be run"]
-    #[inline]
-    pub(crate) fn ready(
+    #[inline(always)]
+    fn ready(
         &self,
         socket: &Arc<SocketInner>,
         direction: Direction,
@@ -179,7 +212,7 @@ impl<S: WaitSource> TryFirst<S> {
     }
 
     /// Takes the turn if the queue gives one. Returns as [`ready`](Self::ready).
-    #[inline]
+    #[inline(always)]
     fn take(
         &self,
         socket: &Arc<SocketInner>,
@@ -220,7 +253,8 @@ impl<S: WaitSource> TryFirst<S> {
                     let next = queue.done(drained);
                     drop(system);
                     match next {
-                        Next::Nothing => {}
+                        // Nothing to drop: the compiler does not see that.
+                        Next::Nothing => mem::forget(next),
                         next => self.settle(socket, direction, next),
                     }
                     return complete(runtime, operation);
@@ -304,9 +338,8 @@ impl<S: WaitSource> TryFirst<S> {
     }
 
     fn wait_for(&self, socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
-        let runtime = &*socket.runtime;
         #[cfg(feature = "testing")]
-        let waited = match &runtime.injector {
+        let waited = match &socket.runtime.injector {
             Some(injector) => injector.waits(socket, direction),
             None => Ok(()),
         }
@@ -314,10 +347,7 @@ impl<S: WaitSource> TryFirst<S> {
         #[cfg(not(feature = "testing"))]
         let waited = self.source.wait_for(socket, direction, ticket);
         if let Err(error) = waited {
-            // The other direction may be relying on what has just failed.
-            for queue in [&socket.receive, &socket.send] {
-                give_up(socket, queue, &error);
-            }
+            give_up_both(socket, &error);
         }
         self.refuse_accepts_late(socket, direction);
     }
@@ -341,32 +371,13 @@ impl<S: WaitSource> Driver for TryFirst<S> {
 
     fn start(&self, socket: &Arc<SocketInner>, operation: Owner) {
         let runtime = &*socket.runtime;
-        let accepts = operation.is_accept();
-        if runtime.is_stopping() || accepts && runtime.refuses_accepts() {
-            operation.fail(runtime, Aborted::ShutDown.into());
-            return;
+        if runtime.is_stopping() {
+            return operation.fail(runtime, Aborted::ShutDown.into());
         }
-        if accepts {
-            socket.is_about_to_accept();
+        if operation.is_accept() {
+            return self.start_accept(socket, operation);
         }
-        let direction = operation.direction();
-        let queue = socket.queue(direction);
-        // An operation that would have to wait needs no pin.
-        let may_attempt =
-            !operation.may_block() && (queue.may_be_ready() || operation.wish().is_some());
-        let system = if may_attempt { socket.descriptor.pin() } else { None };
-        match (queue.begin(operation, system.is_some()), system) {
-            (Next::Attempt(operation), Some(system)) => {
-                if let Some(completed) = self.advance(socket, direction, operation, system) {
-                    runtime.post(Work::Completed(completed));
-                }
-            }
-            (next, _) => self.settle(socket, direction, next),
-        }
-        if accepts && runtime.refuses_accepts() {
-            // A drain that looked for listeners before this one was known has passed it by.
-            self.refuse_accepts(socket);
-        }
+        self.start_any(socket, operation);
     }
 
     fn cancel(&self, socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
@@ -542,8 +553,15 @@ fn receives_no_more(socket: &SocketInner, direction: Direction) -> bool {
         && socket.descriptor.pin().is_some_and(|system| socket.has_ended_receiving(&system))
 }
 
-/// The operations that wait there fail, since the driver cannot wait for them.
+/// The driver cannot wait for one direction. The other may be relying on what has just failed.
 #[cold]
+fn give_up_both(socket: &SocketInner, error: &io::Error) {
+    for queue in [&socket.receive, &socket.send] {
+        give_up(socket, queue, error);
+    }
+}
+
+/// The operations that wait there fail, since the driver cannot wait for them.
 fn give_up(socket: &SocketInner, queue: &OperationQueue, error: &io::Error) {
     // As in `cancel`.
     let system = socket.descriptor.pin();

@@ -3,7 +3,7 @@
 use crate::base::clock::Moment;
 use crate::base::counters::Point;
 use crate::base::error::Aborted;
-use crate::base::kind::kind_index;
+use crate::base::kind::{Direction, kind_index};
 use crate::base::latencies::Stretch;
 use crate::base::operation_queue::Wish;
 use crate::base::process_threads;
@@ -14,6 +14,7 @@ use crate::pool::worker_pool::{Current, Host, Inside, Wait, WorkerPool, wait_ins
 use crate::runtime::{registered_wait, resolver};
 use crate::state::context::{PanicPolicy, Posted, RunContext, RuntimeInner, Timed, Work};
 use crate::state::in_flight::{Handle, Owner};
+use crate::state::socket::SocketInner;
 use crate::state::socket_table;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
@@ -114,46 +115,42 @@ impl RuntimeInner {
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
             Work::Due(timed) => self.is_due(timed),
-            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
+            Work::Ready { socket, report } => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
-                if let Some(operation) = self.take_turns(work) {
-                    #[cfg(feature = "testing")]
-                    if self.injector.is_some() {
-                        return self.post(Work::Completed(operation));
-                    }
-                    self.deliver(operation);
-                }
+                self.deliver_here(self.driver.run_report(&socket, report));
             }
+            Work::Turn { socket, direction } => {
+                self.deliver_here(self.take_turn(&socket, direction));
+            }
+            Work::Found(answer) => answer.tell(),
         }
     }
 
-    /// Lets sockets have their turns. Returns an operation with a callback that this has completed, and posts the
-    /// others.
-    fn take_turns(&self, work: Work) -> Option<Owner> {
-        match work {
-            Work::Ready { socket, report } => self.driver.run_report(&socket, report),
-            // One that could go on for long does not outlast its runtime.
-            Work::Turn { socket, .. } if self.is_stopping() => {
-                self.driver.stop(&socket, Aborted::ShutDown);
-                None
-            }
-            Work::Turn { socket, direction } => self.driver.take_turn(&socket, direction),
-            Work::Found(answer) => {
-                answer.tell();
-                None
-            }
-            #[cfg(feature = "testing")]
-            Work::Done(_) => unreachable!("this is no turn"),
-            Work::Completed(_)
-            | Work::Fail(_)
-            | Work::Due(_)
-            | Work::Wait(_)
-            | Work::Call(_)
-            | Work::Step(_) => {
-                unreachable!("these are no turns")
-            }
+    /// Runs the callback of what a turn has completed, if it has one.
+    fn deliver_here(&self, completed: Option<Owner>) {
+        let Some(operation) = completed else { return };
+        #[cfg(feature = "testing")]
+        if self.injector.is_some() {
+            return self.post(Work::Completed(operation));
         }
+        self.deliver(operation);
+    }
+
+    fn post_completed(&self, completed: Option<Owner>) {
+        if let Some(operation) = completed {
+            self.post(Work::Completed(operation));
+        }
+    }
+
+    /// A worker is here for a turn that another thread has left to it.
+    fn take_turn(&self, socket: &Arc<SocketInner>, direction: Direction) -> Option<Owner> {
+        // One that could go on for long does not outlast its runtime.
+        if self.is_stopping() {
+            self.driver.stop(socket, Aborted::ShutDown);
+            return None;
+        }
+        self.driver.take_turn(socket, direction)
     }
 
     /// Ends what is due. Code of a user's may run: wakers, the maps of `post_to`, drops of what was lent.
@@ -479,13 +476,15 @@ impl Host for RuntimeInner {
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
             Work::Due(timed) => self.is_due(timed),
-            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
-                // As a part of what runs now: what is kept for later waits until that is over, and so
-                // does what this completes, for which another worker may be free.
-                if let Some(operation) = self.take_turns(work) {
-                    self.post(Work::Completed(operation));
-                }
+            // As a part of what runs now: what is kept for later waits until that is over, and so
+            // does what this completes, for which another worker may be free.
+            Work::Ready { socket, report } => {
+                self.post_completed(self.driver.run_report(&socket, report));
             }
+            Work::Turn { socket, direction } => {
+                self.post_completed(self.take_turn(&socket, direction));
+            }
+            Work::Found(answer) => answer.tell(),
             Work::Completed(_) | Work::Call(_) => {
                 unreachable!("a callback does not nest: {work:?}")
             }
