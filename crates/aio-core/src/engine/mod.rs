@@ -37,7 +37,7 @@ pub(crate) use own_thread::wait;
 use std::io;
 
 pub(crate) use try_first::{
-    concerns, given_back, look_again, ready, refuse_accepts, release, stop, take_turn,
+    concerns, given_back, look_again, ready, refuse_accepts, release, start_later, stop, take_turn,
 };
 
 /// Makes the driver of `engine` for that many workers.

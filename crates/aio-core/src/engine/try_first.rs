@@ -72,14 +72,9 @@ pub(crate) fn refuse_accepts(socket: &Arc<SocketInner>) {
     }
 }
 
-/// An operation comes from elsewhere: see [`Attempted::GoesOnAt`]. A worker attempts it, after what runs
-/// now, so that one that goes from place to place takes no stack.
-fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
-    operation.go_to(socket);
-    if !from.departed.add(socket.number, operation.downgrade()) {
-        operation.fail(&from.runtime, Aborted::Closed.into());
-        return;
-    }
+/// Begins an operation, but leaves its first attempt to a worker: for one that begins when another has completed, so
+/// that a composite operation takes no stack, however many parts it has.
+pub(crate) fn start_later(socket: &Arc<SocketInner>, operation: Owner) {
     let direction = operation.direction();
     let next = socket.queue(direction).begin(operation, false);
     settle(socket, direction, next);
@@ -95,7 +90,7 @@ pub(crate) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation:
     }
     // Pinned before the queue is broken, if it is, so that a close in between still resets the connection.
     let system = socket.descriptor.pin();
-    let next = queue.cancel(operation, socket.number.get());
+    let next = queue.cancel(operation);
     let has_ended = queue.ticket().is_none();
     if let Next::Abort(all, reason) = next {
         let all = reset_if_unfinished(socket, system, all, reason);
@@ -126,11 +121,13 @@ pub(crate) fn close(socket: &SocketInner) {
     driver.wait_ended(socket);
 }
 
-/// Aborts everything that was begun on the socket, wherever it is pending.
+/// Aborts everything that was begun on the socket, also what is pending at a connection that it has accepted.
 fn end(socket: &SocketInner, reason: Aborted) {
     stop(socket, reason);
-    for operation in socket.departed.close() {
-        operation.cancel(Wish::Close);
+    if socket.is_listener() {
+        for accept in socket.runtime.listeners.take_waiting(socket) {
+            accept.cancel(Wish::Close);
+        }
     }
 }
 
@@ -324,13 +321,6 @@ fn advance(
                     behind.finish(runtime);
                 }
                 return completed;
-            }
-            Attempted::GoesOnAt(elsewhere) => {
-                let next = queue.done(false);
-                drop(system);
-                settle(socket, direction, next);
-                go_on_at(socket, &elsewhere, operation);
-                return None;
             }
             Attempted::WouldBlock(how) => queue.blocked(operation, how),
             Attempted::Yielded => queue.yielded(operation),

@@ -284,21 +284,19 @@ impl RuntimeInner {
         }
     }
 
-    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed; on a worker
-    /// as [`wait_for_event`](Self::wait_for_event), else as [`engine::wait`].
-    pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+    /// Blocks until `operation` has completed or the deadline has passed; on a worker as
+    /// [`wait_for_event`](Self::wait_for_event), else as [`engine::wait`].
+    pub(crate) fn wait_for(operation: &Handle, deadline: Option<Instant>) -> bool {
         if !Self::is_on_worker() {
             return engine::wait(operation, deadline);
         }
-        if Current::worker_of(&self.pool).is_none() {
-            // When the operation's own deadline passes, callbacks may be holding all workers.
-            let own = operation.deadline();
-            if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-                if Self::wait_for_event(operation.event(), Some(own)) {
-                    return true;
-                }
-                operation.cancel(Wish::TimeOut);
+        // When the operation's own deadline passes, callbacks may be holding all workers of its runtime.
+        let own = operation.deadline();
+        if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
+            if Self::wait_for_event(operation.event(), Some(own)) {
+                return true;
             }
+            operation.cancel(Wish::TimeOut);
         }
         Self::wait_for_event(operation.event(), deadline)
     }
