@@ -153,8 +153,12 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
 
     fn start(listener: &Arc<SocketInner>, whole: Owner) {
         let handle = whole.handle();
-        let then =
-            Accepting::<B> { whole, listener: listener.clone(), next: None, buffer: PhantomData };
+        let then = Accepting::<B> {
+            whole,
+            listener: listener.clone(),
+            outcome: Ok(None),
+            buffer: PhantomData,
+        };
         let accept = in_flight::begin_part(&handle, listener, Accept::new(), then);
         listener.runtime.driver.start(listener, accept);
     }
@@ -200,17 +204,9 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
 struct Accepting<B> {
     whole: Owner,
     listener: Arc<SocketInner>,
-    /// There once the accept's result stands.
-    next: Option<Next>,
+    /// Once the accept's result stands: the socket at which to receive, if the whole is not over with that.
+    outcome: io::Result<Option<Arc<SocketInner>>>,
     buffer: PhantomData<fn(B)>,
-}
-
-/// What follows the accept.
-enum Next {
-    Receive(Arc<SocketInner>),
-    /// Nothing: the result of the whole stands.
-    Complete,
-    Fail(io::Error),
 }
 
 impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
@@ -221,7 +217,7 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
             (Ok(connection), Some(order)) => (connection, order),
             (Ok(_), None) => unreachable!("a connection is taken in an attempt, and has an order"),
             (Err(error), _) => {
-                self.next = Some(Next::Fail(error));
+                self.outcome = Err(error);
                 return;
             }
         };
@@ -231,31 +227,24 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
         work.accepted = Some(Accepted { connection, order });
         // AC-4: an operation without room for a byte does not wait for one.
         let has_no_room = work.buffer.as_ref().is_some_and(|buffer| buffer.as_slice().is_empty());
-        self.next = Some(if has_no_room {
+        if has_no_room {
             let result = Ok((Socket::of(&socket), 0));
             self.whole.stands::<AcceptReceive<B>>(runtime, result, Some(order));
-            Next::Complete
         } else if is_abandoned {
             // Before the listener's next accept has its turn.
             work.give_up(&self.listener);
-            Next::Fail(Aborted::Canceled.into())
+            self.outcome = Err(Aborted::Canceled.into());
         } else {
-            Next::Receive(socket)
-        });
+            self.outcome = Ok(Some(socket));
+        }
     }
 
     fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
-        let Self { mut whole, listener, next, .. } = self;
-        let socket = match next? {
-            Next::Receive(socket) => socket,
-            Next::Complete => {
-                whole.leave_part();
-                return whole.complete_here(runtime);
-            }
-            Next::Fail(error) => {
-                whole.leave_part();
-                return whole.fail_here(runtime, error);
-            }
+        let Self { mut whole, listener, outcome, .. } = self;
+        let socket = match outcome {
+            Ok(Some(socket)) => socket,
+            Ok(None) => return whole.end_whole(runtime, None),
+            Err(error) => return whole.end_whole(runtime, Some(error)),
         };
         let handle = whole.handle();
         runtime.listeners.enter_waiting(&listener, handle.clone());
@@ -263,9 +252,10 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
             // The close may have looked before: `listeners.rs`, invariant 3.
             handle.cancel(Wish::Close);
         }
-        let buffer = whole.work::<AcceptReceive<B>>().buffer.take()?;
+        let buffer = whole.work::<AcceptReceive<B>>().buffer.take();
+        let receive = Receive::new(buffer.expect("no part has had it"));
         let then = Receiving { whole, listener, error: None };
-        let receive = in_flight::begin_part(&handle, &socket, Receive::new(buffer), then);
+        let receive = in_flight::begin_part(&handle, &socket, receive, then);
         engine::start_later(&socket, receive);
         None
     }
@@ -304,10 +294,6 @@ impl<B: IoBufMut> Continuation<Receive<B>> for Receiving {
     fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
         let Self { whole, listener, error } = self;
         runtime.listeners.remove_waiting(&listener, &whole);
-        whole.leave_part();
-        match error {
-            None => whole.complete_here(runtime),
-            Some(error) => whole.fail_here(runtime, error),
-        }
+        whole.end_whole(runtime, error)
     }
 }

@@ -364,19 +364,13 @@ impl Continuation<ConnectOne> for Connecting {
     fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
         let Self { mut whole, address, error } = self;
         match error {
-            None => {
-                whole.leave_part();
-                whole.complete_here(runtime)
-            }
-            Some(error) if is_aborted(&error) => {
-                whole.leave_part();
-                whole.fail_here(runtime, error)
-            }
-            Some(error) => {
+            Some(error) if !is_aborted(&error) => {
                 whole.work::<ConnectTo>().route.failures.push((Some(address), error));
-                let runtime = runtime.me.upgrade()?;
+                let runtime = runtime.me.upgrade();
+                let runtime = runtime.expect("a runtime exists while its operations complete");
                 ConnectTo::next(&runtime, whole, engine::start_later)
             }
+            outcome => whole.end_whole(runtime, outcome),
         }
     }
 }

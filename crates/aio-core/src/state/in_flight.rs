@@ -618,7 +618,7 @@ where
 {
     // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
     let body = unsafe { &mut *operation.body::<PartOf<K, C>>() };
-    body.then.take()?.go_on(runtime)
+    body.then.take().expect("a part is over once").go_on(runtime)
 }
 
 /// Makes an operation's call.
@@ -1011,6 +1011,21 @@ impl Owner {
         self.complete_at(runtime, point)
     }
 
+    /// Completes a composite operation whose last part is over: with `error`, or else with the result that stands.
+    /// Returns as [`complete_here`](Self::complete_here).
+    #[must_use = "its callback is still to be run"]
+    pub(crate) fn end_whole(
+        self,
+        runtime: &RuntimeInner,
+        error: Option<io::Error>,
+    ) -> Option<Self> {
+        self.leave_part();
+        match error {
+            None => self.complete_here(runtime),
+            Some(error) => self.fail_here(runtime, error),
+        }
+    }
+
     /// Completes the operation with the result that stands: result, then event, then completion.
     pub(crate) fn complete(self, runtime: &RuntimeInner) {
         if let Some(operation) = self.complete_here(runtime) {
@@ -1076,12 +1091,6 @@ impl Owner {
     }
 
     fn complete_at(mut self, runtime: &RuntimeInner, point: Point) -> Option<Self> {
-        if let End::Continue { go_on, .. } = self.0.kind.end {
-            return self.complete_part(runtime, go_on);
-        }
-        if let Some(deadline) = self.0.deadline {
-            runtime.timer.remove(deadline, self.0.identity());
-        }
         let is_to_be_delivered = match self.0.kind.end {
             End::Call(_) => {
                 self.trace_result(runtime);
@@ -1091,8 +1100,11 @@ impl Owner {
                 self.settle(runtime, || None);
                 false
             }
-            End::Continue { .. } => unreachable!("a part has completed above"),
+            End::Continue { go_on, .. } => return self.complete_part(runtime, go_on),
         };
+        if let Some(deadline) = self.0.deadline {
+            runtime.timer.remove(deadline, self.0.identity());
+        }
         let (worker, kind, header) = (runtime.worker(), self.kind(), &*self.0);
         runtime.counters.count(worker, kind, point);
         if let Some(latencies) = &runtime.latencies {
