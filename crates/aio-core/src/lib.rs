@@ -144,7 +144,6 @@ mod engine;
 mod state {
     pub(crate) mod completion;
     pub(crate) mod context;
-    pub(crate) mod departed;
     pub(crate) mod driver;
     #[expect(
         unsafe_code,
@@ -178,6 +177,7 @@ mod base {
     )]
     pub(crate) mod clock;
     pub(crate) mod counters;
+    pub(crate) mod current_part;
     #[expect(unsafe_code, reason = "closes a descriptor exactly once, when its last user has left")]
     pub(crate) mod descriptor;
     pub(crate) mod engine;

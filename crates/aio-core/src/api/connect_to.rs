@@ -92,8 +92,10 @@ impl Runtime {
         let Some(operation) = runtime.admit(operation, false) else { return };
         match destination.name() {
             _ if runtime.is_stopping() => operation.fail(runtime, Aborted::ShutDown.into()),
-            Some((name, port)) => resolver::look_up(runtime, name, port, operation),
-            None => op::set_out(runtime, operation),
+            Some((name, port)) => {
+                resolver::look_up(runtime, name, port, operation, op::ConnectTo::found);
+            }
+            None => op::ConnectTo::set_out(runtime, operation),
         }
     }
 }

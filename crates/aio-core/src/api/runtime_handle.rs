@@ -120,11 +120,11 @@ impl RuntimeHandle {
     /// ```
     pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
         let (operation, pending) = in_flight::start(None, None, op::LookUp::new());
-        if let Some(mut operation) = self.inner.admit(operation, false) {
+        if let Some(operation) = self.inner.admit(operation, false) {
             let found = match Target::of(host, port) {
                 _ if self.inner.is_stopping() => Err(Aborted::ShutDown.into()),
                 Target::Host { name, port } => {
-                    resolver::look_up(&self.inner, &name, port, operation);
+                    resolver::look_up(&self.inner, &name, port, operation, op::LookUp::found);
                     return Operation::new(pending);
                 }
                 Target::Addresses(addresses) => Ok(addresses),
@@ -133,10 +133,7 @@ impl RuntimeHandle {
                 }
             };
             match found {
-                Ok(addresses) => {
-                    operation.found(Ok(addresses));
-                    operation.complete(&self.inner);
-                }
+                Ok(addresses) => op::LookUp::found(&self.inner, operation, Ok(addresses)),
                 Err(error) => operation.fail(&self.inner, error),
             }
         }

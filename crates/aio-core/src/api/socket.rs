@@ -264,7 +264,7 @@ impl Socket {
         let (deadline, is_late) = self.limit.deadline();
         let (operation, pending) = in_flight::start(Some(&self.inner), deadline, work);
         if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
-            self.inner.runtime.driver.start(&self.inner, operation);
+            K::start(&self.inner, operation);
         }
         Operation::new(pending)
     }
@@ -277,7 +277,7 @@ impl Socket {
             operation.thread_comes();
         }
         if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
-            self.inner.runtime.driver.start(&self.inner, operation);
+            K::start(&self.inner, operation);
         }
         Operation::new(pending).wait().result
     }
@@ -292,7 +292,7 @@ impl Socket {
         let (operation, handle) =
             in_flight::begin(Some(&self.inner), deadline, work, AsyncResult::to(callback), state);
         if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
-            self.inner.runtime.driver.start(&self.inner, operation);
+            K::start(&self.inner, operation);
         }
         OperationHandle::new(handle)
     }

@@ -74,7 +74,7 @@ pub(crate) enum Wish {
     Cancel = 1,
     /// Its deadline has passed.
     TimeOut = 2,
-    /// The socket where it was begun is closed, and it has gone on elsewhere.
+    /// The socket where it was begun is closed, and a part of it is at another one.
     Close = 3,
 }
 
@@ -104,9 +104,6 @@ pub(crate) trait Queued: Placed {
 
     /// The place of the operation, as [`Placed::into_place`] returns it.
     fn place_of(handle: &Self::Handle) -> NonNull<Place>;
-
-    /// True if the operation is at the socket with this number.
-    fn is_at(handle: &Self::Handle, socket: usize) -> bool;
 
     /// The thread that waits for the operation, if one does that polls for its socket.
     fn thread(&self) -> Option<Thread>;
@@ -477,18 +474,18 @@ impl<O: Queued> OperationQueue<O> {
         }
     }
 
-    /// Takes the operation out if it is in line at the socket with this number, which is this queue's; if it is being
-    /// attempted, its `wish` tells the attempting thread.
+    /// Takes the operation out if it is in line. If it is being attempted, or is about to begin, its `wish` tells the
+    /// thread that has it. It is in no other queue.
     #[expect(unsafe_code, reason = "takes an operation out of the line")]
-    pub(crate) fn cancel(&self, handle: &O::Handle, socket: usize) -> Next<O> {
+    pub(crate) fn cancel(&self, handle: &O::Handle) -> Next<O> {
         let mut state = self.lock();
         let place = O::place_of(handle);
         // SAFETY: the handle keeps it.
-        let is_in_line = state.mark.is_on(unsafe { place.as_ref() }) && O::is_at(handle, socket);
+        let is_in_line = state.mark.is_on(unsafe { place.as_ref() });
         if !is_in_line {
             return Next::Nothing;
         }
-        // SAFETY: its place has the mark, and it is at this socket.
+        // SAFETY: its place has the mark, and no other queue has put it there.
         let operation = unsafe { state.line.remove(place) };
         self.has_removed(&mut state);
         self.abort(&mut state, operation)
@@ -547,6 +544,14 @@ impl<O: Queued> OperationQueue<O> {
     /// True once the socket is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().phase == Phase::Stopped(Aborted::Closed)
+    }
+
+    /// Why no operation will ever be here again, if so.
+    pub(crate) fn stopped(&self) -> Option<Aborted> {
+        match self.lock().phase {
+            Phase::Stopped(reason) => Some(reason),
+            _ => None,
+        }
     }
 
     /// True if an operation ended halfway here, so that nothing can follow it.

@@ -15,6 +15,11 @@ mod traced {
     pub(crate) struct Span(Option<tracing::Span>);
 
     impl Span {
+        /// That of a part of a composite operation.
+        pub(crate) fn none() -> Self {
+            Self(None)
+        }
+
         pub(crate) fn begin(kind: &'static str, socket: Option<&SocketInner>) -> Self {
             let span = tracing::debug_span!(target: "aio_core", "operation", kind, socket = Empty);
             if let Some(system) = socket.and_then(|socket| socket.descriptor.pin()) {
@@ -61,6 +66,10 @@ mod untraced {
     pub(crate) struct Span;
 
     impl Span {
+        pub(crate) fn none() -> Self {
+            Self
+        }
+
         pub(crate) fn begin(_kind: &'static str, _socket: Option<&SocketInner>) -> Self {
             Self
         }

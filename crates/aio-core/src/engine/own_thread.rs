@@ -29,8 +29,8 @@
 //! did not get its operation done, a thread pauses: it listens to its alarm alone, for longer each time, and the
 //! engine waits meanwhile.
 //!
-//! A thread that waits for something that may block elsewhere (a file, a host name), or that goes from socket to
-//! socket, leaves it to a worker, and waits for the event.
+//! A thread that waits for something that may block elsewhere (a file, a host name) leaves it to a worker, and waits
+//! for the event. A thread that waits for an accept with first bytes sees to its parts, one after the other.
 
 use crate::base::kind::Direction;
 use crate::base::operation_queue::Wish;
@@ -181,30 +181,54 @@ fn promote(socket: SocketNumber, direction: Direction) -> bool {
 }
 
 /// Blocks until `operation` has completed or the deadline has passed; true if it has completed. The calling
-/// thread is no worker.
+/// thread is no worker. Returns `None` if the thread cannot poll for the operation.
 pub(super) fn wait<S: WaitSource>(
     turns: &TryFirst<S>,
     operation: &Handle,
     deadline: Option<Instant>,
-) -> bool {
-    attend(turns, operation, deadline).unwrap_or_else(|Unable| wait_for_worker(operation, deadline))
+) -> Option<bool> {
+    let waited = if operation.is_composite() {
+        attend_parts(turns, operation, deadline)
+    } else {
+        attend(turns, operation, deadline)
+    };
+    waited.ok()
 }
 
 /// The thread cannot poll for an operation.
 #[derive(Debug)]
 struct Unable;
 
+/// The parts of a composite operation, one after the other, if the calling thread has begun it.
+fn attend_parts<S: WaitSource>(
+    turns: &TryFirst<S>,
+    operation: &Handle,
+    deadline: Option<Instant>,
+) -> Result<bool, Unable> {
+    if operation.thread().is_none() {
+        return Err(Unable);
+    }
+    // When a part has completed, the next one has begun.
+    while let Some(part) = operation.part() {
+        let is_over = attend(turns, &part, deadline)?;
+        if !is_over || operation.completed().is_set() {
+            return Ok(is_over);
+        }
+    }
+    Err(Unable)
+}
+
 fn attend<S: WaitSource>(
     turns: &TryFirst<S>,
     operation: &Handle,
     deadline: Option<Instant>,
 ) -> Result<bool, Unable> {
-    if !operation.is_at_its_socket() {
+    if operation.may_block() {
         return Err(Unable);
     }
     if operation.thread().is_none() {
         let soon = Instant::now() + WORKERS_FIRST;
-        if wait_for_event(operation, Some(deadline.map_or(soon, |deadline| deadline.min(soon)))) {
+        if operation.event().wait_until(deadline.map_or(soon, |deadline| deadline.min(soon))) {
             return Ok(true);
         }
     }
@@ -223,29 +247,6 @@ fn attend<S: WaitSource>(
     waited
 }
 
-/// Blocks until then, while a worker sees to the operation.
-fn wait_for_worker(operation: &Handle, deadline: Option<Instant>) -> bool {
-    // When the operation's own deadline passes, callbacks may be holding all workers.
-    let own = operation.deadline();
-    if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-        if operation.event().wait_until(own) {
-            return true;
-        }
-        operation.cancel(Wish::TimeOut);
-    }
-    wait_for_event(operation, deadline)
-}
-
-fn wait_for_event(operation: &Handle, deadline: Option<Instant>) -> bool {
-    match deadline {
-        Some(deadline) => operation.event().wait_until(deadline),
-        None => {
-            operation.event().wait_one();
-            true
-        }
-    }
-}
-
 /// A thread that waits for an operation.
 struct Attending<'a, S> {
     turns: &'a TryFirst<S>,
@@ -254,7 +255,7 @@ struct Attending<'a, S> {
     deadline: Option<Instant>,
     /// The operation's own deadline, until it has passed.
     own: Option<Instant>,
-    /// Where the operation was when it was looked for last.
+    /// That of the operation, until the thread leaves.
     socket: Option<Arc<SocketInner>>,
     /// True if this is the thread that polls there.
     polls: bool,
@@ -273,14 +274,11 @@ impl<S: WaitSource> Attending<'_, S> {
             return Ok(true);
         }
         let direction = operation.direction();
+        let socket = self.socket.clone().ok_or(Unable)?;
         let mut pause = None;
         while !self.is_over() {
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(false);
-            }
-            let (socket, has_moved) = self.look_for_socket()?;
-            if has_moved {
-                pause = None;
             }
             if let Some(pause) = pause {
                 self.listen(&alarm, Some(Instant::now() + pause))?;
@@ -356,18 +354,6 @@ impl<S: WaitSource> Attending<'_, S> {
     /// A thread follows in one place at a time.
     fn is(&self, follower: &Follower) -> bool {
         self.alarm.as_ref().is_some_and(|alarm| Arc::ptr_eq(alarm, &follower.alarm))
-    }
-
-    /// Returns where the operation is, and whether it was elsewhere the last time: an accept that receives leaves the
-    /// listener.
-    fn look_for_socket(&mut self) -> Result<(Arc<SocketInner>, bool), Unable> {
-        let was_at = self.socket.as_ref().map(|socket| socket.number);
-        let has_moved = was_at != self.operation.socket();
-        if has_moved {
-            self.leave();
-            self.socket = self.operation.place();
-        }
-        Ok((self.socket.clone().ok_or(Unable)?, has_moved))
     }
 
     /// True if the operation has completed. If its own deadline has passed, it is canceled.

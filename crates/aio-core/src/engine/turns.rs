@@ -106,19 +106,6 @@ impl<S: WaitSource> TryFirst<S> {
         }
     }
 
-    /// An operation comes from elsewhere: see [`Attempted::GoesOnAt`]. A worker attempts it, after what runs
-    /// now, so that one that goes from place to place takes no stack.
-    fn go_on_at(&self, from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner) {
-        operation.go_to(socket);
-        if !from.departed.add(socket.number, operation.downgrade()) {
-            operation.fail(&from.runtime, Aborted::Closed.into());
-            return;
-        }
-        let direction = operation.direction();
-        let next = socket.queue(direction).begin(operation, false);
-        self.settle(socket, direction, next);
-    }
-
     /// A thread that waits for `operation`, and is no worker, is here to poll, or takes a turn that was left to a worker.
     /// Returns true if it is to poll; false after a turn; `None` if another thread polls.
     pub(crate) fn poll_here(
@@ -271,13 +258,6 @@ impl<S: WaitSource> TryFirst<S> {
                     }
                     return completed;
                 }
-                Attempted::GoesOnAt(elsewhere) => {
-                    let next = queue.done(false);
-                    drop(system);
-                    self.settle(socket, direction, next);
-                    self.go_on_at(socket, &elsewhere, operation);
-                    return None;
-                }
                 Attempted::WouldBlock(how) => queue.blocked(operation, how),
                 Attempted::Yielded => queue.yielded(operation),
             };
@@ -380,6 +360,12 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         self.start_any(socket, operation);
     }
 
+    fn start_later(&self, socket: &Arc<SocketInner>, operation: Owner) {
+        let direction = operation.direction();
+        let next = socket.queue(direction).begin(operation, false);
+        self.settle(socket, direction, next);
+    }
+
     fn cancel(&self, socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
         let queue = socket.queue(direction);
         #[cfg(feature = "testing")]
@@ -390,7 +376,7 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         }
         // Pinned before the queue is broken, if it is, so that a close in between still resets the connection.
         let system = socket.descriptor.pin();
-        let next = queue.cancel(operation, socket.number.get());
+        let next = queue.cancel(operation);
         let has_ended = queue.ticket().is_none();
         if let Next::Abort(all, reason) = next {
             let all = reset_if_unfinished(socket, system, all, reason);
@@ -485,7 +471,7 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         completed
     }
 
-    fn wait_here(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+    fn wait_here(&self, operation: &Handle, deadline: Option<Instant>) -> Option<bool> {
         own_thread::wait(self, operation, deadline)
     }
 
@@ -506,11 +492,13 @@ impl<S: WaitSource> Driver for TryFirst<S> {
     }
 }
 
-/// Aborts everything that was begun on the socket, wherever it is pending.
+/// Aborts everything that was begun on the socket, also what is pending at a connection that it has accepted.
 fn end(socket: &SocketInner, reason: Aborted) {
     stop(socket, reason);
-    for operation in socket.departed.close() {
-        operation.cancel(Wish::Close);
+    if socket.is_listener() {
+        for accept in socket.runtime.listeners.take_waiting(socket) {
+            accept.cancel(Wish::Close);
+        }
     }
 }
 

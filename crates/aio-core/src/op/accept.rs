@@ -3,18 +3,20 @@
 use super::receive::Receive;
 use super::retry;
 use crate::base::buffer::IoBufMut;
-use crate::base::error::attempted;
+use crate::base::error::{Aborted, attempted};
 use crate::base::kind::Direction;
-use crate::base::operation_queue::Blocked;
+use crate::base::operation_queue::{Blocked, Wish};
 use crate::base::unread::{Envelope, Order, Piece};
 use crate::state::completion::Completion;
-use crate::state::departed::Departure;
+use crate::state::context::RuntimeInner;
+use crate::state::in_flight::{self, Continuation, Owner};
 use crate::state::perform::GivenBack;
 use crate::state::perform::sealed;
 use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
 use crate::state::socket::Socket;
 use crate::state::socket::SocketInner;
 use std::io;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Accepts a connection on a listening socket: [`Socket::begin_accept`](crate::Socket::begin_accept).
@@ -111,31 +113,27 @@ fn accept_nonblocking(listener: &socket2::Socket) -> io::Result<socket2::Socket>
 /// Accepts a connection and receives its first bytes:
 /// [`Socket::begin_accept_receive`](crate::Socket::begin_accept_receive).
 ///
-/// Once it has a connection it leaves the listener, whose next accept has its turn, and goes on at the
-/// accepted socket.
+/// It has two parts: an accept at the listener, and a receive at the accepted socket. When the accept is over, the
+/// listener's next accept has its turn.
 #[derive(Debug)]
 pub struct AcceptReceive<B> {
-    receive: Receive<B>,
-    /// There once it has a connection, and is at the accepted socket.
+    /// `None` while the receive has it.
+    buffer: Option<B>,
+    received: usize,
+    /// There once the accept is over.
     accepted: Option<Accepted>,
 }
 
-/// What an [`AcceptReceive`] knows once it has a connection.
+/// A connection, and where it stands among those of its listener.
 #[derive(Debug)]
 struct Accepted {
-    #[expect(
-        dead_code,
-        reason = "dropping it takes the operation out of those that have left the listener"
-    )]
-    departure: Departure,
-    listener: Arc<SocketInner>,
-    /// Where the connection stands among the listener's connections.
+    connection: Socket,
     order: Order,
 }
 
 impl<B: IoBufMut> AcceptReceive<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { receive: Receive::new(buffer), accepted: None }
+        Self { buffer: Some(buffer), received: 0, accepted: None }
     }
 }
 
@@ -151,28 +149,22 @@ impl<B: IoBufMut> Kind for AcceptReceive<B> {
 impl<B: IoBufMut> Perform for AcceptReceive<B> {
     const DIRECTION: Direction = Direction::Receive;
 
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<(Socket, usize)> {
-        if self.accepted.is_some() {
-            return self.receive.attempt(call).map(|n| (Socket::of(call.socket), n));
-        }
-        match accept(call) {
-            None => Attempt::WouldBlock(Blocked::InVain),
-            Some(Err(error)) => Attempt::done(Err(error)),
-            Some(Ok(socket)) => {
-                let (listener, order) = (call.socket, call.socket.unread.order());
-                let socket = socket.into_inner();
-                self.accepted = Some(Accepted {
-                    departure: Departure::new(listener, &socket),
-                    listener: listener.clone(),
-                    order,
-                });
-                // AC-4: an operation without room for a byte does not wait for one.
-                if self.receive.has_no_room() {
-                    return Attempt::done(Ok((Socket::of(&socket), 0)));
-                }
-                Attempt::GoesOnAt(socket)
-            }
-        }
+    const IS_COMPOSITE: bool = true;
+
+    fn start(listener: &Arc<SocketInner>, whole: Owner) {
+        let handle = whole.handle();
+        let then = Accepting::<B> {
+            whole,
+            listener: listener.clone(),
+            outcome: Ok(None),
+            buffer: PhantomData,
+        };
+        let accept = in_flight::begin_part(&handle, listener, Accept::new(), then);
+        listener.runtime.driver.start(listener, accept);
+    }
+
+    fn attempt(&mut self, _call: Call<'_>) -> Attempt<(Socket, usize)> {
+        unreachable!("its parts are attempted");
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
@@ -193,17 +185,115 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
         to.socket.give_back(order, Piece::Connection(connection));
     }
 
-    fn give_up(&mut self, socket: &Arc<SocketInner>) {
-        if let Some(Accepted { listener, order, .. }) = self.accepted.take() {
-            listener.give_back(order, Piece::Connection(Socket::of(socket)));
+    fn give_up(&mut self, listener: &Arc<SocketInner>) {
+        if let Some(Accepted { connection, order }) = self.accepted.take() {
+            listener.give_back(order, Piece::Connection(connection));
         }
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.receive.bytes_transferred()
+        self.received
     }
 
     fn into_buffer(self) -> B {
-        self.receive.into_buffer()
+        self.buffer.expect("no part is under way")
+    }
+}
+
+/// An [`AcceptReceive`] while its accept is under way.
+struct Accepting<B> {
+    whole: Owner,
+    listener: Arc<SocketInner>,
+    /// Once the accept's result stands: the socket at which to receive, if the whole is not over with that.
+    outcome: io::Result<Option<Arc<SocketInner>>>,
+    buffer: PhantomData<fn(B)>,
+}
+
+impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
+    type Whole = AcceptReceive<B>;
+
+    fn settle(&mut self, runtime: &RuntimeInner, accept: Completion<Accept>, order: Option<Order>) {
+        let (connection, order) = match (accept.result, order) {
+            (Ok(connection), Some(order)) => (connection, order),
+            (Ok(_), None) => unreachable!("a connection is taken in an attempt, and has an order"),
+            (Err(error), _) => {
+                self.outcome = Err(error);
+                return;
+            }
+        };
+        let is_abandoned = self.whole.is_abandoned();
+        let work = self.whole.work::<AcceptReceive<B>>();
+        let socket = connection.shared().clone();
+        work.accepted = Some(Accepted { connection, order });
+        // AC-4: an operation without room for a byte does not wait for one.
+        let has_no_room = work.buffer.as_ref().is_some_and(|buffer| buffer.as_slice().is_empty());
+        if has_no_room {
+            let result = Ok((Socket::of(&socket), 0));
+            self.whole.stands::<AcceptReceive<B>>(runtime, result, Some(order));
+        } else if is_abandoned {
+            // Before the listener's next accept has its turn.
+            work.give_up(&self.listener);
+            self.outcome = Err(Aborted::Canceled.into());
+        } else {
+            self.outcome = Ok(Some(socket));
+        }
+    }
+
+    fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
+        let Self { mut whole, listener, outcome, .. } = self;
+        let socket = match outcome {
+            Ok(Some(socket)) => socket,
+            Ok(None) => return whole.end_whole(runtime, None),
+            Err(error) => return whole.end_whole(runtime, Some(error)),
+        };
+        let handle = whole.handle();
+        runtime.listeners.enter_waiting(&listener, handle.clone());
+        if matches!(listener.receive.stopped(), Some(Aborted::Closed | Aborted::Released)) {
+            // The close may have looked before: `listeners.rs`, invariant 3.
+            handle.cancel(Wish::Close);
+        }
+        let buffer = whole.work::<AcceptReceive<B>>().buffer.take();
+        let receive = Receive::new(buffer.expect("no part has had it"));
+        let then = Receiving { whole, listener, error: None };
+        let receive = in_flight::begin_part(&handle, &socket, receive, then);
+        socket.runtime.driver.start_later(&socket, receive);
+        None
+    }
+}
+
+/// An [`AcceptReceive`] while its receive is under way.
+struct Receiving {
+    whole: Owner,
+    listener: Arc<SocketInner>,
+    /// There once the receive has failed.
+    error: Option<io::Error>,
+}
+
+impl<B: IoBufMut> Continuation<Receive<B>> for Receiving {
+    type Whole = AcceptReceive<B>;
+
+    fn settle(
+        &mut self,
+        runtime: &RuntimeInner,
+        receive: Completion<Receive<B>>,
+        order: Option<Order>,
+    ) {
+        let work = self.whole.work::<AcceptReceive<B>>();
+        work.buffer = Some(receive.buffer);
+        work.received = receive.bytes_transferred;
+        match (receive.result, &work.accepted) {
+            (Ok(received), Some(accepted)) => {
+                let result = Ok((accepted.connection.clone(), received));
+                self.whole.stands::<AcceptReceive<B>>(runtime, result, order);
+            }
+            (Ok(_), None) => unreachable!("it receives from a connection"),
+            (Err(error), _) => self.error = Some(error),
+        }
+    }
+
+    fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
+        let Self { whole, listener, error } = self;
+        runtime.listeners.remove_waiting(&listener, &whole);
+        whole.end_whole(runtime, error)
     }
 }

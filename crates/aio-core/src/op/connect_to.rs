@@ -1,11 +1,13 @@
 //! Connect to one of several addresses, or to a host by its name.
 
 use super::connect::Connect;
-use crate::base::error::{Aborted, attempted, came_to};
+use crate::base::error::{Aborted, attempted, came_to, is_aborted};
 use crate::base::kind::Direction;
 use crate::base::operation_queue::Blocked;
-use crate::state::context::RuntimeInner;
-use crate::state::in_flight::Owner;
+use crate::base::unread::Order;
+use crate::state::completion::Completion;
+use crate::state::context::{RuntimeInner, Work};
+use crate::state::in_flight::{self, Continuation, Owner};
 use crate::state::perform::sealed;
 use crate::state::perform::{Attempt, Call, Kind, Perform};
 use crate::state::socket::Socket;
@@ -128,11 +130,11 @@ impl From<(&str, u16)> for Destination {
 
 /// The addresses that are still to be tried, and what came of the others.
 #[derive(Debug)]
-pub(crate) struct Route {
+struct Route {
     /// What was asked for, in words.
     to: String,
     ahead: VecDeque<SocketAddr>,
-    /// The one that is being tried, at the socket where the operation is.
+    /// The one that is being tried.
     current: Option<SocketAddr>,
     failures: Vec<(Option<SocketAddr>, io::Error)>,
 }
@@ -147,7 +149,7 @@ impl Route {
     }
 
     /// Makes the socket for the next address for which there can be one; each attempt has its own.
-    fn next(&mut self, runtime: &Arc<RuntimeInner>) -> Option<Arc<SocketInner>> {
+    fn next(&mut self, runtime: &Arc<RuntimeInner>) -> Option<(SocketAddr, Arc<SocketInner>)> {
         loop {
             let address = self.ahead.pop_front()?;
             let domain = Domain::for_address(address);
@@ -155,7 +157,7 @@ impl Route {
             match socket {
                 Ok(socket) => {
                     self.current = Some(address);
-                    return Some(socket.into_inner());
+                    return Some((address, socket.into_inner()));
                 }
                 Err(error) => self.failures.push((Some(address), error)),
             }
@@ -210,30 +212,13 @@ impl Route {
     }
 }
 
-/// Begins the operation at its next address, if it has one; else it has failed.
-pub(crate) fn set_out(runtime: &Arc<RuntimeInner>, mut operation: Owner) {
-    let Some(route) = operation.route() else {
-        unreachable!("only what connects to one of several addresses sets out");
-    };
-    match route.next(runtime) {
-        Some(socket) => {
-            operation.go_to(&socket);
-            runtime.driver.start(&socket, operation);
-        }
-        None => {
-            let error = route.error();
-            operation.end_with(runtime, error);
-        }
-    }
-}
-
 /// Connects a new socket to the first address that accepts:
 /// [`Runtime::begin_connect_to`](crate::Runtime::begin_connect_to).
+///
+/// Its parts are the lookup of the name, if there is one, and a connect for each address that is tried.
 #[derive(Debug)]
 pub struct ConnectTo {
     route: Route,
-    /// The attempt at the current address, once it has begun.
-    connect: Option<Connect>,
 }
 
 impl ConnectTo {
@@ -257,7 +242,45 @@ impl ConnectTo {
             }
         };
         let route = Route { to, ahead, current: None, failures };
-        Self { route, connect: None }
+        Self { route }
+    }
+
+    /// The name has been looked up: begins to connect.
+    pub(crate) fn found(
+        runtime: &Arc<RuntimeInner>,
+        mut whole: Owner,
+        addresses: io::Result<Vec<SocketAddr>>,
+    ) {
+        whole.work::<Self>().route.found(addresses);
+        Self::set_out(runtime, whole);
+    }
+
+    /// Begins to connect to the first address.
+    pub(crate) fn set_out(runtime: &Arc<RuntimeInner>, whole: Owner) {
+        let start = |socket: &Arc<SocketInner>, connect| runtime.driver.start(socket, connect);
+        if let Some(whole) = Self::next(runtime, whole, start) {
+            runtime.post(Work::Completed(whole));
+        }
+    }
+
+    /// Begins to connect to the next address, by `start`; if there is none, the operation has failed. Returns as
+    /// [`Continuation::go_on`].
+    fn next(
+        runtime: &Arc<RuntimeInner>,
+        mut whole: Owner,
+        start: impl FnOnce(&Arc<SocketInner>, Owner),
+    ) -> Option<Owner> {
+        let route = &mut whole.work::<Self>().route;
+        let Some((address, socket)) = route.next(runtime) else {
+            let error = route.error();
+            whole.leave_part();
+            return whole.end_here(runtime, error);
+        };
+        let handle = whole.handle();
+        let then = Connecting { whole, address, error: None };
+        let work = ConnectOne(Connect::new(address.into()));
+        start(&socket, in_flight::begin_part(&handle, &socket, work, then));
+        None
     }
 }
 
@@ -272,40 +295,83 @@ impl Kind for ConnectTo {
 impl Perform for ConnectTo {
     const DIRECTION: Direction = Direction::Send;
 
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {
-        let Some(address) = self.route.current else {
-            unreachable!("an operation is attempted at the socket of its current address");
-        };
-        let connect = self.connect.get_or_insert_with(|| Connect::new(address.into()));
-        let error = match connect.ask_or_answer(call) {
-            None => return Attempt::WouldBlock(Blocked::InVain),
-            Some(Ok(())) => return Attempt::done(Ok(Socket::of(call.socket))),
-            Some(Err(error)) => error,
-        };
-        self.connect = None;
-        self.route.failures.push((Some(address), error));
-        match self.route.next(&call.socket.runtime) {
-            Some(socket) => Attempt::GoesOnAt(socket),
-            None => Attempt::done(Err(self.route.error())),
-        }
+    const IS_COMPOSITE: bool = true;
+
+    fn attempt(&mut self, _call: Call<'_>) -> Attempt<Socket> {
+        unreachable!("its parts are attempted");
     }
 
     fn explain(&self, error: io::Error) -> io::Error {
         self.route.interrupted(error)
     }
 
+    fn into_buffer(self) {}
+}
+
+/// A connect to one of the addresses, on a socket of its own. Its error is as the system tells it: the [`ConnectTo`]
+/// says what it was.
+struct ConnectOne(Connect);
+
+impl sealed::Sealed for ConnectOne {}
+
+impl Kind for ConnectOne {
+    const NAME: &'static str = ConnectTo::NAME;
+    type Output = Socket;
+    type Buffer = ();
+}
+
+impl Perform for ConnectOne {
+    const DIRECTION: Direction = Direction::Send;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {
+        match self.0.ask_or_answer(call) {
+            None => Attempt::WouldBlock(Blocked::InVain),
+            Some(result) => Attempt::done(result.map(|()| Socket::of(call.socket))),
+        }
+    }
+
     fn is_partly_done(&self) -> bool {
-        self.connect.as_ref().is_some_and(Connect::is_partly_done)
-    }
-
-    fn route(&mut self) -> Option<&mut Route> {
-        Some(&mut self.route)
-    }
-
-    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> Option<io::Result<Socket>> {
-        self.route.found(addresses);
-        None
+        self.0.is_partly_done()
     }
 
     fn into_buffer(self) {}
+}
+
+/// A [`ConnectTo`] while it connects to an address.
+struct Connecting {
+    whole: Owner,
+    address: SocketAddr,
+    /// There once that has failed.
+    error: Option<io::Error>,
+}
+
+impl Continuation<ConnectOne> for Connecting {
+    type Whole = ConnectTo;
+
+    fn settle(
+        &mut self,
+        runtime: &RuntimeInner,
+        connect: Completion<ConnectOne>,
+        order: Option<Order>,
+    ) {
+        match connect.result {
+            Ok(socket) => self.whole.stands::<ConnectTo>(runtime, Ok(socket), order),
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
+        let Self { mut whole, address, error } = self;
+        match error {
+            Some(error) if !is_aborted(&error) => {
+                whole.work::<ConnectTo>().route.failures.push((Some(address), error));
+                let runtime = runtime.me.upgrade();
+                let runtime = runtime.expect("a runtime exists while its operations complete");
+                ConnectTo::next(&runtime, whole, |socket, connect| {
+                    socket.runtime.driver.start_later(socket, connect);
+                })
+            }
+            outcome => whole.end_whole(runtime, outcome),
+        }
+    }
 }

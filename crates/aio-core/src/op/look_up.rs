@@ -1,10 +1,13 @@
 //! Look up the addresses of a host.
 
 use crate::base::kind::Direction;
+use crate::state::context::RuntimeInner;
+use crate::state::in_flight::Owner;
 use crate::state::perform::sealed;
 use crate::state::perform::{Attempt, Call, Kind, Perform};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Looks up the addresses of a host:
 /// [`RuntimeHandle::look_up_async`](crate::RuntimeHandle::look_up_async).
@@ -14,6 +17,16 @@ pub struct LookUp(());
 impl LookUp {
     pub(crate) fn new() -> Self {
         Self(())
+    }
+
+    /// The name has been looked up.
+    pub(crate) fn found(
+        runtime: &Arc<RuntimeInner>,
+        mut whole: Owner,
+        addresses: io::Result<Vec<SocketAddr>>,
+    ) {
+        whole.stands::<Self>(runtime, addresses, None);
+        whole.complete(runtime);
     }
 }
 
@@ -30,15 +43,10 @@ impl Perform for LookUp {
     // It never comes to a socket.
     const DIRECTION: Direction = Direction::Send;
 
+    const IS_COMPOSITE: bool = true;
+
     fn attempt(&mut self, _call: Call<'_>) -> Attempt<Self::Output> {
         unreachable!("a lookup has no socket to be attempted at");
-    }
-
-    fn found(
-        &mut self,
-        addresses: io::Result<Vec<SocketAddr>>,
-    ) -> Option<io::Result<Self::Output>> {
-        Some(addresses)
     }
 
     fn into_buffer(self) {}

@@ -29,8 +29,8 @@ mod sigpipe;
 
 pub use accept::{Accept, AcceptReceive};
 pub use connect::{Connect, Disconnect};
+pub(crate) use connect_to::Target;
 pub use connect_to::{ConnectTo, Destination};
-pub(crate) use connect_to::{Route, Target, set_out};
 pub use look_up::LookUp;
 pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom};
 pub use send::{Send, SendList, SendTo};

@@ -200,10 +200,6 @@ impl<B: IoBufMut> Receive<B> {
     pub(crate) fn new(buffer: B) -> Self {
         Self { buffer, received: 0, origin: None }
     }
-
-    pub(super) fn has_no_room(&self) -> bool {
-        self.buffer.as_slice().is_empty()
-    }
 }
 
 impl<B: IoBufMut> sealed::Sealed for Receive<B> {}

@@ -21,9 +21,8 @@
 use crate::base::error::{Aborted, attempted, error_like};
 use crate::base::operation_queue::Wish;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS, Ticket};
-use crate::op;
 use crate::state::context::{RuntimeInner, Work};
-use crate::state::in_flight::Owner;
+use crate::state::in_flight::{Cancel, Owner, Part};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -37,11 +36,15 @@ pub(crate) struct Lookup {
     port: u16,
     /// Blocks for as long as it likes.
     ask: Ask,
+    go_on: GoOn,
     state: Mutex<State>,
 }
 
 /// How the addresses of a name are found: the system's way, but for tests.
 type Ask = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
+
+/// How the operation goes on.
+type GoOn = fn(&Arc<RuntimeInner>, Owner, io::Result<Vec<SocketAddr>>);
 
 #[derive(Default)]
 struct State {
@@ -59,10 +62,6 @@ fn lookups() -> MutexGuard<'static, BTreeMap<usize, Arc<Lookup>>> {
 }
 
 impl Lookup {
-    pub(crate) fn runtime(&self) -> &Arc<RuntimeInner> {
-        &self.runtime
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -73,16 +72,18 @@ impl Lookup {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Returns what has been asked of the operation before it was here.
-    fn give(&self, operation: Owner) -> Option<Wish> {
-        let mut state = self.state();
-        let wish = operation.wish();
-        state.operation = Some(operation);
-        wish
+    fn give(&self, operation: Owner) {
+        self.state().operation = Some(operation);
     }
 
-    fn take(&self) -> Option<Owner> {
-        self.state().operation.take()
+    /// Takes the operation, of which this is a part no longer, and the ticket of the thread that looks its name up.
+    fn take(&self) -> Option<(Owner, Option<Ticket>)> {
+        let (operation, under_way) = {
+            let mut state = self.state();
+            (state.operation.take()?, state.under_way)
+        };
+        operation.leave_part();
+        Some((operation, under_way))
     }
 
     /// False once nobody waits for the answer.
@@ -90,17 +91,8 @@ impl Lookup {
         self.state().operation.is_some()
     }
 
-    /// The operation shall not go on.
-    pub(crate) fn cancel(&self, wish: Wish) {
-        self.abort(wish.into());
-    }
-
     fn abort(&self, reason: Aborted) {
-        let (operation, under_way) = {
-            let mut state = self.state();
-            (state.operation.take(), state.under_way)
-        };
-        let Some(operation) = operation else { return };
+        let Some((operation, under_way)) = self.take() else { return };
         if let Some(ticket) = under_way {
             ticket.no_longer_counts();
         }
@@ -123,6 +115,12 @@ impl Lookup {
         let lookup = lookups().remove(&self.identity());
         // Not under the lock (I8).
         drop(lookup);
+    }
+}
+
+impl Cancel for Lookup {
+    fn cancel(&self, wish: Wish) {
+        self.abort(wish.into());
     }
 }
 
@@ -159,33 +157,32 @@ pub(crate) struct Answer {
 impl Answer {
     /// A worker is here to tell the operation.
     pub(crate) fn tell(self) {
-        if let Some(operation) = self.lookup.take() {
-            go_on(&self.lookup.runtime, operation, self.addresses);
+        if let Some((operation, _)) = self.lookup.take() {
+            (self.lookup.go_on)(&self.lookup.runtime, operation, self.addresses);
         }
     }
 }
 
-/// Has the operation complete, or set out for its addresses.
-fn go_on(
+/// Looks `name` up; then `operation` goes on by `go_on`. The lookup is a part of it.
+pub(crate) fn look_up(
     runtime: &Arc<RuntimeInner>,
-    mut operation: Owner,
-    addresses: io::Result<Vec<SocketAddr>>,
+    name: &str,
+    port: u16,
+    operation: Owner,
+    go_on: GoOn,
 ) {
-    if operation.found(addresses) {
-        operation.complete(runtime);
-    } else {
-        op::set_out(runtime, operation);
-    }
+    let ask: Ask = |name, port| (name, port).to_socket_addrs().map(Iterator::collect);
+    look_up_by(runtime, name, port, operation, go_on, ask);
 }
 
-/// Looks `name` up and then has `operation` set out for the addresses.
-pub(crate) fn look_up(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operation: Owner) {
-    look_up_by(runtime, name, port, operation, |name, port| {
-        (name, port).to_socket_addrs().map(Iterator::collect)
-    });
-}
-
-fn look_up_by(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operation: Owner, ask: Ask) {
+fn look_up_by(
+    runtime: &Arc<RuntimeInner>,
+    name: &str,
+    port: u16,
+    operation: Owner,
+    go_on: GoOn,
+    ask: Ask,
+) {
     if runtime.is_stopping() {
         operation.fail(runtime, Aborted::ShutDown.into());
         return;
@@ -201,10 +198,12 @@ fn look_up_by(runtime: &Arc<RuntimeInner>, name: &str, port: u16, operation: Own
         name: name.to_owned(),
         port,
         ask,
+        go_on,
         state: Mutex::default(),
     });
-    operation.go_to_lookup(&lookup);
-    if let Some(wish) = lookup.give(operation) {
+    let handle = operation.handle();
+    lookup.give(operation);
+    if let Some(wish) = handle.enter(Part::LookUp(lookup.clone())) {
         lookup.cancel(wish);
         return;
     }
@@ -231,7 +230,7 @@ pub(crate) fn abort(runtime: &RuntimeInner) {
 mod tests {
     use super::*;
     use crate::state::in_flight::{self, Pending};
-    use crate::{Runtime, is_aborted};
+    use crate::{Runtime, is_aborted, op};
     use std::sync::Condvar;
     use std::thread;
     use std::time::{Duration, Instant};
@@ -262,7 +261,8 @@ mod tests {
         let (operation, pending) = in_flight::start(None, deadline, op::LookUp::new());
         let socket = runtime.tcp_v4().unwrap();
         let inner = socket.runtime_inner();
-        look_up_by(inner, name, 7, inner.admit(operation, false).unwrap(), ask);
+        let operation = inner.admit(operation, false).unwrap();
+        look_up_by(inner, name, 7, operation, op::LookUp::found, ask);
         pending
     }
 

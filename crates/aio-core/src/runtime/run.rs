@@ -271,21 +271,23 @@ impl RuntimeInner {
         }
     }
 
-    /// Blocks until `operation`, of this runtime, has completed or the deadline has passed; on a worker
-    /// as [`wait_for_event`](Self::wait_for_event), else as [`Driver::wait_here`](crate::state::driver::Driver::wait_here).
-    pub(crate) fn wait_for(&self, operation: &Handle, deadline: Option<Instant>) -> bool {
+    /// Blocks until `operation` has completed or the deadline has passed; true if it has completed. A thread that is
+    /// no worker sees to the operation itself, if it can.
+    pub(crate) fn wait_for(operation: &Handle, deadline: Option<Instant>) -> bool {
         if !Self::is_on_worker() {
-            return self.driver.wait_here(operation, deadline);
-        }
-        if Current::worker_of(&self.pool).is_none() {
-            // When the operation's own deadline passes, callbacks may be holding all workers.
-            let own = operation.deadline();
-            if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-                if Self::wait_for_event(operation.event(), Some(own)) {
-                    return true;
-                }
-                operation.cancel(Wish::TimeOut);
+            let here =
+                |socket: Arc<SocketInner>| socket.runtime.driver.wait_here(operation, deadline);
+            if let Some(is_over) = operation.place().and_then(here) {
+                return is_over;
             }
+        }
+        // When the operation's own deadline passes, callbacks may be holding all workers of its runtime.
+        let own = operation.deadline();
+        if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
+            if Self::wait_for_event(operation.event(), Some(own)) {
+                return true;
+            }
+            operation.cancel(Wish::TimeOut);
         }
         Self::wait_for_event(operation.event(), deadline)
     }

@@ -36,6 +36,10 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
 
     fn start(&self, socket: &Arc<SocketInner>, operation: Owner);
 
+    /// As [`start`](Self::start), but leaves the first attempt to a worker: for a part of a composite operation that
+    /// begins when another part has completed, so that it takes no stack, however many parts there are.
+    fn start_later(&self, socket: &Arc<SocketInner>, operation: Owner);
+
     fn cancel(&self, socket: &Arc<SocketInner>, direction: Direction, operation: &Handle);
 
     /// A worker is here for a [`Work::Ready`]. If that completes an operation with a callback, the callback is the
@@ -69,8 +73,8 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn forget(&self, socket: &SocketInner);
 
     /// Blocks the calling thread, which is no worker, until `operation` has completed or the deadline has passed.
-    /// Returns true if it has completed.
-    fn wait_here(&self, operation: &Handle, deadline: Option<Instant>) -> bool;
+    /// Returns whether it has completed; `None` if the thread cannot see to the operation.
+    fn wait_here(&self, operation: &Handle, deadline: Option<Instant>) -> Option<bool>;
 
     /// Waits for work and adds it to `found`.
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>);

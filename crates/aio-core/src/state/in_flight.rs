@@ -5,6 +5,7 @@
 //! ```text
 //! header   what handles may read at any time: completed?, to be canceled?, which socket's number
 //! body     buffer, result, callback and state: the owner's alone
+//! current  of a composite operation: the part that is under way
 //! ```
 //!
 //! 1. An [`Owner`] is made once per operation, in [`begin`] or [`start`], and cannot be cloned. It
@@ -18,10 +19,12 @@
 //!    dropped on any other path is a bug in this crate.
 //! 4. The result stands in the body before the event is set, and the event is set before the
 //!    completion is posted: in the callback `is_completed` is true and the wait handle is set.
-//! 5. An operation may go on elsewhere: an accept at the socket it has accepted, to receive there. Its
-//!    owner says so in the header before it goes there, and there its wish is looked at, under the
-//!    lock of that queue. A cancel states the wish, then looks for the place. Both put a sequentially
-//!    consistent fence in between, so that of a move and a cancel at the same time one sees what the other did.
+//! 5. A *composite* operation (an accept that receives, a connect to one of several addresses, a lookup) is in no
+//!    queue. It consists of [parts](begin_part), one after the other, each of which has a [`Continuation`] that holds
+//!    the owner of the composite. Users know of the composite alone: its parts are not counted, take no place of a
+//!    limited runtime, have no entry in the timer and no span, and are reported as the composite. A part has the
+//!    composite's deadline, and begins with its cancel request (`base/current_part.rs`). A part that is aborted ends
+//!    the composite with the same error, so a composite needs no abort of its own.
 //! 6. An operation without a callback has one [`Pending`], which [`start`] returned, and a `standing`, which says
 //!    whose its body is. *Undecided*: the owner's. *Stands*: the completion is in the body, which is the
 //!    `Pending`'s; the owner touches the body no more, sets the event and ends. *Abandoned*: the owner's for good,
@@ -30,16 +33,12 @@
 //!    it loses, it gives what it has taken back to the socket there and then; if it wins, the `Pending` does when
 //!    it is dropped. So a thread that drops an operation and then begins another one gets, with that, what the
 //!    first had taken, and nothing is lost (I2).
-//! 7. Owner, handles and pending each have one of the operation's [`References`], as long as they live; weak
-//!    handles have weak ones. Who takes the last of the former away drops the body; who takes the last of
-//!    all away frees the memory.
-//!
-//! The references are counted here, and not by an `Arc` of a trait object, for what that costs an operation:
-//! where its header is, which depends on the body's alignment, is computed at each access, and the last
-//! reference pays a locked instruction for weak ones that only an accept can have.
+//! 7. Owner, handles and pending each have one of the operation's [`References`], as long as they live. The thread
+//!    that takes the last one away drops the operation.
 
 use crate::base::clock::{Clock, Moment};
 use crate::base::counters::Point;
+use crate::base::current_part::CurrentPart;
 use crate::base::error::is_aborted;
 use crate::base::kind::{Direction, KIND_NAMES, kind_index};
 use crate::base::latencies::Stretch;
@@ -48,8 +47,6 @@ use crate::base::references::References;
 use crate::base::report::OperationReport;
 use crate::base::span::Span;
 use crate::base::unread::{Envelope, Order};
-use crate::op::Route;
-use crate::runtime::resolver::Lookup;
 use crate::state::completion::Completion;
 use crate::state::context::{RuntimeInner, Work};
 use crate::state::perform::GivenBack;
@@ -58,16 +55,16 @@ use crate::state::socket::SocketInner;
 use crate::state::socket_table;
 use crate::state::socket_table::SocketNumber;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop, offset_of};
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// The allocation. The header comes first, so that a pointer to it is one to the whole.
@@ -77,14 +74,41 @@ struct InFlight<B> {
     body: UnsafeCell<B>,
 }
 
+/// The allocation of a composite operation: invariant 5.
+#[repr(C)]
+struct Composite<B> {
+    operation: InFlight<B>,
+    current: CurrentPart<Part>,
+}
+
+/// A part of a composite operation.
+#[derive(Clone)]
+pub(crate) enum Part {
+    Operation(Handle),
+    /// The name of a host is looked up.
+    LookUp(Arc<dyn Cancel>),
+}
+
+/// Something other than an operation that can be canceled.
+pub(crate) trait Cancel: Send + Sync {
+    fn cancel(&self, wish: Wish);
+}
+
+impl Part {
+    fn cancel(&self, wish: Wish) {
+        match self {
+            Self::Operation(operation) => operation.cancel(wish),
+            Self::LookUp(lookup) => lookup.cancel(wish),
+        }
+    }
+}
+
 struct Header {
     references: References,
     kind: &'static KindOf,
     /// The number of the socket where it is pending or, once it has completed, was pending last; 0 if there
-    /// has been none. It takes precedence over `lookup`.
+    /// has been none. That of a composite operation is its current part's.
     socket: AtomicUsize,
-    /// The lookup that it begins with, if it does.
-    lookup: OnceLock<Weak<Lookup>>,
     /// When it is to be canceled, if it has not completed.
     deadline: Option<Instant>,
     /// Its place in the line of its socket.
@@ -105,7 +129,7 @@ struct Header {
 
 /// Every pending operation has one.
 #[cfg(all(target_pointer_width = "64", not(loom)))]
-const _: () = assert!(size_of::<Header>() <= 104);
+const _: () = assert!(size_of::<Header>() <= 80);
 
 /// The values of [`Header::standing`]: invariant 6.
 mod standing {
@@ -118,8 +142,9 @@ mod standing {
 
 /// What operations with bodies of one type have in common.
 struct KindOf {
-    /// Its name's index: see [`KIND_NAMES`].
+    /// The index of the name by which users know it: see [`KIND_NAMES`].
     index: usize,
+    is_accept: bool,
     direction: Direction,
     /// True if an operation that nobody waits for any more is to go on all the same.
     is_send: bool,
@@ -137,17 +162,17 @@ struct KindOf {
     /// The operation is one of this kind. The caller does with the pointer what an owner may.
     progress: unsafe fn(&Shared) -> *mut dyn Progress,
     end: End,
-    /// Drops the body; see [`References`].
+    /// Finds the current part of a composite operation.
     ///
     /// # Safety
     ///
-    /// The operation is one of this kind, and nobody will touch its body again.
-    drop_body: unsafe fn(NonNull<Header>),
-    /// Frees the memory.
+    /// The operation is one of this kind.
+    current: Option<unsafe fn(&Shared) -> &CurrentPart<Part>>,
+    /// Drops the operation, and frees its memory.
     ///
     /// # Safety
     ///
-    /// The operation is one of this kind, its body has been dropped, and nobody will touch it again.
+    /// The operation is one of this kind, and nobody will touch it again.
     free: unsafe fn(NonNull<Header>),
 }
 
@@ -167,6 +192,11 @@ enum End {
     },
     /// Its callback runs: see [`deliver`].
     Call(unsafe fn(Shared)),
+    /// The composite operation of which it is a part goes on: see [`settle_part`] and [`go_on`].
+    Continue {
+        settle: unsafe fn(&Shared, &RuntimeInner, Option<Order>),
+        go_on: unsafe fn(&Shared, &RuntimeInner) -> Option<Owner>,
+    },
 }
 
 impl Header {
@@ -188,7 +218,6 @@ impl Header {
             references: References::two(),
             kind,
             socket: AtomicUsize::new(socket.map_or(0, |socket| socket.number.get())),
-            lookup: OnceLock::new(),
             deadline,
             place: Place::new(),
             wish: AtomicU8::new(0),
@@ -203,6 +232,16 @@ impl Header {
     /// The number of the socket where the operation is, or was last.
     fn socket(&self) -> Option<SocketNumber> {
         SocketNumber::from(self.socket.load(Ordering::Relaxed))
+    }
+
+    /// Why the operation shall not go on, if it shall not.
+    fn wish(&self) -> Option<Wish> {
+        match self.wish.load(Ordering::Acquire) {
+            0 => None,
+            wish if wish == Wish::Cancel as u8 => Some(Wish::Cancel),
+            wish if wish == Wish::TimeOut as u8 => Some(Wish::TimeOut),
+            _ => Some(Wish::Close),
+        }
     }
 }
 
@@ -220,10 +259,18 @@ impl Shared {
     /// Allocates an operation, and returns the two references to it.
     #[inline]
     fn new<B: Body>(header: Header, body: B) -> (Self, Self) {
-        let operation = crate::base::memory::allocate::<InFlight<B>>();
-        // SAFETY: this is memory for it.
-        unsafe { operation.write(InFlight { header, body: UnsafeCell::new(body) }) };
-        let header = operation.cast();
+        let operation = InFlight { header, body: UnsafeCell::new(body) };
+        let header = if B::Kind::IS_COMPOSITE {
+            let memory = crate::base::memory::allocate::<Composite<B>>();
+            // SAFETY: this is memory for it.
+            unsafe { memory.write(Composite { operation, current: CurrentPart::new() }) };
+            memory.cast()
+        } else {
+            let memory = crate::base::memory::allocate::<InFlight<B>>();
+            // SAFETY: as above.
+            unsafe { memory.write(operation) };
+            memory.cast()
+        };
         (Self(header), Self(header))
     }
 
@@ -232,6 +279,12 @@ impl Shared {
         let operation = self.0.cast::<InFlight<B>>().as_ptr();
         // SAFETY: the pointer is one to the whole allocation, and no reference is made of it.
         UnsafeCell::raw_get(unsafe { &raw const (*operation).body })
+    }
+
+    /// The current part, if this is a composite operation.
+    fn current(&self) -> Option<&CurrentPart<Part>> {
+        // SAFETY: the function is that of the operation's kind.
+        self.kind.current.map(|current| unsafe { current(self) })
     }
 
     /// See [`Handle::identity`].
@@ -265,65 +318,55 @@ impl Clone for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if self.references.take() {
-            // Even if what follows panics.
-            let _memory = WeakShared(self.0);
             // SAFETY: this was the last reference (invariant 7).
-            unsafe { (self.kind.drop_body)(self.0) };
+            unsafe { (self.kind.free)(self.0) };
         }
     }
 }
 
-/// The same, but it keeps the memory alone.
-struct WeakShared(NonNull<Header>);
-
-// SAFETY: as for `Shared`.
-unsafe impl Send for WeakShared {}
-// SAFETY: as for `Shared`.
-unsafe impl Sync for WeakShared {}
-
-impl WeakShared {
-    fn header(&self) -> &Header {
-        // SAFETY: the reference that this stands for keeps the memory, and the header is not dropped before
-        // that (invariant 7).
-        unsafe { self.0.as_ref() }
-    }
-
-    fn upgrade(&self) -> Option<Shared> {
-        self.header().references.add_if_any().then_some(Shared(self.0))
-    }
-}
-
-impl Drop for WeakShared {
-    fn drop(&mut self) {
-        let kind = self.header().kind;
-        if self.header().references.take_weak() {
-            // SAFETY: this was the last reference of any kind, and the last of the others dropped the body.
-            unsafe { (kind.free)(self.0) };
-        }
-    }
-}
-
-/// Drops the body.
-///
-/// # Safety
-///
-/// As [`KindOf::drop_body`] has it.
-unsafe fn drop_body<B>(operation: NonNull<Header>) {
-    let body = ManuallyDrop::new(Shared(operation)).body::<B>();
-    // SAFETY: it is of this type, and nobody will touch it again.
-    unsafe { body.drop_in_place() };
-}
-
-/// Frees an operation whose body has been dropped.
+/// Drops an operation, and frees its memory.
 ///
 /// # Safety
 ///
 /// As [`KindOf::free`] has it.
-unsafe fn free<B>(operation: NonNull<Header>) {
-    // SAFETY: the header is there, and nobody will touch it again.
-    unsafe { operation.drop_in_place() };
-    // SAFETY: it was allocated for this type in `Shared::new`, and nothing is left in it.
-    unsafe { crate::base::memory::release(operation.cast::<InFlight<B>>()) };
+unsafe fn free<B: Body>(operation: NonNull<Header>) {
+    if B::Kind::IS_COMPOSITE {
+        // SAFETY: it was allocated for this type in `Shared::new`, and the rest is the caller's promise.
+        unsafe { drop_and_release(operation.cast::<Composite<B>>()) };
+    } else {
+        // SAFETY: as above.
+        unsafe { drop_and_release(operation.cast::<InFlight<B>>()) };
+    }
+}
+
+/// Drops a value, and frees its memory even if that panics.
+///
+/// # Safety
+///
+/// The memory is from `allocate::<T>`, the value is there, and nobody will touch it again.
+unsafe fn drop_and_release<T>(value: NonNull<T>) {
+    struct Memory<T>(NonNull<T>);
+    impl<T> Drop for Memory<T> {
+        fn drop(&mut self) {
+            // SAFETY: the caller's promise, and the value has been dropped.
+            unsafe { crate::base::memory::release(self.0) };
+        }
+    }
+    let memory = Memory(value);
+    // SAFETY: the caller's promise.
+    unsafe { memory.0.drop_in_place() };
+}
+
+/// Finds the current part of a composite operation.
+///
+/// # Safety
+///
+/// As [`KindOf::current`] has it.
+unsafe fn current<B>(operation: &Shared) -> &CurrentPart<Part> {
+    let composite = operation.0.cast::<Composite<B>>().as_ptr();
+    // SAFETY: it was allocated for this type in `Shared::new`. The current part is shared by all references, and
+    // lies beside what the owner borrows mutably.
+    unsafe { &(*composite).current }
 }
 
 /// What an attempt came to: as [`Attempt`], but what it yields stays with the operation.
@@ -335,25 +378,24 @@ pub(crate) enum Attempted {
     },
     WouldBlock(Blocked),
     Yielded,
-    GoesOnAt(Arc<SocketInner>),
 }
 
 /// What belongs to the owner.
 trait Body: Send {
     type Kind: Perform;
 
+    /// See [`KindOf::index`].
+    const INDEX: usize = kind_index(<Self::Kind as Kind>::NAME);
+
     fn progress(&mut self) -> &mut InProgress<Self::Kind>;
 }
 
 /// An operation's work and how far it has come, of whatever kind.
-trait Progress {
+trait Progress: Any {
     fn fail(&mut self, error: io::Error);
     /// Says in `error` what the operation was.
     fn explain(&self, error: io::Error) -> io::Error;
     fn is_partly_done(&self) -> bool;
-    fn route(&mut self) -> Option<&mut Route>;
-    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool;
-    fn go_to(&mut self, socket: Arc<SocketInner>);
     fn give_up(&mut self);
     /// Tells who traces that the result stands.
     fn trace_result(&self);
@@ -373,6 +415,12 @@ impl<K: Perform> InProgress<K> {
         Self { socket: socket.cloned(), work: Some(work), result: None, span }
     }
 
+    /// That of a part, which has no span.
+    fn of_part(socket: &Arc<SocketInner>, work: K) -> Self {
+        let (socket, work) = (Some(socket.clone()), Some(work));
+        Self { socket, work, result: None, span: Span::none() }
+    }
+
     fn attempt(&mut self, call: Call<'_>) -> Attempted {
         let work = self.work.as_mut().expect("an operation is attempted before it is completed");
         match work.attempt(call) {
@@ -382,7 +430,6 @@ impl<K: Perform> InProgress<K> {
             }
             Attempt::WouldBlock(how) => Attempted::WouldBlock(how),
             Attempt::Yielded => Attempted::Yielded,
-            Attempt::GoesOnAt(socket) => Attempted::GoesOnAt(socket),
         }
     }
 
@@ -410,19 +457,6 @@ impl<K: Perform> Progress for InProgress<K> {
 
     fn is_partly_done(&self) -> bool {
         self.work.as_ref().is_some_and(K::is_partly_done)
-    }
-
-    fn route(&mut self) -> Option<&mut Route> {
-        self.work.as_mut().and_then(K::route)
-    }
-
-    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
-        self.result = self.work.as_mut().and_then(|work| work.found(addresses));
-        self.result.is_some()
-    }
-
-    fn go_to(&mut self, socket: Arc<SocketInner>) {
-        self.socket = Some(socket);
     }
 
     fn give_up(&mut self) {
@@ -519,6 +553,74 @@ impl<K: Perform> Kept<K> {
     }
 }
 
+/// Goes on when a part of a composite operation is over. It holds the owner of the composite.
+pub(crate) trait Continuation<K: Kind>: Send + 'static {
+    /// The kind of the composite.
+    type Whole: Kind;
+
+    /// The part's result stands, and the queue has not let the next operation begin. What the part has taken is
+    /// passed on here, if the composite is still wanted, or given back: invariant 6. `order` is that of what the part
+    /// may have taken.
+    fn settle(&mut self, runtime: &RuntimeInner, completion: Completion<K>, order: Option<Order>);
+
+    /// Begins the next part, or completes the composite. May run inside a callback that waits. Returns the composite
+    /// if it has completed and has a callback: that is the caller's to deliver.
+    #[must_use = "its callback is still to be run"]
+    fn go_on(self, runtime: &RuntimeInner) -> Option<Owner>;
+}
+
+/// The body of a part of a composite operation.
+struct PartOf<K: Kind, C> {
+    progress: InProgress<K>,
+    is_settled: bool,
+    then: Option<C>,
+}
+
+impl<K: Perform, C: Continuation<K>> Body for PartOf<K, C> {
+    type Kind = K;
+
+    const INDEX: usize = kind_index(<C::Whole as Kind>::NAME);
+
+    fn progress(&mut self) -> &mut InProgress<K> {
+        &mut self.progress
+    }
+}
+
+/// The result of a part stands. The second call changes nothing.
+///
+/// # Safety
+///
+/// As [`End`] has it.
+unsafe fn settle_part<K, C>(operation: &Shared, runtime: &RuntimeInner, order: Option<Order>)
+where
+    K: Perform,
+    C: Continuation<K>,
+{
+    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+    let body = unsafe { &mut *operation.body::<PartOf<K, C>>() };
+    if !mem::replace(&mut body.is_settled, true) {
+        let completion = body.progress.complete(());
+        if let Some(then) = &mut body.then {
+            then.settle(runtime, completion, order);
+        }
+    }
+}
+
+/// A part is over: see [`Continuation::go_on`].
+///
+/// # Safety
+///
+/// As [`End`] has it.
+unsafe fn go_on<K, C>(operation: &Shared, runtime: &RuntimeInner) -> Option<Owner>
+where
+    K: Perform,
+    C: Continuation<K>,
+{
+    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
+    let body = unsafe { &mut *operation.body::<PartOf<K, C>>() };
+    body.then.take().expect("a part is over once").go_on(runtime)
+}
+
 /// Makes an operation's call.
 ///
 /// # Safety
@@ -566,14 +668,15 @@ unsafe fn give_back<K: Perform>(operation: &Shared) {
 impl KindOf {
     const fn new<B: Body + 'static>(end: End) -> Self {
         Self {
-            index: kind_index(<B::Kind as Kind>::NAME),
+            index: B::INDEX,
+            is_accept: kind_index(<B::Kind as Kind>::NAME) == kind_index("accept"),
             direction: B::Kind::DIRECTION,
             is_send: B::Kind::IS_SEND,
             may_block: B::Kind::MAY_BLOCK,
             attempt: attempt::<B>,
             progress: progress::<B>,
             end,
-            drop_body: drop_body::<B>,
+            current: if B::Kind::IS_COMPOSITE { Some(current::<B>) } else { None },
             free: free::<B>,
         }
     }
@@ -619,6 +722,34 @@ pub(crate) fn start<K: Perform>(
     };
     let (owner, handle) = Shared::new(Header::new(kind, socket, deadline), body);
     (Owner(owner), Pending { handle: Handle(handle), taken: false, kind: PhantomData })
+}
+
+/// Makes the next part of the composite operation `whole`, whose owner is with `then`: invariant 5.
+pub(crate) fn begin_part<K: Perform, C: Continuation<K>>(
+    whole: &Handle,
+    socket: &Arc<SocketInner>,
+    work: K,
+    then: C,
+) -> Owner {
+    let kind = const {
+        let end = End::Continue { settle: settle_part::<K, C>, go_on: go_on::<K, C> };
+        &KindOf::new::<PartOf<K, C>>(end)
+    };
+    let header = Header::new(kind, Some(socket), whole.deadline());
+    header.moment.store(whole.0.moment.load(Ordering::Relaxed), Ordering::Relaxed);
+    // A thread that waits for the composite comes to its first part, and to the others when they have begun.
+    if let Some(thread) = whole.thread() {
+        header.thread.store(thread as u8, Ordering::Relaxed);
+        whole.thread_is_here();
+    }
+    let progress = InProgress::of_part(socket, work);
+    let body = PartOf { progress, is_settled: false, then: Some(then) };
+    let (owner, part) = Shared::new(header, body);
+    whole.0.socket.store(socket.number.get(), Ordering::Relaxed);
+    if let Some(wish) = whole.enter(Part::Operation(Handle(part))) {
+        owner.wish.store(wish as u8, Ordering::Relaxed);
+    }
+    Owner(owner)
 }
 
 /// The one that gets an operation's completion when it has no callback. Never cloned.
@@ -707,10 +838,6 @@ impl Queued for Owner {
         handle.0.place()
     }
 
-    fn is_at(handle: &Handle, socket: usize) -> bool {
-        handle.0.socket.load(Ordering::Relaxed) == socket
-    }
-
     fn thread(&self) -> Option<Thread> {
         self.thread()
     }
@@ -744,8 +871,47 @@ impl Owner {
         unsafe { &mut *progress }
     }
 
+    /// The same of an operation of a kind that is known.
+    fn progress_of<K: Perform>(&mut self) -> &mut InProgress<K> {
+        let progress: &mut dyn Any = self.progress();
+        progress.downcast_mut().expect("a continuation knows the kind of its composite operation")
+    }
+
+    /// The work of an operation of this kind that has not completed.
+    pub(crate) fn work<K: Perform>(&mut self) -> &mut K {
+        self.progress_of::<K>().work.as_mut().expect("its result does not stand")
+    }
+
+    /// The result of a composite operation, of this kind, stands.
+    pub(crate) fn stands<K: Perform>(
+        &mut self,
+        runtime: &RuntimeInner,
+        result: io::Result<K::Output>,
+        order: Option<Order>,
+    ) {
+        self.progress_of::<K>().result = Some(result);
+        self.settle(runtime, || order);
+    }
+
+    /// True once the operation has been dropped, before its result stood.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.0.standing.load(Ordering::Acquire) == standing::ABANDONED
+    }
+
+    /// The current part of a composite operation is over, and no other follows for now.
+    pub(crate) fn leave_part(&self) {
+        if let Some(current) = self.0.current() {
+            current.leave();
+        }
+    }
+
     pub(crate) fn handle(&self) -> Handle {
         Handle(self.0.clone())
+    }
+
+    /// See [`Handle::identity`].
+    pub(crate) fn identity(&self) -> usize {
+        self.0.identity()
     }
 
     /// The index of its name among [`KIND_NAMES`].
@@ -759,9 +925,7 @@ impl Owner {
 
     /// True for an operation that is to start something new, as the first of its kind on a socket does.
     pub(crate) fn is_accept(&self) -> bool {
-        const ACCEPT: usize = kind_index("accept");
-        const ACCEPT_RECEIVE: usize = kind_index("accept_receive");
-        matches!(self.0.kind.index, ACCEPT | ACCEPT_RECEIVE)
+        self.0.kind.is_accept
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -801,17 +965,7 @@ impl Owner {
 
     /// Why the operation shall not go on, if it shall not.
     pub(crate) fn wish(&self) -> Option<Wish> {
-        match self.0.wish.load(Ordering::Acquire) {
-            0 => None,
-            wish if wish == Wish::Cancel as u8 => Some(Wish::Cancel),
-            wish if wish == Wish::TimeOut as u8 => Some(Wish::TimeOut),
-            _ => Some(Wish::Close),
-        }
-    }
-
-    pub(crate) fn downgrade(&self) -> WeakHandle {
-        self.0.references.add_weak();
-        WeakHandle(WeakShared(self.0.0))
+        self.0.wish()
     }
 
     /// Makes the operation's call, without blocking. When it is done, its result stands.
@@ -835,48 +989,40 @@ impl Owner {
         self.0.kind.may_block
     }
 
-    /// The addresses that an operation has before it, which connects to one of several.
-    pub(crate) fn route(&mut self) -> Option<&mut Route> {
-        self.progress().route()
-    }
-
-    /// A name has been looked up for the operation. Returns true if that was all: its result stands.
-    pub(crate) fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) -> bool {
-        self.progress().found(addresses)
-    }
-
-    /// The operation goes on at `socket`: it is to be begun there next.
-    pub(crate) fn go_to(&mut self, socket: &Arc<SocketInner>) {
-        self.0.socket.store(socket.number.get(), Ordering::Relaxed);
-        if self.thread() == Some(Thread::Coming) {
-            // It comes to where the operation was.
-            self.0.thread.store(Thread::Here as u8, Ordering::Relaxed);
-        }
-        // Before a look at the wish: invariant 5.
-        fence(Ordering::SeqCst);
-        self.progress().go_to(socket.clone());
-    }
-
-    /// The operation goes on when a name has been looked up: `lookup` is to get it next.
-    pub(crate) fn go_to_lookup(&self, lookup: &Arc<Lookup>) {
-        let first = self.0.lookup.set(Arc::downgrade(lookup)).is_ok();
-        debug_assert!(first, "an operation begins with one lookup at most");
-        // Before a look at the wish: invariant 5.
-        fence(Ordering::SeqCst);
-    }
-
     /// Completes the operation with `error` as its result, which says what the operation was.
-    pub(crate) fn fail(mut self, runtime: &RuntimeInner, error: io::Error) {
-        let error = self.progress().explain(error);
-        self.end_with(runtime, error);
+    pub(crate) fn fail(self, runtime: &RuntimeInner, error: io::Error) {
+        if let Some(operation) = self.fail_here(runtime, error) {
+            runtime.post(Work::Completed(operation));
+        }
     }
 
-    /// The same, where `error` says that already.
-    pub(crate) fn end_with(mut self, runtime: &RuntimeInner, error: io::Error) {
+    /// The same, but returns as [`complete_here`](Self::complete_here).
+    #[must_use = "its callback is still to be run"]
+    pub(crate) fn fail_here(mut self, runtime: &RuntimeInner, error: io::Error) -> Option<Self> {
+        let error = self.progress().explain(error);
+        self.end_here(runtime, error)
+    }
+
+    /// The same, where `error` says what the operation was.
+    #[must_use = "its callback is still to be run"]
+    pub(crate) fn end_here(mut self, runtime: &RuntimeInner, error: io::Error) -> Option<Self> {
         let point = if is_aborted(&error) { Point::Aborted } else { Point::Completed };
         self.progress().fail(error);
-        if let Some(operation) = self.complete_at(runtime, point) {
-            runtime.post(Work::Completed(operation));
+        self.complete_at(runtime, point)
+    }
+
+    /// Completes a composite operation whose last part is over: with `error`, or else with the result that stands.
+    /// Returns as [`complete_here`](Self::complete_here).
+    #[must_use = "its callback is still to be run"]
+    pub(crate) fn end_whole(
+        self,
+        runtime: &RuntimeInner,
+        error: Option<io::Error>,
+    ) -> Option<Self> {
+        self.leave_part();
+        match error {
+            None => self.complete_here(runtime),
+            Some(error) => self.fail_here(runtime, error),
         }
     }
 
@@ -887,7 +1033,8 @@ impl Owner {
         }
     }
 
-    /// The same, but returns the operation if it has a callback: the caller is to deliver it.
+    /// The same, but returns the operation if it has a callback: the caller is to deliver it. If a part has completed,
+    /// that may be the composite operation.
     #[must_use = "its callback is still to be run"]
     pub(crate) fn complete_here(self, runtime: &RuntimeInner) -> Option<Self> {
         self.complete_at(runtime, Point::Completed)
@@ -897,8 +1044,11 @@ impl Owner {
     /// taken (invariant 6). `order` is that of what it may have taken. The second call changes nothing.
     #[inline(always)]
     pub(crate) fn settle(&mut self, runtime: &RuntimeInner, order: impl FnOnce() -> Option<Order>) {
-        if let End::Keep { finish, give_back } = self.0.kind.end {
-            self.settle_kept(runtime, finish, give_back, order);
+        match self.0.kind.end {
+            End::Call(_) => {}
+            End::Keep { finish, give_back } => self.settle_kept(runtime, finish, give_back, order),
+            // SAFETY: the function is that of the operation's kind, and this is the owner.
+            End::Continue { settle, .. } => unsafe { settle(&self.0, runtime, order()) },
         }
     }
 
@@ -941,9 +1091,6 @@ impl Owner {
     }
 
     fn complete_at(mut self, runtime: &RuntimeInner, point: Point) -> Option<Self> {
-        if let Some(deadline) = self.0.deadline {
-            runtime.timer.remove(deadline, self.0.identity());
-        }
         let is_to_be_delivered = match self.0.kind.end {
             End::Call(_) => {
                 self.trace_result(runtime);
@@ -953,7 +1100,11 @@ impl Owner {
                 self.settle(runtime, || None);
                 false
             }
+            End::Continue { go_on, .. } => return self.complete_part(runtime, go_on),
         };
+        if let Some(deadline) = self.0.deadline {
+            runtime.timer.remove(deadline, self.0.identity());
+        }
         let (worker, kind, header) = (runtime.worker(), self.kind(), &*self.0);
         runtime.counters.count(worker, kind, point);
         if let Some(latencies) = &runtime.latencies {
@@ -974,6 +1125,21 @@ impl Owner {
         }
         runtime.contain(|| drop(self));
         None
+    }
+
+    /// A part completes: the composite operation goes on, or completes.
+    #[cold]
+    fn complete_part(
+        mut self,
+        runtime: &RuntimeInner,
+        go_on: unsafe fn(&Shared, &RuntimeInner) -> Option<Self>,
+    ) -> Option<Self> {
+        self.settle(runtime, || None);
+        // SAFETY: the function is that of the operation's kind, and this is the owner.
+        let whole = unsafe { go_on(&self.0, runtime) };
+        // After that, so that a thread which has waited for this part finds the next one.
+        self.0.completed.set();
+        whole
     }
 
     /// Runs the callback.
@@ -1023,19 +1189,10 @@ impl Handle {
     ///
     /// On a worker, of whatever runtime, that runtime's I/O goes on meanwhile.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
-        self.completed().is_set()
-            || match self.runtime() {
-                Some(runtime) => runtime.wait_for(self, deadline),
-                None => RuntimeInner::wait_for_event(self.event(), deadline),
-            }
+        self.completed().is_set() || RuntimeInner::wait_for(self, deadline)
     }
 
-    /// The number of the socket where it is, or was last.
-    pub(crate) fn socket(&self) -> Option<SocketNumber> {
-        self.0.socket()
-    }
-
-    /// That socket, if it is there.
+    /// The socket where it is, or was last, if that is there.
     pub(crate) fn place(&self) -> Option<Arc<SocketInner>> {
         self.0.socket().and_then(socket_table::find)
     }
@@ -1044,17 +1201,27 @@ impl Handle {
         self.0.kind.direction
     }
 
-    /// True if nothing but its socket, where it is, keeps the operation from going on. An accept that
-    /// receives goes from the listener to the accepted socket: a thread that has begun it has both.
-    pub(crate) fn is_at_its_socket(&self) -> bool {
-        const ACCEPT_RECEIVE: usize = kind_index("accept_receive");
-        const CONNECT_TO: usize = kind_index("connect_to");
-        const LOOK_UP: usize = kind_index("look_up");
-        match self.0.kind.index {
-            CONNECT_TO | LOOK_UP => false,
-            ACCEPT_RECEIVE => self.thread().is_some(),
-            _ => !self.0.kind.may_block,
+    /// True if an attempt may wait for something other than the socket.
+    pub(crate) fn may_block(&self) -> bool {
+        self.0.kind.may_block
+    }
+
+    pub(crate) fn is_composite(&self) -> bool {
+        self.0.kind.current.is_some()
+    }
+
+    /// The part of a composite operation that is under way, or was last, if that is an operation.
+    pub(crate) fn part(&self) -> Option<Self> {
+        match self.0.current()?.get()? {
+            Part::Operation(part) => Some(part),
+            Part::LookUp(_) => None,
         }
+    }
+
+    /// `part` of this composite operation is about to begin. Returns why it shall not go on, if it shall not.
+    pub(crate) fn enter(&self, part: Part) -> Option<Wish> {
+        let current = self.0.current().expect("a composite operation has parts");
+        current.enter(part, || self.0.wish())
     }
 
     pub(crate) fn thread(&self) -> Option<Thread> {
@@ -1069,19 +1236,6 @@ impl Handle {
     /// No thread waits for it any more that could poll.
     pub(crate) fn thread_leaves(&self) {
         self.0.thread.store(0, Ordering::Relaxed);
-    }
-
-    /// The runtime of an operation that is pending.
-    fn runtime(&self) -> Option<Arc<RuntimeInner>> {
-        // What an operation is pending at is alive.
-        match self.0.socket() {
-            Some(socket) => socket_table::find(socket).map(|socket| socket.runtime.clone()),
-            None => self.lookup().map(|lookup| lookup.runtime().clone()),
-        }
-    }
-
-    fn lookup(&self) -> Option<Arc<Lookup>> {
-        self.0.lookup.get().and_then(Weak::upgrade)
     }
 
     /// Tells the operation apart from every other that has not completed.
@@ -1100,30 +1254,13 @@ impl Handle {
         }
         // Released, as the thread that reads the wish is to see whether the operation was dropped before.
         let _ = self.0.wish.compare_exchange(0, wish as u8, Ordering::Release, Ordering::Relaxed);
-        // Before a look at the place: invariant 5.
-        fence(Ordering::SeqCst);
-        if let Some(socket) = self.0.socket() {
-            if let Some(socket) = socket_table::find(socket) {
-                socket.runtime.driver.cancel(&socket, self.0.kind.direction, self);
+        if let Some(current) = self.0.current() {
+            if let (Some(wish), Some(part)) = (self.0.wish(), current.get()) {
+                part.cancel(wish);
             }
-        } else if let Some(lookup) = self.lookup() {
-            lookup.cancel(wish);
+        } else if let Some(socket) = self.place() {
+            socket.runtime.driver.cancel(&socket, self.0.kind.direction, self);
         }
-    }
-}
-
-/// A handle that keeps nothing of the operation.
-pub(crate) struct WeakHandle(WeakShared);
-
-impl WeakHandle {
-    pub(crate) fn upgrade(&self) -> Option<Handle> {
-        self.0.upgrade().map(Handle)
-    }
-}
-
-impl fmt::Debug for WeakHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.upgrade().fmt(f)
     }
 }
 

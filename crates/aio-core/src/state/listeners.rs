@@ -1,45 +1,83 @@
-//! The sockets that accept: a drain ends their accepts at once.
+//! The sockets that accept: a drain ends their accepts at once, and their close ends the accepts that wait for the
+//! first bytes of a connection.
 //!
 //! 1. A socket is entered when its first accept is about to be queued. A drain says that it has begun, then
 //!    goes through the entries; an accept is entered and queued, then looks whether a drain has begun.
 //!    Entering and queueing each take a lock that the drain takes too, so that one of the two sees
 //!    what the other did, and no accept is left waiting.
 //! 2. Entries are numbers: an idle listener that nobody holds is closed, and takes its entry out.
+//! 3. An accept that waits for the first bytes is at the accepted socket, and has an entry here from before it begins
+//!    there until it is over. A close stops the listener's queue, then takes these entries out; an accept is entered,
+//!    then looks whether the queue is stopped. Each takes both locks, so one of the two sees what the other did.
 
+use crate::state::in_flight::{Handle, Owner};
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
 use crate::state::socket_table::SocketNumber;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
-pub(crate) struct Listeners(Mutex<BTreeSet<usize>>);
+pub(crate) struct Listeners(Mutex<BTreeMap<usize, Waiting>>);
+
+/// The accepts of a listener that wait for the first bytes, by their identity.
+type Waiting = BTreeMap<usize, Handle>;
 
 impl Listeners {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Waiting>> {
         // Nothing that can panic runs under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn enter(&self, socket: &SocketInner) {
-        self.lock().insert(socket.number.get());
+        self.lock().entry(socket.number.get()).or_default();
     }
 
     /// The socket is being dropped.
     pub(crate) fn remove(&self, socket: &SocketInner) {
-        self.lock().remove(&socket.number.get());
+        let waiting = self.lock().remove(&socket.number.get());
+        debug_assert!(
+            waiting.is_none_or(|waiting| waiting.is_empty()),
+            "each keeps its listener open"
+        );
+    }
+
+    /// `accept` waits for the first bytes of a connection that `listener` has accepted.
+    pub(crate) fn enter_waiting(&self, listener: &SocketInner, accept: Handle) {
+        let mut listeners = self.lock();
+        let waiting = listeners.entry(listener.number.get()).or_default();
+        waiting.insert(accept.identity(), accept);
+    }
+
+    /// `accept` is over.
+    pub(crate) fn remove_waiting(&self, listener: &SocketInner, accept: &Owner) {
+        let waiting = match self.lock().get_mut(&listener.number.get()) {
+            Some(waiting) => waiting.remove(&accept.identity()),
+            None => None,
+        };
+        // Not under the lock.
+        drop(waiting);
+    }
+
+    /// `listener` is closed: returns the accepts that are to end with it.
+    pub(crate) fn take_waiting(&self, listener: &SocketInner) -> impl Iterator<Item = Handle> {
+        let waiting = self.lock().get_mut(&listener.number.get()).map(mem::take);
+        waiting.into_iter().flat_map(Waiting::into_values)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<SocketInner>> {
-        let numbers: Vec<_> = self.lock().iter().copied().filter_map(SocketNumber::from).collect();
+        let numbers: Vec<_> = self.lock().keys().copied().filter_map(SocketNumber::from).collect();
         numbers.into_iter().filter_map(socket_table::find).collect()
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use crate::Runtime;
-    use std::net::{Ipv4Addr, SocketAddr};
+    use crate::{Engine, Runtime, Socket};
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+    use std::sync::mpsc;
+    use std::{io::Write, iter, thread};
 
     #[test]
     fn nothing_is_kept_of_listeners_that_are_gone() {
@@ -54,8 +92,51 @@ mod tests {
             drop((accept, listener));
             // A worker may have looked whether there is a connection, and have the socket for a moment.
             while !runtime.inner().listeners.lock().is_empty() {
-                std::thread::yield_now();
+                thread::yield_now();
             }
+        }
+    }
+
+    /// How many accepts of `listener` wait for the first bytes.
+    fn waiting(listener: &Socket) -> usize {
+        let listener = listener.inner();
+        let listeners = listener.runtime.listeners.lock();
+        listeners.get(&listener.number.get()).map_or(0, |waiting| waiting.len())
+    }
+
+    /// However many were pending at once, canceled or not, with a callback or without.
+    #[test]
+    fn a_listener_keeps_nothing_of_the_accepts_that_are_over() {
+        const MANY: usize = 200;
+        for engine in [Engine::Blocking, Engine::Readiness] {
+            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let listener = runtime.tcp_v4().unwrap();
+            listener.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+            listener.listen(MANY.try_into().unwrap()).unwrap();
+            let address = listener.local_addr().unwrap();
+            let (report, over) = mpsc::channel();
+            for _ in 0..MANY / 2 {
+                let (ender, report) = (listener.clone(), report.clone());
+                let callback = move |accepted| {
+                    report.send(ender.end_accept_receive(accepted).result.is_ok()).unwrap();
+                };
+                listener.begin_accept_receive([0; 4096], callback, ());
+            }
+            let kept: Vec<_> =
+                (0..MANY / 2).map(|_| listener.accept_receive_async([0; 4096])).collect();
+            let mut peers: Vec<_> =
+                iter::repeat_with(|| TcpStream::connect(address).unwrap()).take(MANY).collect();
+            while waiting(&listener) < MANY {
+                thread::yield_now();
+            }
+            let canceled = kept.len() / 2;
+            kept[..canceled].iter().for_each(|accept| accept.cancel());
+            assert_eq!(waiting(&listener), MANY - canceled);
+            peers.iter_mut().for_each(|peer| drop(peer.write(&[1])));
+            assert_eq!(over.iter().take(MANY / 2).filter(|is_ok| *is_ok).count(), MANY / 2);
+            let accepted = kept.into_iter().map(|accept| accept.wait().result);
+            assert_eq!(accepted.filter(Result::is_ok).count(), MANY / 2 - canceled);
+            assert_eq!(waiting(&listener), 0);
         }
     }
 }

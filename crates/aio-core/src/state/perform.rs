@@ -3,12 +3,11 @@
 use crate::base::kind::Direction;
 use crate::base::operation_queue::Blocked;
 use crate::base::unread::{Envelope, Order};
-use crate::op::Route;
 use crate::state::completion::Completion;
+use crate::state::in_flight::Owner;
 use crate::state::socket::SocketInner;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A kind of operation.
@@ -33,22 +32,11 @@ pub(crate) enum Attempt<T> {
     WouldBlock(Blocked),
     /// More could be done at once, but others are to be served first.
     Yielded,
-    /// The operation has done what it had to do here, and goes on at another socket.
-    GoesOnAt(Arc<SocketInner>),
 }
 
 impl<T> Attempt<T> {
     pub(crate) fn done(result: io::Result<T>) -> Self {
         Self::Done { result, drained: false }
-    }
-
-    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Attempt<U> {
-        match self {
-            Self::Done { result, drained } => Attempt::Done { result: result.map(f), drained },
-            Self::WouldBlock(how) => Attempt::WouldBlock(how),
-            Self::Yielded => Attempt::Yielded,
-            Self::GoesOnAt(socket) => Attempt::GoesOnAt(socket),
-        }
     }
 }
 
@@ -67,6 +55,18 @@ pub(crate) trait Perform: Kind {
     /// True for what may have to wait for something that is not the socket, a disk for example.
     const MAY_BLOCK: bool = false;
 
+    /// True for an operation that is in no queue, and consists of other operations: `in_flight.rs`, invariant 5.
+    const IS_COMPOSITE: bool = false;
+
+    /// Begins the operation at `socket`.
+    #[inline]
+    fn start(socket: &Arc<SocketInner>, operation: Owner)
+    where
+        Self: Sized,
+    {
+        socket.runtime.driver.start(socket, operation);
+    }
+
     /// Makes the call, without blocking.
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Self::Output>;
 
@@ -83,20 +83,6 @@ pub(crate) trait Perform: Kind {
     /// Says in `error`, with which the operation ends without a result of its own, what it was.
     fn explain(&self, error: io::Error) -> io::Error {
         error
-    }
-
-    /// What is before an operation that connects to one of several addresses.
-    fn route(&mut self) -> Option<&mut Route> {
-        None
-    }
-
-    /// A name has been looked up for the operation. Returns its result, if that is what it was for.
-    fn found(
-        &mut self,
-        addresses: io::Result<Vec<SocketAddr>>,
-    ) -> Option<io::Result<Self::Output>> {
-        drop(addresses);
-        None
     }
 
     fn into_buffer(self) -> Self::Buffer;

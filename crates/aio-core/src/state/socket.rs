@@ -5,7 +5,6 @@ use crate::base::kind::Direction;
 use crate::base::unread::{Order, Origin, Piece, Store};
 use crate::base::wake::Holder;
 use crate::state::context::RuntimeInner;
-use crate::state::departed::Departed;
 use crate::state::in_flight::OperationQueue;
 use crate::state::socket_table;
 use crate::state::socket_table::SocketNumber;
@@ -165,7 +164,6 @@ impl Socket {
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
                 receives_no_more: AtomicBool::new(false),
-                departed: Departed::new(),
                 unread: Store::new(),
                 accepts: AtomicBool::new(false),
                 failure: AtomicI32::new(0),
@@ -193,7 +191,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// A handle to a socket that an operation has come to.
+    /// A handle to the socket of an operation.
     pub(crate) fn of(inner: &Arc<SocketInner>) -> Self {
         Self { inner: inner.clone(), limit: Limit::Never }
     }
@@ -288,8 +286,6 @@ pub(crate) struct SocketInner {
     /// True once the socket has been shut down for receiving. Nothing is received then but what was there before,
     /// though the system may go on to say that a call would have to wait.
     pub(crate) receives_no_more: AtomicBool,
-    /// What was begun here and has gone on elsewhere.
-    pub(crate) departed: Departed,
     /// True once an accept has been begun here, and the runtime knows.
     accepts: AtomicBool,
     /// The system's error by which the connection of a stream has broken, once an operation was told; else 0.
@@ -305,7 +301,7 @@ pub(crate) struct SocketInner {
 /// Of ten thousand connections nearly all are idle, with a receive pending: this and the operation's header are
 /// what each of them costs.
 #[cfg(all(target_pointer_width = "64", target_os = "linux", not(any(feature = "testing", loom))))]
-const _: () = assert!(size_of::<SocketInner>() <= 176);
+const _: () = assert!(size_of::<SocketInner>() <= 160);
 
 /// What a socket is, for good.
 #[derive(Clone, Copy, Debug)]

@@ -10,9 +10,8 @@
 //! 2. `Place::line` is the mark of the queue's line that the operation is in, and 0 in none. It is written under the
 //!    queue's lock. [`Line::detach`] moves the queue on to another mark, so that every operation that was in the
 //!    line is out of it at once: a handle finds it there no more, whatever becomes of the line that was taken.
-//! 3. An operation that moves to another socket gets that socket's number before it gets a mark there. The mark
-//!    is stored with release and loaded with acquire: a thread that holds the lock of one queue and reads a mark
-//!    of another one's reads that number, too, and knows that the operation is elsewhere.
+//! 3. An operation is in the line of one queue in its life. So a queue that reads its mark on an operation, under its
+//!    lock, has the operation in its line.
 
 use crate::base::sync::{AtomicU32, Ordering};
 use std::cell::Cell;
@@ -62,14 +61,13 @@ impl Mark {
     const NONE: Self = Self(0);
     pub(super) const FIRST: Self = Self(1);
 
-    /// True if the operation with this place is in the line, provided that it is not at another queue
-    /// (invariant 3).
+    /// True if the operation with this place, which is in no other queue, is in the line (invariant 3).
     pub(super) fn is_on(self, place: &Place) -> bool {
-        place.line.load(Ordering::Acquire) == self.0
+        place.line.load(Ordering::Relaxed) == self.0
     }
 
     fn put_on(self, place: &Place) {
-        place.line.store(self.0, Ordering::Release);
+        place.line.store(self.0, Ordering::Relaxed);
     }
 
     fn next(self) -> Self {
@@ -147,8 +145,7 @@ impl<O: Placed> Line<O> {
     ///
     /// # Safety
     ///
-    /// The operation is in this line: `into_place` returned the place, it has this line's [`Mark`], and its socket is
-    /// this queue's (invariant 3).
+    /// The operation is in this line: `into_place` returned the place, and it has this line's [`Mark`] (invariant 3).
     #[inline]
     pub(super) unsafe fn remove(&mut self, place: NonNull<Place>) -> O {
         // SAFETY: the operation is in this line, which has its place and its neighbors' to itself (invariant 1).

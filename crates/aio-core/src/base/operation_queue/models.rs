@@ -3,7 +3,7 @@
 //! The threads here do what `engine/try_first.rs` does, with a socket that has so many bytes to give.
 
 use super::*;
-use crate::base::sync::{AtomicUsize, Mutex, Queue, fence};
+use crate::base::sync::{AtomicUsize, Mutex, Queue};
 use loom::thread;
 use std::sync::Arc;
 
@@ -13,8 +13,6 @@ struct Model {
     place: Place,
     wish: AtomicUsize,
     completed: AtomicUsize,
-    /// Where it is.
-    socket: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -29,7 +27,6 @@ fn operation() -> (Op, Arc<Model>) {
         place: Place::new(),
         wish: AtomicUsize::new(0),
         completed: AtomicUsize::new(0),
-        socket: AtomicUsize::new(1),
     });
     (Op(model.clone()), model)
 }
@@ -69,10 +66,6 @@ impl Queued for Op {
         NonNull::new(place.cast_mut().cast()).expect("an `Arc` is not null")
     }
 
-    fn is_at(handle: &Arc<Model>, socket: usize) -> bool {
-        handle.socket.load(Ordering::Relaxed) == socket
-    }
-
     fn thread(&self) -> Option<Thread> {
         None
     }
@@ -92,7 +85,6 @@ impl Queued for Op {
 
 /// A socket, its direction's queue, and the turns that were left to workers.
 struct Socket {
-    number: usize,
     queue: OperationQueue<Op>,
     /// What the system has. It does what it is asked at one moment.
     bytes: Mutex<usize>,
@@ -100,9 +92,9 @@ struct Socket {
 }
 
 impl Socket {
-    fn new(number: usize) -> Arc<Self> {
+    fn new() -> Arc<Self> {
         let queue = OperationQueue::new();
-        Arc::new(Self { number, queue, bytes: Mutex::new(0), turns: Queue::new() })
+        Arc::new(Self { queue, bytes: Mutex::new(0), turns: Queue::new() })
     }
 
     fn take_byte(&self) -> bool {
@@ -132,8 +124,10 @@ impl Socket {
         self.advance(self.queue.look_again());
     }
 
+    /// As a handle does.
     fn cancel(&self, handle: &Arc<Model>) {
-        self.advance(self.queue.cancel(handle, self.number));
+        handle.wish.store(1, Ordering::Relaxed);
+        self.advance(self.queue.cancel(handle));
     }
 
     fn advance(&self, mut next: Next<Op>) {
@@ -180,19 +174,11 @@ fn how(model: &Model) -> usize {
     model.completed.load(Ordering::SeqCst)
 }
 
-/// Asks to cancel an operation that is at one of two sockets, as a handle does.
-fn cancel(handle: &Arc<Model>, sockets: &[Arc<Socket>]) {
-    handle.wish.store(1, Ordering::Relaxed);
-    fence(Ordering::SeqCst);
-    let at = handle.socket.load(Ordering::Relaxed);
-    sockets[at - 1].cancel(handle);
-}
-
 /// Invariants 2, 3 and 5: a byte that arrives while operations are begun and attempted is received.
 #[test]
 fn a_report_is_never_lost() {
     loom::model(|| {
-        let socket = Socket::new(1);
+        let socket = Socket::new();
         let (first, first_model) = operation();
         let (second, second_model) = operation();
         let poller = {
@@ -218,7 +204,7 @@ fn a_report_is_never_lost() {
 #[test]
 fn what_is_given_back_is_received() {
     loom::model(|| {
-        let socket = Socket::new(1);
+        let socket = Socket::new();
         let (first, first_model) = operation();
         let (second, second_model) = operation();
         socket.begin(first);
@@ -243,11 +229,11 @@ fn what_is_given_back_is_received() {
 #[test]
 fn a_canceled_operation_completes_once_and_takes_nothing() {
     loom::model(|| {
-        let socket = Socket::new(1);
+        let socket = Socket::new();
         let (first, model) = operation();
         let canceler = {
             let (socket, model) = (socket.clone(), model.clone());
-            thread::spawn(move || cancel(&model, &[socket]))
+            thread::spawn(move || socket.cancel(&model))
         };
         let poller = {
             let socket = socket.clone();
@@ -270,36 +256,11 @@ fn a_canceled_operation_completes_once_and_takes_nothing() {
     });
 }
 
-/// Invariant 4 and invariants 2 and 3 of `line.rs`: a cancel finds an operation that moves from one socket to another.
-#[test]
-fn a_cancel_finds_an_operation_that_moves() {
-    loom::model(|| {
-        let sockets = [Socket::new(1), Socket::new(2)];
-        let (operation, model) = operation();
-        let Next::Attempt(operation) = sockets[0].queue.begin(operation, true) else {
-            panic!("the first is attempted")
-        };
-        let canceler = {
-            let (sockets, model) = (sockets.clone(), model.clone());
-            thread::spawn(move || cancel(&model, &sockets))
-        };
-        sockets[0].settle(sockets[0].queue.done(false));
-        operation.0.socket.store(2, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        sockets[1].begin(operation);
-        canceler.join().unwrap();
-        assert_eq!(how(&model), ABORTED);
-        // It stands in neither line any more.
-        sockets.iter().for_each(|socket| socket.arrive());
-        assert_eq!(sockets.map(|socket| socket.bytes()), [1, 1]);
-    });
-}
-
 /// A queue that is stopped while an operation is attempted, and while another is begun, completes both once.
 #[test]
 fn a_stopped_queue_leaves_nothing_behind() {
     loom::model(|| {
-        let socket = Socket::new(1);
+        let socket = Socket::new();
         let (first, first_model) = operation();
         let (second, second_model) = operation();
         let closer = {

@@ -1,4 +1,4 @@
-//! A model of who drops an operation's body, and who frees its memory, explored by loom.
+//! A model of the thread that drops an operation, explored by loom.
 
 use super::References;
 use loom::cell::UnsafeCell;
@@ -7,75 +7,46 @@ use loom::thread;
 
 struct Operation {
     references: References,
-    /// True until the body is dropped; until the memory is freed.
-    has_body: UnsafeCell<bool>,
-    has_memory: UnsafeCell<bool>,
-}
-
-fn end(ended: &UnsafeCell<bool>) {
-    // SAFETY: the model finds out whether anybody else has access.
-    ended.with_mut(|is_there| assert!(std::mem::replace(unsafe { &mut *is_there }, false)));
+    /// True until it is dropped.
+    is_there: UnsafeCell<bool>,
 }
 
 impl Operation {
-    fn use_body(&self) {
-        // SAFETY: as above.
-        self.has_body.with(|is_there| assert!(unsafe { *is_there }));
+    fn look(&self) {
+        // SAFETY: the model finds out whether another thread has access.
+        self.is_there.with(|is_there| assert!(unsafe { *is_there }));
     }
 
     fn take(&self) {
         if self.references.take() {
-            end(&self.has_body);
-            if self.references.take_weak() {
-                end(&self.has_memory);
-            }
-        }
-    }
-
-    fn take_weak(&self) {
-        if self.references.take_weak() {
-            end(&self.has_memory);
+            // SAFETY: as above.
+            self.is_there
+                .with_mut(|is_there| assert!(std::mem::replace(unsafe { &mut *is_there }, false)));
         }
     }
 }
 
-/// Two references, of which one is doubled, and two weak ones, of which one is upgraded.
+/// Two references, each of which is doubled.
 #[test]
-fn the_body_is_dropped_once_and_then_the_memory_freed_once() {
+fn an_operation_is_dropped_once_and_after_its_last_use() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
-        let operation = Arc::new(Operation {
-            references: References::two(),
-            has_body: UnsafeCell::new(true),
-            has_memory: UnsafeCell::new(true),
-        });
-        operation.references.add_weak();
-        operation.references.add_weak();
-        let handle = {
+        let operation =
+            Arc::new(Operation { references: References::two(), is_there: UnsafeCell::new(true) });
+        let threads = [(); 2].map(|()| {
             let operation = operation.clone();
             thread::spawn(move || {
                 operation.references.add();
                 operation.take();
-                operation.use_body();
+                operation.look();
                 operation.take();
             })
-        };
-        let departed = {
-            let operation = operation.clone();
-            thread::spawn(move || {
-                if operation.references.add_if_any() {
-                    operation.use_body();
-                    operation.take();
-                }
-                operation.take_weak();
-            })
-        };
-        operation.take_weak();
-        operation.take();
-        handle.join().unwrap();
-        departed.join().unwrap();
-        // SAFETY: nobody is left.
-        assert!(!operation.has_memory.with(|is_there| unsafe { *is_there }));
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        // SAFETY: no other thread is left.
+        assert!(!operation.is_there.with(|is_there| unsafe { *is_there }));
     });
 }
