@@ -3,7 +3,7 @@
 use crate::api::runtime::Runtime;
 use crate::base::address::display_address;
 use crate::base::histogram::Histogram;
-use crate::base::kind::KIND_NAMES;
+use crate::base::kind::OperationKind;
 use crate::base::latencies::Stretch;
 use crate::base::running::Callback;
 use crate::state::socket_table;
@@ -111,9 +111,13 @@ pub struct OperationReport {
 }
 
 impl OperationReport {
-    pub(crate) fn new(kind: usize, system: Option<&socket2::Socket>, age: Duration) -> Self {
+    pub(crate) fn new(
+        kind: OperationKind,
+        system: Option<&socket2::Socket>,
+        age: Duration,
+    ) -> Self {
         Self {
-            operation: KIND_NAMES[kind],
+            operation: kind.name(),
             local_addr: system.and_then(|system| system.local_addr().ok()),
             peer_addr: system.and_then(|system| system.peer_addr().ok()),
             age,
@@ -169,13 +173,14 @@ impl Runtime {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let inner = self.inner();
-        let operations = inner.counters.totals_by_kind().into_iter().zip(KIND_NAMES);
+        let totals = inner.counters.totals_by_kind();
         let workers_idle = inner.pool.idle_workers();
         Metrics {
-            operations: operations
-                .enumerate()
-                .map(|(kind, (totals, operation))| OperationMetrics {
-                    operation,
+            operations: OperationKind::ALL
+                .into_iter()
+                .zip(totals)
+                .map(|(kind, totals)| OperationMetrics {
+                    operation: kind.name(),
                     pending: totals.pending(),
                     completed: totals.completed,
                     aborted: totals.aborted,

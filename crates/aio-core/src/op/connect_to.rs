@@ -2,7 +2,7 @@
 
 use super::connect::Connect;
 use crate::base::error::{Aborted, attempted, came_to};
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::operation_queue::Blocked;
 use crate::state::context::RuntimeInner;
 use crate::state::in_flight::Owner;
@@ -264,12 +264,13 @@ impl ConnectTo {
 impl sealed::Sealed for ConnectTo {}
 
 impl Kind for ConnectTo {
-    const NAME: &'static str = "connect_to";
+    const NAME: &'static str = Self::KIND.name();
     type Output = Socket;
     type Buffer = ();
 }
 
 impl Perform for ConnectTo {
+    const KIND: OperationKind = OperationKind::ConnectTo;
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {

@@ -4,7 +4,7 @@ use super::receive_vectored::receive_vectored;
 use super::{BUFFERS_PER_CALL, retry};
 use crate::base::buffer::IoBufMut;
 use crate::base::error::attempted;
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::operation_queue::Blocked;
 use crate::state::completion::Completion;
 use crate::state::perform::sealed;
@@ -208,12 +208,13 @@ impl<B: IoBufMut> Receive<B> {
 impl<B: IoBufMut> sealed::Sealed for Receive<B> {}
 
 impl<B: IoBufMut> Kind for Receive<B> {
-    const NAME: &'static str = "receive";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for Receive<B> {
+    const KIND: OperationKind = OperationKind::Receive;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
@@ -290,12 +291,13 @@ impl<B: IoBufMut> ReceiveList<B> {
 impl<B: IoBufMut> sealed::Sealed for ReceiveList<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveList<B> {
-    const NAME: &'static str = "receive_list";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = Vec<B>;
 }
 
 impl<B: IoBufMut> Perform for ReceiveList<B> {
+    const KIND: OperationKind = OperationKind::ReceiveList;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
@@ -387,13 +389,14 @@ impl<B: IoBufMut> ReceiveFrom<B> {
 impl<B: IoBufMut> sealed::Sealed for ReceiveFrom<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveFrom<B> {
-    const NAME: &'static str = "receive_from";
+    const NAME: &'static str = Self::KIND.name();
     /// How many bytes, and from whom.
     type Output = (usize, SockAddr);
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for ReceiveFrom<B> {
+    const KIND: OperationKind = OperationKind::ReceiveFrom;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<(usize, SockAddr)> {
@@ -466,12 +469,13 @@ impl<B: IoBufMut> ReceiveMessageFrom<B> {
 impl<B: IoBufMut> sealed::Sealed for ReceiveMessageFrom<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveMessageFrom<B> {
-    const NAME: &'static str = "receive_message_from";
+    const NAME: &'static str = Self::KIND.name();
     type Output = Message;
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
+    const KIND: OperationKind = OperationKind::ReceiveMessageFrom;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Message> {

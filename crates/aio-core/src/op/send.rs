@@ -4,7 +4,7 @@ use super::{BUFFERS_PER_CALL, retry};
 use crate::base::address::display_address;
 use crate::base::buffer::IoBuf;
 use crate::base::error::attempted;
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::operation_queue::Blocked;
 use crate::state::perform::sealed;
 use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
@@ -72,12 +72,13 @@ impl<B: IoBuf> Send<B> {
 impl<B: IoBuf> sealed::Sealed for Send<B> {}
 
 impl<B: IoBuf> Kind for Send<B> {
-    const NAME: &'static str = "send";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = B;
 }
 
 impl<B: IoBuf> Perform for Send<B> {
+    const KIND: OperationKind = OperationKind::Send;
     const DIRECTION: Direction = Direction::Send;
     const IS_SEND: bool = true;
 
@@ -139,12 +140,13 @@ fn part<B: IoBuf>(
 impl<B: IoBuf> sealed::Sealed for SendList<B> {}
 
 impl<B: IoBuf> Kind for SendList<B> {
-    const NAME: &'static str = "send_list";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = Vec<B>;
 }
 
 impl<B: IoBuf> Perform for SendList<B> {
+    const KIND: OperationKind = OperationKind::SendList;
     const DIRECTION: Direction = Direction::Send;
     const IS_SEND: bool = true;
 
@@ -196,12 +198,13 @@ impl<B: IoBuf> SendTo<B> {
 impl<B: IoBuf> sealed::Sealed for SendTo<B> {}
 
 impl<B: IoBuf> Kind for SendTo<B> {
-    const NAME: &'static str = "send_to";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = B;
 }
 
 impl<B: IoBuf> Perform for SendTo<B> {
+    const KIND: OperationKind = OperationKind::SendTo;
     const DIRECTION: Direction = Direction::Send;
     const IS_SEND: bool = true;
 

@@ -3,7 +3,7 @@
 use crate::base::clock::Moment;
 use crate::base::counters::Point;
 use crate::base::error::Aborted;
-use crate::base::kind::{Direction, kind_index};
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Stretch;
 use crate::base::operation_queue::Wish;
 use crate::base::process_threads;
@@ -106,10 +106,10 @@ impl RuntimeInner {
         match work {
             Work::Completed(operation) => self.deliver(operation),
             Work::Wait(wait) => {
-                self.run_callback(const { kind_index("register_wait") }, || wait.run());
+                self.run_callback(OperationKind::RegisterWait, || wait.run());
             }
             Work::Call(Posted(callback)) | Work::Step(Posted(callback)) => {
-                self.run_callback(const { kind_index("post") }, || self.contain(callback));
+                self.run_callback(OperationKind::Post, || self.contain(callback));
             }
             Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
@@ -205,7 +205,7 @@ impl RuntimeInner {
     }
 
     /// Runs a callback that is not that of an operation.
-    fn run_callback(&self, kind: usize, run: impl FnOnce()) {
+    fn run_callback(&self, kind: OperationKind, run: impl FnOnce()) {
         let (worker, now) = (self.worker(), self.clock.now());
         self.run_where_seen(worker, Callback { kind, socket: None }, now, run);
         self.is_over(worker, kind, false);
@@ -241,7 +241,7 @@ impl RuntimeInner {
     }
 
     /// An operation, or a callback of another kind, is over.
-    pub(crate) fn is_over(&self, worker: Option<usize>, kind: usize, takes_place: bool) {
+    pub(crate) fn is_over(&self, worker: Option<usize>, kind: OperationKind, takes_place: bool) {
         if let Some(limit) = self.limit.as_ref().filter(|_| takes_place) {
             limit.give_back();
         }
@@ -249,7 +249,7 @@ impl RuntimeInner {
     }
 
     /// Counts a callback that is about to be posted and is not that of an operation.
-    pub(crate) fn has_fired(&self, kind: usize) {
+    pub(crate) fn has_fired(&self, kind: OperationKind) {
         let worker = self.worker();
         self.counters.count(worker, kind, Point::Begun);
         self.counters.count(worker, kind, Point::Completed);
@@ -479,11 +479,11 @@ impl Host for RuntimeInner {
         match work {
             Work::Wait(wait) => {
                 wait.run();
-                self.is_over(self.worker(), const { kind_index("register_wait") }, false);
+                self.is_over(self.worker(), OperationKind::RegisterWait, false);
             }
             Work::Step(Posted(step)) => {
                 self.contain(step);
-                self.is_over(self.worker(), const { kind_index("post") }, false);
+                self.is_over(self.worker(), OperationKind::Post, false);
             }
             Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]

@@ -43,7 +43,7 @@ use crate::api::metrics::OperationReport;
 use crate::base::clock::{Clock, Moment};
 use crate::base::counters::Point;
 use crate::base::error::is_aborted;
-use crate::base::kind::{Direction, KIND_NAMES, kind_index};
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Stretch;
 use crate::base::operation_queue::{self, Blocked, Place, Placed, Queued, Thread, Wish};
 use crate::base::references::References;
@@ -118,8 +118,7 @@ mod standing {
 
 /// What operations with bodies of one type have in common.
 struct KindOf {
-    /// Its name's index: see [`KIND_NAMES`].
-    index: usize,
+    id: OperationKind,
     direction: Direction,
     /// True if an operation that nobody waits for any more is to go on all the same.
     is_send: bool,
@@ -566,7 +565,7 @@ unsafe fn give_back<K: Perform>(operation: &Shared) {
 impl KindOf {
     const fn new<B: Body + 'static>(end: End) -> Self {
         Self {
-            index: kind_index(<B::Kind as Kind>::NAME),
+            id: B::Kind::KIND,
             direction: B::Kind::DIRECTION,
             is_send: B::Kind::IS_SEND,
             may_block: B::Kind::MAY_BLOCK,
@@ -748,9 +747,8 @@ impl Owner {
         Handle(self.0.clone())
     }
 
-    /// The index of its name among [`KIND_NAMES`].
-    pub(crate) fn kind(&self) -> usize {
-        self.0.kind.index
+    pub(crate) fn kind(&self) -> OperationKind {
+        self.0.kind.id
     }
 
     pub(crate) fn direction(&self) -> Direction {
@@ -759,9 +757,7 @@ impl Owner {
 
     /// True for an operation that is to start something new, as the first of its kind on a socket does.
     pub(crate) fn is_accept(&self) -> bool {
-        const ACCEPT: usize = kind_index("accept");
-        const ACCEPT_RECEIVE: usize = kind_index("accept_receive");
-        matches!(self.0.kind.index, ACCEPT | ACCEPT_RECEIVE)
+        matches!(self.kind(), OperationKind::Accept | OperationKind::AcceptReceive)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -1047,12 +1043,9 @@ impl Handle {
     /// True if nothing but its socket, where it is, keeps the operation from going on. An accept that
     /// receives goes from the listener to the accepted socket: a thread that has begun it has both.
     pub(crate) fn is_at_its_socket(&self) -> bool {
-        const ACCEPT_RECEIVE: usize = kind_index("accept_receive");
-        const CONNECT_TO: usize = kind_index("connect_to");
-        const LOOK_UP: usize = kind_index("look_up");
-        match self.0.kind.index {
-            CONNECT_TO | LOOK_UP => false,
-            ACCEPT_RECEIVE => self.thread().is_some(),
+        match self.0.kind.id {
+            OperationKind::ConnectTo | OperationKind::LookUp => false,
+            OperationKind::AcceptReceive => self.thread().is_some(),
             _ => !self.0.kind.may_block,
         }
     }
@@ -1148,7 +1141,7 @@ impl fmt::Debug for Handle {
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation")
-            .field("name", &KIND_NAMES[self.kind.index])
+            .field("name", &self.kind.id.name())
             .field("completed", &self.completed.is_set())
             .field("wish", &self.wish)
             .finish_non_exhaustive()

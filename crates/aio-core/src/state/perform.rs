@@ -1,6 +1,6 @@
 //! What a kind of operation is, and what an attempt may use.
 
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::operation_queue::Blocked;
 use crate::op::Route;
 use crate::state::completion::Completion;
@@ -59,6 +59,7 @@ pub(crate) mod sealed {
 
 /// What the crate does with a [`Kind`].
 pub(crate) trait Perform: Kind {
+    const KIND: OperationKind;
     const DIRECTION: Direction;
 
     /// True for what sends bytes: the peer has to learn if it did not finish.
