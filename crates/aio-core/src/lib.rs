@@ -192,6 +192,7 @@ mod base {
     pub(crate) mod lock;
     #[expect(unsafe_code, reason = "hands out memory for operations")]
     pub(crate) mod memory;
+    pub(crate) mod number;
     pub(crate) mod operation_queue;
     pub(crate) mod process_threads;
     pub(crate) mod references;
@@ -199,6 +200,7 @@ mod base {
     pub(crate) mod span;
     pub(crate) mod spin;
     pub(crate) mod sync;
+    pub(crate) mod table;
     pub(crate) mod timer;
     pub(crate) mod wake;
 }

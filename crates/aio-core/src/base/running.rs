@@ -7,12 +7,12 @@
 //!    the numbers are written and even after; a fence follows the first, and the second is a release. A
 //!    reader reads the version, with acquire, the numbers, and after a fence the version again: if both
 //!    are the same and even, the numbers are those of one callback, which was running in between.
-//! 2. A socket is told by its number (`socket_table.rs`). Who has looked it up may find that it is gone.
+//! 2. A socket is named by its number (`number.rs`), and may be gone when a reader looks it up.
 
 use crate::base::clock::Moment;
 use crate::base::kind::OperationKind;
+use crate::base::number::SocketNumber;
 use crate::base::sync::{AtomicU64, AtomicUsize, Ordering, fence};
-use crate::state::socket_table::SocketNumber;
 use crossbeam::utils::CachePadded;
 
 /// A callback, by what it belongs to; or a job of rayon's.

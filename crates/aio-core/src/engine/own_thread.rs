@@ -33,12 +33,12 @@
 //! socket, leaves it to a worker, and waits for the event.
 
 use crate::base::kind::Direction;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Wish;
 use crate::base::wake::{Signal, Wake};
 use crate::engine::try_first;
 use crate::state::in_flight::Handle;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table::SocketNumber;
 use aio_sync::{Registration, WaitHandle};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::cell::OnceCell;

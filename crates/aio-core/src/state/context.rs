@@ -5,6 +5,7 @@ use crate::base::counters::Counters;
 use crate::base::kind::Direction;
 use crate::base::latencies::Latencies;
 use crate::base::limit::Limit;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Ticket;
 use crate::base::running::Running;
 use crate::base::timer::Timer;
@@ -17,7 +18,6 @@ use crate::state::driver::Driver;
 use crate::state::in_flight::{Handle, Owner};
 use crate::state::listeners::Listeners;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table::SocketNumber;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
 use std::fmt;

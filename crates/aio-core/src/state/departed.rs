@@ -7,9 +7,9 @@
 //! An entry keeps the memory of its operation. So the operation takes its entry out when it completes: it
 //! has a [`Departure`] among what is dropped then.
 
+use crate::base::number::SocketNumber;
 use crate::state::in_flight::{Handle, WeakHandle};
 use crate::state::socket::SocketInner;
-use crate::state::socket_table::SocketNumber;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 

@@ -45,6 +45,7 @@ use crate::base::counters::Point;
 use crate::base::error::is_aborted;
 use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Stretch;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::{self, Blocked, Place, Placed, Queued, Thread, Wish};
 use crate::base::references::References;
 use crate::base::span::Span;
@@ -55,7 +56,6 @@ use crate::state::context::{RuntimeInner, Work};
 use crate::state::perform::{Attempt, Call, Kind, Perform};
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
 use crate::state::unread::{Envelope, GivenBack, Order};
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::cell::UnsafeCell;
@@ -368,7 +368,7 @@ struct InProgress<K: Kind> {
 
 impl<K: Perform> InProgress<K> {
     fn new(socket: Option<&Arc<SocketInner>>, work: K) -> Self {
-        let span = Span::begin(K::NAME, socket.map(|socket| &**socket));
+        let span = Span::begin(K::KIND, socket.map(|socket| &socket.descriptor));
         Self { socket: socket.cloned(), work: Some(work), result: None, span }
     }
 

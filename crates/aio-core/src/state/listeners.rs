@@ -6,9 +6,9 @@
 //!    what the other did, and no accept is left waiting.
 //! 2. Entries are numbers: an idle listener that nobody holds is closed, and takes its entry out.
 
+use crate::base::number::SocketNumber;
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -2,13 +2,13 @@
 
 use crate::base::descriptor::Descriptor;
 use crate::base::kind::Direction;
+use crate::base::number::SocketNumber;
 use crate::base::wake::Holder;
 use crate::engine;
 use crate::state::context::RuntimeInner;
 use crate::state::departed::Departed;
 use crate::state::in_flight::OperationQueue;
 use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
 use crate::state::unread::{Order, Store};
 #[cfg(feature = "testing")]
 use crate::testing::{Injections, Injector};

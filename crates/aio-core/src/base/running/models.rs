@@ -2,7 +2,7 @@
 
 use super::{Callback, Running};
 use crate::base::kind::OperationKind;
-use crate::state::socket_table::SocketNumber;
+use crate::base::number::SocketNumber;
 use loom::sync::Arc;
 use loom::thread;
 
