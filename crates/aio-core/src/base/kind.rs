@@ -1,4 +1,4 @@
-//! The kinds of operation, and the two directions.
+//! The kinds of operation and of system call, and the two directions.
 
 /// The two directions in which operations of a socket are ordered and otherwise independent (I5).
 ///
@@ -6,6 +6,15 @@
 /// their queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
+    Receive,
+    Send,
+}
+
+/// What a system call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Accept,
+    Connect,
     Receive,
     Send,
 }

@@ -24,6 +24,8 @@ use crate::state::in_flight::{Attempted, Handle, Owner};
 use crate::state::in_flight::{Here, Next, OperationQueue};
 use crate::state::perform::Call;
 use crate::state::socket::SocketInner;
+#[cfg(feature = "testing")]
+use crate::testing::SocketFaults;
 use std::io;
 use std::mem;
 use std::ptr;
@@ -88,7 +90,7 @@ fn go_on_at(from: &SocketInner, socket: &Arc<SocketInner>, mut operation: Owner)
 pub(crate) fn cancel(socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
     let queue = socket.queue(direction);
     #[cfg(feature = "testing")]
-    if socket.runtime.injector.as_ref().is_some_and(|injector| injector.cancels_late(socket)) {
+    if socket.faults.as_ref().is_some_and(SocketFaults::cancels_late) {
         if let Some(completed) = ready(socket, direction, false) {
             socket.runtime.post(Work::Completed(completed));
         }
@@ -255,7 +257,7 @@ pub(crate) fn ready(
     let next = socket.queue(direction).ready(stays_ready);
     // A report that the engine has not made ends a wait that the engine does not know to be over. As in `ready_here`.
     #[cfg(feature = "testing")]
-    if socket.runtime.injector.is_some() {
+    if socket.faults.is_some() {
         socket.runtime.driver.wait_ended(socket);
     }
     take(socket, direction, system, next)
@@ -297,8 +299,9 @@ fn advance(
     let (runtime, queue) = (&*socket.runtime, socket.queue(direction));
     loop {
         #[cfg(feature = "testing")]
-        if let Some(injector) = &runtime.injector {
-            if injector.deadline_passes(socket, &operation) {
+        if let Some(faults) = &socket.faults {
+            let may_pass = operation.deadline().is_some() && operation.wish().is_none();
+            if may_pass && faults.deadline_passes(direction) {
                 operation.handle().cancel(Wish::TimeOut);
             }
         }
@@ -357,7 +360,7 @@ fn advance(
 #[inline]
 fn complete(runtime: &RuntimeInner, operation: Owner) -> Option<Owner> {
     #[cfg(feature = "testing")]
-    let operation = runtime.keep_back_done(operation)?;
+    let operation = runtime.delay_completion(operation)?;
     operation.complete_here(runtime)
 }
 
@@ -425,8 +428,8 @@ pub(crate) fn look_again(socket: &Arc<SocketInner>, direction: Direction) {
 fn wait_for(socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
     let runtime = &*socket.runtime;
     #[cfg(feature = "testing")]
-    let waited = match &runtime.injector {
-        Some(injector) => injector.waits(socket, direction),
+    let waited = match &socket.faults {
+        Some(faults) => faults.wait(|| socket.report_ready(direction)),
         None => Ok(()),
     }
     .and_then(|()| runtime.driver.wait_for(socket, direction, ticket));

@@ -2,9 +2,9 @@
 
 use crate::base::address::display_address;
 use crate::base::error::{Aborted, attempted, came_to};
-use crate::base::kind::{Direction, OperationKind};
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose, sealed};
+use crate::state::perform::{Attempt, Call, Kind, Perform, sealed};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr};

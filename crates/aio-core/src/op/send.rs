@@ -4,10 +4,10 @@ use super::{BUFFERS_PER_CALL, retry};
 use crate::base::address::display_address;
 use crate::base::buffer::IoBuf;
 use crate::base::error::attempted;
-use crate::base::kind::{Direction, OperationKind};
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
 use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::perform::{Attempt, Call, Kind, Perform};
 use socket2::{Domain, SockAddr};
 use std::io::{self, IoSlice};
 

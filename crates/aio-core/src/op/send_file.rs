@@ -5,10 +5,10 @@ use super::send::{CALLS_PER_TURN, FLAGS};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::sigpipe::without_sigpipe;
 use crate::base::error::attempted;
-use crate::base::kind::{Direction, OperationKind};
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
 use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::perform::{Attempt, Call, Kind, Perform};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::fs::File;
 use std::io;

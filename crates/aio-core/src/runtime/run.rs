@@ -52,11 +52,11 @@ impl RuntimeInner {
     /// The calling thread never runs it here (I3).
     pub(crate) fn post(&self, work: Work) {
         #[cfg(feature = "testing")]
-        let Some(work) = self.keep_back(work) else { return };
+        let Some(work) = self.delay(work) else { return };
         self.post_now(work);
         #[cfg(feature = "testing")]
         if self.injector.as_ref().is_some_and(Injector::has_been_overtaken) {
-            self.post_what_was_kept_back();
+            self.post_delayed();
         }
     }
 
@@ -67,37 +67,38 @@ impl RuntimeInner {
         PROCESS_THREADS.push(Lane::Deliver, Box::new(Delivery { runtime, work }));
     }
 
-    /// Keeps `work` back for a while, if the injector says so; else returns it.
+    /// Delays `work`, if the injector says so; else returns it.
     #[cfg(feature = "testing")]
-    fn keep_back(&self, work: Work) -> Option<Work> {
-        let Some(injector) = &self.injector else { return Some(work) };
-        match injector.keep_back(work, || self.is_stopping()) {
+    fn delay(&self, work: Work) -> Option<Work> {
+        let injector = self.injector.as_ref().filter(|_| work.may_be_delayed());
+        let Some(injector) = injector else { return Some(work) };
+        match injector.delay(work, || self.is_stopping()) {
             Ok(until) => {
-                // One entry is enough for all at one time: who comes for it takes everything out.
-                self.watch(until, 0, Timed::KeptBack);
+                // One entry is enough for all at one time: the worker that comes for it takes everything out.
+                self.watch(until, 0, Timed::Delayed);
                 None
             }
             Err(work) => Some(work),
         }
     }
 
-    /// Keeps an operation back for a while that a worker has got done, if the injector says so; else returns
-    /// it. Other threads may be who all workers are waiting for.
+    /// Delays the completion of an operation that a worker has got done, if the injector says so; else returns the
+    /// operation. Of other threads it delays none: all workers may be waiting for one.
     #[cfg(feature = "testing")]
-    pub(crate) fn keep_back_done(&self, operation: Owner) -> Option<Owner> {
+    pub(crate) fn delay_completion(&self, operation: Owner) -> Option<Owner> {
         if self.injector.is_none() || self.worker().is_none() {
             return Some(operation);
         }
-        match self.keep_back(Work::Done(operation))? {
+        match self.delay(Work::Done(operation))? {
             Work::Done(operation) => Some(operation),
             work => unreachable!("it is returned as it was: {work:?}"),
         }
     }
 
-    /// Posts what has been kept back.
+    /// Posts what has been delayed.
     #[cfg(feature = "testing")]
-    fn post_what_was_kept_back(&self) {
-        for work in self.injector.iter().flat_map(Injector::take_back) {
+    fn post_delayed(&self) {
+        for work in self.injector.iter().flat_map(Injector::take_delayed) {
             self.post_now(work);
         }
     }
@@ -187,7 +188,7 @@ impl RuntimeInner {
                 }
             }
             #[cfg(feature = "testing")]
-            Timed::KeptBack => self.post_what_was_kept_back(),
+            Timed::Delayed => self.post_delayed(),
         }
     }
 
@@ -556,7 +557,7 @@ impl Host for RuntimeInner {
         resolver::abort(self);
         registered_wait::abort(self);
         #[cfg(feature = "testing")]
-        self.post_what_was_kept_back();
+        self.post_delayed();
         for socket in socket_table::sockets_of(self) {
             engine::stop(&socket, Aborted::ShutDown);
         }

@@ -6,12 +6,14 @@ use crate::base::number::SocketNumber;
 use crate::base::wake::Holder;
 use crate::engine;
 use crate::state::context::RuntimeInner;
+#[cfg(feature = "testing")]
+use crate::state::context::{Report, Work};
 use crate::state::departed::Departed;
 use crate::state::in_flight::OperationQueue;
 use crate::state::socket_table;
 use crate::state::unread::{Order, Store};
 #[cfg(feature = "testing")]
-use crate::testing::{Injections, Injector};
+use crate::testing::SocketFaults;
 use socket2::{Domain, Protocol, Type};
 use std::io;
 use std::net::Shutdown;
@@ -172,7 +174,8 @@ impl Socket {
                 failure: AtomicI32::new(0),
                 linger: AtomicI32::new(linger::NOT_REPLACED),
                 #[cfg(feature = "testing")]
-                injections: runtime.injector.as_ref().map(Injector::next_socket),
+                faults: (runtime.injector.as_ref())
+                    .map(|injector| injector.next_socket(nature.is_stream, nature.is_tcp)),
                 nature,
                 descriptor: Descriptor::new(system),
             }),
@@ -265,9 +268,9 @@ pub(crate) struct SocketInner {
     failure: AtomicI32,
     /// The user's SO_LINGER, in seconds, while a reset has replaced it: a [`linger`].
     linger: AtomicI32,
-    /// For the runtime's [`Injector`], if it has one.
+    /// `Some` if the runtime has faults.
     #[cfg(feature = "testing")]
-    pub(crate) injections: Option<Injections>,
+    pub(crate) faults: Option<SocketFaults>,
     pub(crate) nature: Nature,
 }
 
@@ -302,6 +305,18 @@ impl SocketInner {
             Direction::Receive => &self.receive,
             Direction::Send => &self.send,
         }
+    }
+
+    /// Reports `direction` ready, whether or not the system would.
+    #[cfg(feature = "testing")]
+    pub(crate) fn report_ready(self: &Arc<Self>, direction: Direction) {
+        let report = Report {
+            receive: direction == Direction::Receive,
+            send: direction == Direction::Send,
+            stays_ready: false,
+            ticket: None,
+        };
+        self.runtime.post(Work::Ready { socket: self.clone(), report });
     }
 
     pub(crate) fn is_stream(&self) -> bool {
