@@ -166,8 +166,14 @@ mod pool {
     pub(crate) mod worker_pool;
 }
 
+/// A queue for users, after Win32's.
 mod port {
     pub(crate) mod completion_port;
+    mod gate;
+    #[cfg(all(loom, test))]
+    mod models;
+    mod seat;
+    mod sync;
 }
 
 /// What knows nothing of operations and sockets.
