@@ -163,8 +163,14 @@ mod pool {
     pub(crate) mod worker_pool;
 }
 
+/// A queue for users, after Win32's.
 mod port {
     pub(crate) mod completion_port;
+    mod gate;
+    #[cfg(all(loom, test))]
+    mod models;
+    mod seat;
+    mod sync;
 }
 
 /// What knows nothing of operations and sockets.
@@ -190,6 +196,7 @@ mod base {
     pub(crate) mod lock;
     #[expect(unsafe_code, reason = "hands out memory for operations")]
     pub(crate) mod memory;
+    pub(crate) mod number;
     pub(crate) mod operation_queue;
     pub(crate) mod process_threads;
     pub(crate) mod references;
@@ -199,6 +206,7 @@ mod base {
     pub(crate) mod span;
     pub(crate) mod spin;
     pub(crate) mod sync;
+    pub(crate) mod table;
     pub(crate) mod timer;
     pub(crate) mod unread;
     pub(crate) mod wake;

@@ -2,7 +2,7 @@
 
 use crate::api::runtime::Runtime;
 use crate::base::histogram::Histogram;
-use crate::base::kind::KIND_NAMES;
+use crate::base::kind::OperationKind;
 use crate::base::latencies::Stretch;
 use crate::base::report::OperationReport;
 use std::sync::atomic::Ordering;
@@ -107,13 +107,14 @@ impl Runtime {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let inner = self.inner();
-        let operations = inner.counters.totals_by_kind().into_iter().zip(KIND_NAMES);
+        let totals = inner.counters.totals_by_kind();
         let workers_idle = inner.pool.idle_workers();
         Metrics {
-            operations: operations
-                .enumerate()
-                .map(|(kind, (totals, operation))| OperationMetrics {
-                    operation,
+            operations: OperationKind::ALL
+                .into_iter()
+                .zip(totals)
+                .map(|(kind, totals)| OperationMetrics {
+                    operation: kind.name(),
                     pending: totals.pending(),
                     completed: totals.completed,
                     aborted: totals.aborted,

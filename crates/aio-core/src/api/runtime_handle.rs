@@ -4,7 +4,7 @@ use crate::api::operation::Operation;
 use crate::api::registered_wait::RegisteredWait;
 use crate::api::runtime::Runtime;
 use crate::base::error::{Aborted, attempted};
-use crate::base::kind::kind_index;
+use crate::base::kind::OperationKind;
 use crate::op;
 use crate::op::Target;
 use crate::runtime::{registered_wait, resolver};
@@ -76,7 +76,7 @@ impl RuntimeHandle {
     /// A callback that waits for what another one does waits forever if no other worker is free to run that:
     /// see [what a callback may do](crate#what-a-callback-may-do) and [`post_step`](Self::post_step).
     pub fn post(&self, callback: impl FnOnce() + Send + 'static) {
-        self.inner.has_fired(const { kind_index("post") });
+        self.inner.has_fired(OperationKind::Post);
         self.inner.post(Work::Call(Posted(Box::new(callback))));
     }
 
@@ -104,7 +104,7 @@ impl RuntimeHandle {
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn post_step(&self, step: impl FnOnce() + Send + 'static) {
-        self.inner.has_fired(const { kind_index("post") });
+        self.inner.has_fired(OperationKind::Post);
         self.inner.post(Work::Step(Posted(Box::new(step))));
     }
 

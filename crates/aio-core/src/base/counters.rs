@@ -21,7 +21,7 @@
 //!    at most what was delivered then, which is at most what was begun then, which is at most what
 //!    was read as begun. So a drain can tell that all is done without stopping anybody.
 
-use crate::base::kind::KIND_NAMES;
+use crate::base::kind::OperationKind;
 use crate::base::sync::{AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 use std::cell::Cell;
@@ -42,7 +42,7 @@ pub(crate) struct Counters {
 }
 
 /// By kind.
-type Shard = [Counts; KIND_NAMES.len()];
+type Shard = [Counts; OperationKind::COUNT];
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -122,22 +122,22 @@ impl Counters {
 
     /// Counts an operation of `kind` at `point`. `worker`: which one the calling thread is, if it is one.
     #[inline]
-    pub(crate) fn count(&self, worker: Option<usize>, kind: usize, point: Point) {
+    pub(crate) fn count(&self, worker: Option<usize>, kind: OperationKind, point: Point) {
         match worker {
             Some(worker) => {
-                let count = self.shards[worker][kind].at(point);
+                let count = self.shards[worker][kind as usize].at(point);
                 count.store(count.load(Ordering::Relaxed) + 1, Ordering::Release);
             }
             None => {
                 let shard = self.workers + foreign_shard();
-                self.shards[shard][kind].at(point).fetch_add(1, Ordering::Release);
+                self.shards[shard][kind as usize].at(point).fetch_add(1, Ordering::Release);
             }
         }
     }
 
     /// What has been counted of each kind.
-    pub(crate) fn totals_by_kind(&self) -> Vec<Totals> {
-        let mut totals = vec![Totals::default(); KIND_NAMES.len()];
+    pub(crate) fn totals_by_kind(&self) -> [Totals; OperationKind::COUNT] {
+        let mut totals = [Totals::default(); OperationKind::COUNT];
         // In this order: invariant 2.
         for point in [Point::Delivered, Point::Aborted, Point::Completed, Point::Begun] {
             for (kind, totals) in totals.iter_mut().enumerate() {

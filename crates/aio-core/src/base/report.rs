@@ -1,7 +1,7 @@
 //! An operation in words, for reports.
 
 use crate::base::address::display_address;
-use crate::base::kind::KIND_NAMES;
+use crate::base::kind::OperationKind;
 use socket2::SockAddr;
 use std::fmt;
 use std::time::Duration;
@@ -23,9 +23,13 @@ pub struct OperationReport {
 }
 
 impl OperationReport {
-    pub(crate) fn new(kind: usize, system: Option<&socket2::Socket>, age: Duration) -> Self {
+    pub(crate) fn new(
+        kind: OperationKind,
+        system: Option<&socket2::Socket>,
+        age: Duration,
+    ) -> Self {
         Self {
-            operation: KIND_NAMES[kind],
+            operation: kind.name(),
             local_addr: system.and_then(|system| system.local_addr().ok()),
             peer_addr: system.and_then(|system| system.peer_addr().ok()),
             age,

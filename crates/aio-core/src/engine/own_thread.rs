@@ -33,12 +33,12 @@
 //! for the event. A thread that waits for an accept with first bytes sees to its parts, one after the other.
 
 use crate::base::kind::Direction;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Wish;
 use crate::base::wake::{Signal, Wake};
 use crate::engine::turns::{TryFirst, WaitSource};
 use crate::state::in_flight::Handle;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table::SocketNumber;
 use aio_sync::{Registration, WaitHandle};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::cell::OnceCell;

@@ -14,7 +14,7 @@
 //! the microsecond: a longer wait ends early by the rest, and the worker comes back for that, which is
 //! waited for with `ppoll` on the poller.
 //!
-//! A token is the socket's number (`socket_table.rs`): an event that was fetched before its socket was
+//! A token is the socket's number (`number.rs`): an event that was fetched before its socket was
 //! closed finds a socket that wants nothing any more, or nobody, and never the one that has the descriptor
 //! now (I6).
 //!
@@ -27,6 +27,7 @@
 
 use crate::base::engine::Engine;
 use crate::base::kind::Direction;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Ticket;
 use crate::engine::outage::{Failures, Outage};
 use crate::engine::turns::WaitSource;
@@ -34,7 +35,6 @@ use crate::pool::worker_pool::{Current, Wait};
 use crate::state::context::{Report, Work};
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
 use aio_sync::AutoResetEvent;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};

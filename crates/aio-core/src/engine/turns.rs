@@ -25,6 +25,8 @@ use crate::state::in_flight::{Attempted, Handle, Owner};
 use crate::state::in_flight::{Here, Next, OperationQueue};
 use crate::state::perform::Call;
 use crate::state::socket::SocketInner;
+#[cfg(feature = "testing")]
+use crate::testing::SocketFaults;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -192,7 +194,7 @@ impl<S: WaitSource> TryFirst<S> {
         let next = socket.queue(direction).ready(stays_ready);
         // A report that the engine has not made ends a wait that the engine does not know to be over. As in `ready_here`.
         #[cfg(feature = "testing")]
-        if socket.runtime.injector.is_some() {
+        if socket.faults.is_some() {
             self.source.wait_ended(socket);
         }
         self.take(socket, direction, system, next)
@@ -229,8 +231,9 @@ impl<S: WaitSource> TryFirst<S> {
         let (runtime, queue) = (&*socket.runtime, socket.queue(direction));
         loop {
             #[cfg(feature = "testing")]
-            if let Some(injector) = &runtime.injector {
-                if injector.deadline_passes(socket, &operation) {
+            if let Some(faults) = &socket.faults {
+                let may_pass = operation.deadline().is_some() && operation.wish().is_none();
+                if may_pass && faults.deadline_passes(direction) {
                     operation.handle().cancel(Wish::TimeOut);
                 }
             }
@@ -319,8 +322,8 @@ impl<S: WaitSource> TryFirst<S> {
 
     fn wait_for(&self, socket: &Arc<SocketInner>, direction: Direction, ticket: Ticket) {
         #[cfg(feature = "testing")]
-        let waited = match &socket.runtime.injector {
-            Some(injector) => injector.waits(socket, direction),
+        let waited = match &socket.faults {
+            Some(faults) => faults.wait(|| socket.report_ready(direction)),
             None => Ok(()),
         }
         .and_then(|()| self.source.wait_for(socket, direction, ticket));
@@ -369,7 +372,7 @@ impl<S: WaitSource> Driver for TryFirst<S> {
     fn cancel(&self, socket: &Arc<SocketInner>, direction: Direction, operation: &Handle) {
         let queue = socket.queue(direction);
         #[cfg(feature = "testing")]
-        if socket.runtime.injector.as_ref().is_some_and(|injector| injector.cancels_late(socket)) {
+        if socket.faults.as_ref().is_some_and(SocketFaults::cancels_late) {
             if let Some(completed) = self.ready(socket, direction, false) {
                 socket.runtime.post(Work::Completed(completed));
             }
@@ -523,7 +526,7 @@ pub(crate) fn concerns(
 #[inline]
 fn complete(runtime: &RuntimeInner, operation: Owner) -> Option<Owner> {
     #[cfg(feature = "testing")]
-    let operation = runtime.keep_back_done(operation)?;
+    let operation = runtime.delay_completion(operation)?;
     operation.complete_here(runtime)
 }
 

@@ -4,7 +4,7 @@ use super::receive::Receive;
 use super::retry;
 use crate::base::buffer::IoBufMut;
 use crate::base::error::{Aborted, attempted};
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::{Blocked, Wish};
 use crate::base::unread::{Envelope, Order, Piece};
 use crate::state::completion::Completion;
@@ -12,7 +12,7 @@ use crate::state::context::RuntimeInner;
 use crate::state::in_flight::{self, Continuation, Owner};
 use crate::state::perform::GivenBack;
 use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::perform::{Attempt, Call, Kind, Perform};
 use crate::state::socket::Socket;
 use crate::state::socket::SocketInner;
 use std::io;
@@ -32,12 +32,13 @@ impl Accept {
 impl sealed::Sealed for Accept {}
 
 impl Kind for Accept {
-    const NAME: &'static str = "accept";
+    const NAME: &'static str = Self::KIND.name();
     type Output = Socket;
     type Buffer = ();
 }
 
 impl Perform for Accept {
+    const KIND: OperationKind = OperationKind::Accept;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {
@@ -140,13 +141,14 @@ impl<B: IoBufMut> AcceptReceive<B> {
 impl<B: IoBufMut> sealed::Sealed for AcceptReceive<B> {}
 
 impl<B: IoBufMut> Kind for AcceptReceive<B> {
-    const NAME: &'static str = "accept_receive";
+    const NAME: &'static str = Self::KIND.name();
     /// The accepted socket, and how many bytes it has received.
     type Output = (Socket, usize);
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for AcceptReceive<B> {
+    const KIND: OperationKind = OperationKind::AcceptReceive;
     const DIRECTION: Direction = Direction::Receive;
 
     const IS_COMPOSITE: bool = true;

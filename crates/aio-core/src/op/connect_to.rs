@@ -2,7 +2,7 @@
 
 use super::connect::Connect;
 use crate::base::error::{Aborted, attempted, came_to, is_aborted};
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::operation_queue::Blocked;
 use crate::base::unread::Order;
 use crate::state::completion::Completion;
@@ -287,12 +287,13 @@ impl ConnectTo {
 impl sealed::Sealed for ConnectTo {}
 
 impl Kind for ConnectTo {
-    const NAME: &'static str = "connect_to";
+    const NAME: &'static str = Self::KIND.name();
     type Output = Socket;
     type Buffer = ();
 }
 
 impl Perform for ConnectTo {
+    const KIND: OperationKind = OperationKind::ConnectTo;
     const DIRECTION: Direction = Direction::Send;
 
     const IS_COMPOSITE: bool = true;
@@ -321,6 +322,7 @@ impl Kind for ConnectOne {
 }
 
 impl Perform for ConnectOne {
+    const KIND: OperationKind = OperationKind::ConnectTo;
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {

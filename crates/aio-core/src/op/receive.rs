@@ -4,13 +4,13 @@ use super::receive_vectored::receive_vectored;
 use super::{BUFFERS_PER_CALL, retry};
 use crate::base::buffer::IoBufMut;
 use crate::base::error::attempted;
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
 use crate::base::unread::{Envelope, Origin, Piece};
 use crate::state::completion::Completion;
 use crate::state::perform::GivenBack;
 use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::perform::{Attempt, Call, Kind, Perform};
 use socket2::SockAddr;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -68,14 +68,18 @@ impl Datagram {
         })
     }
 
-    /// What an operation remembers that may have to give the datagram back; nothing of a stream.
-    fn origin(&self, call: Call<'_>) -> Option<Box<Envelope>> {
-        if call.socket.is_stream() {
-            return None;
-        }
+    /// What is received of a socket that receives no more. The system gives no address; the peer, if there is one,
+    /// comes closest.
+    fn from_nobody(call: Call<'_>) -> io::Result<Self> {
+        let from = call.system.peer_addr().or_else(|_| call.system.local_addr())?;
+        Ok(Self { length: 0, at_least: 0, truncated: false, from })
+    }
+
+    /// What an operation remembers that may have to give the datagram back.
+    fn origin(&self) -> Box<Envelope> {
         let Self { at_least, truncated, from, .. } = self;
         let origin = Origin { from: from.clone(), at_least: *at_least, truncated: *truncated };
-        Some(Box::new(Envelope::Datagram(origin)))
+        Box::new(Envelope::Datagram(origin))
     }
 
     /// RC-8: what does not fit is lost, which must not go unnoticed.
@@ -150,11 +154,6 @@ fn would_block<T>(
     Attempt::done(Err(io::Error::new(io::ErrorKind::InvalidInput, message)))
 }
 
-/// Whom nothing is from. The system gives no address; the peer, if there is one, comes closest.
-fn from_nobody(call: Call<'_>) -> io::Result<SockAddr> {
-    call.system.peer_addr().or_else(|_| call.system.local_addr())
-}
-
 fn failed<T>(error: io::Error) -> Attempt<T> {
     Attempt::done(Err(attempted("receive", error)))
 }
@@ -187,76 +186,126 @@ fn give_back(to: GivenBack<'_>, bytes: Vec<u8>) {
     }
 }
 
-/// Receives into a buffer: [`Socket::begin_receive`](crate::Socket::begin_receive).
-#[derive(Debug)]
-pub struct Receive<B> {
-    buffer: B,
-    received: usize,
-    /// Of a datagram that was received.
+/// What a receive has taken.
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: usize,
+    /// Of a datagram.
     origin: Option<Box<Envelope>>,
 }
 
-impl<B: IoBufMut> Receive<B> {
-    pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0, origin: None }
-    }
-}
-
-impl<B: IoBufMut> sealed::Sealed for Receive<B> {}
-
-impl<B: IoBufMut> Kind for Receive<B> {
-    const NAME: &'static str = "receive";
-    type Output = usize;
-    type Buffer = B;
-}
-
-impl<B: IoBufMut> Perform for Receive<B> {
-    const DIRECTION: Direction = Direction::Receive;
-
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+impl Taken {
+    /// Receives into `slices`: a datagram, or bytes of a stream. The latter by `read`, which gets at most so many bytes.
+    #[inline]
+    fn bytes(
+        &mut self,
+        call: Call<'_>,
+        name: &str,
+        slices: &mut [&mut [u8]],
+        mut read: impl FnMut(&mut [&mut [u8]], usize) -> io::Result<usize>,
+    ) -> Attempt<usize> {
         if let Err(error) = check_connection(call) {
             return failed(error);
         }
-        let (mut system, is_stream) = (call.system, call.socket.is_stream());
-        let bytes = self.buffer.as_mut_slice();
-        let room = bytes.len();
+        let room: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut capacity = room;
-        let received = retry(|| match (is_stream, room) {
-            (_, 0) => peek(call),
-            (true, all) => {
-                if call.socket.unread.is_used() {
-                    if let Some(unread) = call.socket.unread.bytes(&mut [&mut *bytes]) {
-                        capacity = unread;
-                        return Ok(unread);
-                    }
+        let received = retry(|| {
+            if room == 0 {
+                return peek(call);
+            }
+            if !call.socket.is_stream() {
+                let datagram = Datagram::receive(call, slices)?;
+                self.note(call, &datagram);
+                return datagram.whole().map(|whole| whole.length);
+            }
+            if call.socket.unread.is_used() {
+                if let Some(unread) = call.socket.unread.bytes(slices) {
+                    capacity = unread;
+                    return Ok(unread);
                 }
-                capacity = call.permit(Purpose::Receive, all)?;
-                call.told(system.read(&mut bytes[..capacity]))
             }
-            (false, _) => {
-                let datagram = Datagram::receive(call, &mut [&mut *bytes])?;
-                self.received = datagram.length;
-                self.origin = datagram.origin(call);
-                datagram.whole().map(|whole| whole.length)
-            }
+            capacity = call.permit(Purpose::Receive, room)?;
+            call.told(read(slices, capacity))
         });
         match received {
-            None => would_block(call, Self::NAME, || Ok(0)),
+            None => would_block(call, name, || Ok(0)),
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => check_end(call, received, room).unwrap_or_else(|| {
-                self.received = received;
+                self.bytes = received;
                 let drained = drained(call, received, capacity);
                 Attempt::Done { result: Ok(received), drained }
             }),
         }
     }
 
+    /// Receives a datagram into `bytes`. The operation yields what `output` makes of it.
+    fn datagram<T>(
+        &mut self,
+        call: Call<'_>,
+        name: &str,
+        bytes: &mut [u8],
+        output: impl FnOnce(Datagram) -> io::Result<T>,
+    ) -> Attempt<T> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
+        match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
+            None => would_block(call, name, || output(Datagram::from_nobody(call)?)),
+            Some(Err(error)) => failed(error),
+            Some(Ok(datagram)) => {
+                check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
+                    self.note(call, &datagram);
+                    output(datagram).map_or_else(failed, |output| Attempt::done(Ok(output)))
+                })
+            }
+        }
+    }
+
+    /// Notes what may have to be given back: of a stream, its bytes alone.
+    fn note(&mut self, call: Call<'_>, datagram: &Datagram) {
+        self.bytes = datagram.length;
+        self.origin = (!call.socket.is_stream()).then(|| datagram.origin());
+    }
+}
+
+/// Receives into a buffer: [`Socket::begin_receive`](crate::Socket::begin_receive).
+#[derive(Debug)]
+pub struct Receive<B> {
+    buffer: B,
+    taken: Taken,
+}
+
+impl<B: IoBufMut> Receive<B> {
+    pub(crate) fn new(buffer: B) -> Self {
+        Self { buffer, taken: Taken::default() }
+    }
+}
+
+impl<B: IoBufMut> sealed::Sealed for Receive<B> {}
+
+impl<B: IoBufMut> Kind for Receive<B> {
+    const NAME: &'static str = Self::KIND.name();
+    type Output = usize;
+    type Buffer = B;
+}
+
+impl<B: IoBufMut> Perform for Receive<B> {
+    const KIND: OperationKind = OperationKind::Receive;
+    const DIRECTION: Direction = Direction::Receive;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        let mut system = call.system;
+        let slices = &mut [self.buffer.as_mut_slice()];
+        self.taken
+            .bytes(call, Self::NAME, slices, |slices, most| system.read(&mut slices[0][..most]))
+    }
+
     fn bytes_transferred(&self) -> usize {
-        self.received
+        self.taken.bytes
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        self.origin.take()
+        self.taken.origin.take()
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
@@ -273,80 +322,47 @@ impl<B: IoBufMut> Perform for Receive<B> {
 #[derive(Debug)]
 pub struct ReceiveList<B> {
     buffers: Vec<B>,
-    received: usize,
-    /// Of a datagram that was received.
-    origin: Option<Box<Envelope>>,
+    taken: Taken,
 }
 
 impl<B: IoBufMut> ReceiveList<B> {
     pub(crate) fn new(buffers: Vec<B>) -> Self {
-        Self { buffers, received: 0, origin: None }
+        Self { buffers, taken: Taken::default() }
     }
 }
 
 impl<B: IoBufMut> sealed::Sealed for ReceiveList<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveList<B> {
-    const NAME: &'static str = "receive_list";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = Vec<B>;
 }
 
 impl<B: IoBufMut> Perform for ReceiveList<B> {
+    const KIND: OperationKind = OperationKind::ReceiveList;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
-        if let Err(error) = check_connection(call) {
-            return failed(error);
-        }
-        let (mut system, is_stream) = (call.system, call.socket.is_stream());
+        let mut system = call.system;
         let mut slices: Vec<_> = self.buffers.iter_mut().map(B::as_mut_slice).collect();
         slices.retain(|slice| !slice.is_empty());
-        if is_stream {
+        if call.socket.is_stream() {
             // A receive may be short, so the rest can stay empty; a datagram must fit.
             slices.truncate(BUFFERS_PER_CALL);
         }
-        let all: usize = slices.iter().map(|slice| slice.len()).sum();
-        let mut capacity = all;
-        let received = if all == 0 {
-            retry(|| peek(call))
-        } else if is_stream {
-            retry(|| {
-                if let Some(unread) = call.socket.unread.bytes(&mut slices) {
-                    capacity = unread;
-                    return Ok(unread);
-                }
-                capacity = call.permit(Purpose::Receive, all)?;
-                let mut most = capacity;
-                let slices =
-                    slices.iter_mut().map(|slice| IoSliceMut::new(first(slice, &mut most)));
-                call.told(system.read_vectored(&mut slices.collect::<Vec<_>>()))
-            })
-        } else {
-            retry(|| {
-                let datagram = Datagram::receive(call, &mut slices)?;
-                self.received = datagram.length;
-                self.origin = datagram.origin(call);
-                datagram.whole().map(|whole| whole.length)
-            })
-        };
-        match received {
-            None => would_block(call, Self::NAME, || Ok(0)),
-            Some(Err(error)) => failed(error),
-            Some(Ok(received)) => check_end(call, received, all).unwrap_or_else(|| {
-                self.received = received;
-                let drained = drained(call, received, capacity);
-                Attempt::Done { result: Ok(received), drained }
-            }),
-        }
+        self.taken.bytes(call, Self::NAME, &mut slices, |slices, mut most| {
+            let slices = slices.iter_mut().map(|slice| IoSliceMut::new(first(slice, &mut most)));
+            system.read_vectored(&mut slices.collect::<Vec<_>>())
+        })
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.received
+        self.taken.bytes
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        self.origin.take()
+        self.taken.origin.take()
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
@@ -370,57 +386,40 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
 #[derive(Debug)]
 pub struct ReceiveFrom<B> {
     buffer: B,
-    received: usize,
-    /// Of a datagram that was received.
-    origin: Option<Box<Envelope>>,
+    taken: Taken,
 }
 
 impl<B: IoBufMut> ReceiveFrom<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0, origin: None }
+        Self { buffer, taken: Taken::default() }
     }
 }
 
 impl<B: IoBufMut> sealed::Sealed for ReceiveFrom<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveFrom<B> {
-    const NAME: &'static str = "receive_from";
+    const NAME: &'static str = Self::KIND.name();
     /// How many bytes, and from whom.
     type Output = (usize, SockAddr);
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for ReceiveFrom<B> {
+    const KIND: OperationKind = OperationKind::ReceiveFrom;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<(usize, SockAddr)> {
-        if let Err(error) = check_connection(call) {
-            return failed(error);
-        }
-        let bytes = self.buffer.as_mut_slice();
-        let received = retry(|| Datagram::receive(call, &mut [&mut *bytes]));
-        match received {
-            None => would_block(call, Self::NAME, || Ok((0, from_nobody(call)?))),
-            Some(Err(error)) => failed(error),
-            Some(Ok(datagram)) => {
-                check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
-                    self.received = datagram.length;
-                    self.origin = datagram.origin(call);
-                    match datagram.whole() {
-                        Ok(whole) => Attempt::done(Ok((whole.length, whole.from))),
-                        Err(error) => failed(error),
-                    }
-                })
-            }
-        }
+        self.taken.datagram(call, Self::NAME, self.buffer.as_mut_slice(), |datagram| {
+            datagram.whole().map(|whole| (whole.length, whole.from))
+        })
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.received
+        self.taken.bytes
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        self.origin.take()
+        self.taken.origin.take()
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
@@ -449,55 +448,40 @@ pub struct Message {
 #[derive(Debug)]
 pub struct ReceiveMessageFrom<B> {
     buffer: B,
-    received: usize,
-    /// Of a datagram that was received.
-    origin: Option<Box<Envelope>>,
+    taken: Taken,
 }
 
 impl<B: IoBufMut> ReceiveMessageFrom<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0, origin: None }
+        Self { buffer, taken: Taken::default() }
     }
 }
 
 impl<B: IoBufMut> sealed::Sealed for ReceiveMessageFrom<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveMessageFrom<B> {
-    const NAME: &'static str = "receive_message_from";
+    const NAME: &'static str = Self::KIND.name();
     type Output = Message;
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
+    const KIND: OperationKind = OperationKind::ReceiveMessageFrom;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Message> {
-        if let Err(error) = check_connection(call) {
-            return failed(error);
-        }
-        let bytes = self.buffer.as_mut_slice();
-        match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
-            None => would_block(call, Self::NAME, || {
-                Ok(Message { length: 0, from: from_nobody(call)?, truncated: false })
-            }),
-            Some(Err(error)) => failed(error),
-            Some(Ok(datagram)) => {
-                check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
-                    self.origin = datagram.origin(call);
-                    let Datagram { length, truncated, from, .. } = datagram;
-                    self.received = length;
-                    Attempt::done(Ok(Message { length, from, truncated }))
-                })
-            }
-        }
+        self.taken.datagram(call, Self::NAME, self.buffer.as_mut_slice(), |datagram| {
+            let Datagram { length, truncated, from, .. } = datagram;
+            Ok(Message { length, from, truncated })
+        })
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.received
+        self.taken.bytes
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        self.origin.take()
+        self.taken.origin.take()
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {

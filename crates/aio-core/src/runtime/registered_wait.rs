@@ -26,7 +26,7 @@
 //! 5. The runtime holds every wait that has not ended, and a stopping one unregisters them. One that
 //!    it does not find, or finds held, looks for that itself once it is armed.
 
-use crate::base::kind::kind_index;
+use crate::base::kind::OperationKind;
 use crate::base::sync::{Mutex, MutexGuard};
 use crate::state::context::{Registered, RunContext, RuntimeInner, Timed, Waits, Work};
 use aio_sync::{ManualResetEvent, Registration, WaitHandle};
@@ -96,7 +96,7 @@ impl Home for RuntimeInner {
     }
 
     fn post(&self, wait: Arc<dyn Registered>) {
-        self.has_fired(const { kind_index("register_wait") });
+        self.has_fired(OperationKind::RegisterWait);
         self.post(Work::Wait(wait));
     }
 

@@ -3,7 +3,7 @@
 use crate::base::clock::Moment;
 use crate::base::counters::Point;
 use crate::base::error::Aborted;
-use crate::base::kind::{Direction, kind_index};
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Stretch;
 use crate::base::operation_queue::Wish;
 use crate::base::process_threads;
@@ -52,11 +52,11 @@ impl RuntimeInner {
     /// The calling thread never runs it here (I3).
     pub(crate) fn post(&self, work: Work) {
         #[cfg(feature = "testing")]
-        let Some(work) = self.keep_back(work) else { return };
+        let Some(work) = self.delay(work) else { return };
         self.post_now(work);
         #[cfg(feature = "testing")]
         if self.injector.as_ref().is_some_and(Injector::has_been_overtaken) {
-            self.post_what_was_kept_back();
+            self.post_delayed();
         }
     }
 
@@ -67,37 +67,38 @@ impl RuntimeInner {
         PROCESS_THREADS.push(Lane::Deliver, Box::new(Delivery { runtime, work }));
     }
 
-    /// Keeps `work` back for a while, if the injector says so; else returns it.
+    /// Delays `work`, if the injector says so; else returns it.
     #[cfg(feature = "testing")]
-    fn keep_back(&self, work: Work) -> Option<Work> {
-        let Some(injector) = &self.injector else { return Some(work) };
-        match injector.keep_back(work, || self.is_stopping()) {
+    fn delay(&self, work: Work) -> Option<Work> {
+        let injector = self.injector.as_ref().filter(|_| work.may_be_delayed());
+        let Some(injector) = injector else { return Some(work) };
+        match injector.delay(work, || self.is_stopping()) {
             Ok(until) => {
-                // One entry is enough for all at one time: who comes for it takes everything out.
-                self.watch(until, 0, Timed::KeptBack);
+                // One entry is enough for all at one time: the worker that comes for it takes everything out.
+                self.watch(until, 0, Timed::Delayed);
                 None
             }
             Err(work) => Some(work),
         }
     }
 
-    /// Keeps an operation back for a while that a worker has got done, if the injector says so; else returns
-    /// it. Other threads may be who all workers are waiting for.
+    /// Delays the completion of an operation that a worker has got done, if the injector says so; else returns the
+    /// operation. Of other threads it delays none: all workers may be waiting for one.
     #[cfg(feature = "testing")]
-    pub(crate) fn keep_back_done(&self, operation: Owner) -> Option<Owner> {
+    pub(crate) fn delay_completion(&self, operation: Owner) -> Option<Owner> {
         if self.injector.is_none() || self.worker().is_none() {
             return Some(operation);
         }
-        match self.keep_back(Work::Done(operation))? {
+        match self.delay(Work::Done(operation))? {
             Work::Done(operation) => Some(operation),
             work => unreachable!("it is returned as it was: {work:?}"),
         }
     }
 
-    /// Posts what has been kept back.
+    /// Posts what has been delayed.
     #[cfg(feature = "testing")]
-    fn post_what_was_kept_back(&self) {
-        for work in self.injector.iter().flat_map(Injector::take_back) {
+    fn post_delayed(&self) {
+        for work in self.injector.iter().flat_map(Injector::take_delayed) {
             self.post_now(work);
         }
     }
@@ -106,10 +107,10 @@ impl RuntimeInner {
         match work {
             Work::Completed(operation) => self.deliver(operation),
             Work::Wait(wait) => {
-                self.run_callback(const { kind_index("register_wait") }, || wait.run());
+                self.run_callback(OperationKind::RegisterWait, || wait.run());
             }
             Work::Call(Posted(callback)) | Work::Step(Posted(callback)) => {
-                self.run_callback(const { kind_index("post") }, || self.contain(callback));
+                self.run_callback(OperationKind::Post, || self.contain(callback));
             }
             Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
@@ -167,7 +168,7 @@ impl RuntimeInner {
                 }
             }
             #[cfg(feature = "testing")]
-            Timed::KeptBack => self.post_what_was_kept_back(),
+            Timed::Delayed => self.post_delayed(),
         }
     }
 
@@ -185,7 +186,7 @@ impl RuntimeInner {
     }
 
     /// Runs a callback that is not that of an operation.
-    fn run_callback(&self, kind: usize, run: impl FnOnce()) {
+    fn run_callback(&self, kind: OperationKind, run: impl FnOnce()) {
         let (worker, now) = (self.worker(), self.clock.now());
         self.run_where_seen(worker, Callback { kind, socket: None }, now, run);
         self.is_over(worker, kind, false);
@@ -228,7 +229,7 @@ impl RuntimeInner {
     }
 
     /// An operation, or a callback of another kind, is over.
-    pub(crate) fn is_over(&self, worker: Option<usize>, kind: usize, takes_place: bool) {
+    pub(crate) fn is_over(&self, worker: Option<usize>, kind: OperationKind, takes_place: bool) {
         if let Some(limit) = self.limit.as_ref().filter(|_| takes_place) {
             limit.give_back();
         }
@@ -236,7 +237,7 @@ impl RuntimeInner {
     }
 
     /// Counts a callback that is about to be posted and is not that of an operation.
-    pub(crate) fn has_fired(&self, kind: usize) {
+    pub(crate) fn has_fired(&self, kind: OperationKind) {
         let worker = self.worker();
         self.counters.count(worker, kind, Point::Begun);
         self.counters.count(worker, kind, Point::Completed);
@@ -468,11 +469,11 @@ impl Host for RuntimeInner {
         match work {
             Work::Wait(wait) => {
                 wait.run();
-                self.is_over(self.worker(), const { kind_index("register_wait") }, false);
+                self.is_over(self.worker(), OperationKind::RegisterWait, false);
             }
             Work::Step(Posted(step)) => {
                 self.contain(step);
-                self.is_over(self.worker(), const { kind_index("post") }, false);
+                self.is_over(self.worker(), OperationKind::Post, false);
             }
             Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
@@ -547,7 +548,7 @@ impl Host for RuntimeInner {
         resolver::abort(self);
         registered_wait::abort(self);
         #[cfg(feature = "testing")]
-        self.post_what_was_kept_back();
+        self.post_delayed();
         for socket in socket_table::sockets_of(self) {
             self.driver.stop(&socket, Aborted::ShutDown);
         }

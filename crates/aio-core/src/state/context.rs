@@ -5,6 +5,7 @@ use crate::base::counters::Counters;
 use crate::base::kind::Direction;
 use crate::base::latencies::Latencies;
 use crate::base::limit::Limit;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Ticket;
 use crate::base::running::Running;
 use crate::base::shutdown::Shutdown;
@@ -16,7 +17,6 @@ use crate::state::driver::Driver;
 use crate::state::in_flight::{Handle, Owner};
 use crate::state::listeners::Listeners;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table::SocketNumber;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
 use aio_sync::ManualResetEvent;
@@ -57,7 +57,7 @@ pub(crate) struct RuntimeInner {
     pub(crate) on_panic: PanicPolicy,
     pub(crate) callback_panics: AtomicU64,
     #[cfg(feature = "testing")]
-    pub(crate) injector: Option<Injector>,
+    pub(crate) injector: Option<Injector<Work>>,
 }
 
 /// What has a deadline.
@@ -67,9 +67,9 @@ pub(crate) enum Timed {
     Wait(Arc<dyn Registered>),
     /// A direction of a socket has rested: see `operation_queue.rs`, invariant 7.
     Rest(SocketNumber, Direction),
-    /// What an [`Injector`] keeps back.
+    /// What an [`Injector`] delays.
     #[cfg(feature = "testing")]
-    KeptBack,
+    Delayed,
 }
 
 /// What workers run.
@@ -77,7 +77,7 @@ pub(crate) enum Timed {
 pub(crate) enum Work {
     /// This operation has completed: run its callback.
     Completed(Owner),
-    /// This operation is done, and was kept from completing: complete it.
+    /// This operation is done, and its completion was delayed: complete it.
     #[cfg(feature = "testing")]
     Done(Owner),
     /// The engine reports that this socket may be able to make progress.
@@ -96,6 +96,14 @@ pub(crate) enum Work {
     Call(Posted),
     /// The same, and inside a callback that waits, too.
     Step(Posted),
+}
+
+#[cfg(feature = "testing")]
+impl Work {
+    /// True if no promise says when it runs.
+    pub(crate) fn may_be_delayed(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Completed(_) | Self::Ready { .. } | Self::Turn { .. })
+    }
 }
 
 pub(crate) struct Posted(pub(crate) Box<dyn FnOnce() + Send>);

@@ -40,8 +40,9 @@ use crate::base::clock::{Clock, Moment};
 use crate::base::counters::Point;
 use crate::base::current_part::CurrentPart;
 use crate::base::error::is_aborted;
-use crate::base::kind::{Direction, KIND_NAMES, kind_index};
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Stretch;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::{self, Blocked, Place, Placed, Queued, Thread, Wish};
 use crate::base::references::References;
 use crate::base::report::OperationReport;
@@ -53,7 +54,6 @@ use crate::state::perform::GivenBack;
 use crate::state::perform::{Attempt, Call, Kind, Perform};
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -142,8 +142,7 @@ mod standing {
 
 /// What operations with bodies of one type have in common.
 struct KindOf {
-    /// The index of the name by which users know it: see [`KIND_NAMES`].
-    index: usize,
+    id: OperationKind,
     is_accept: bool,
     direction: Direction,
     /// True if an operation that nobody waits for any more is to go on all the same.
@@ -385,7 +384,7 @@ trait Body: Send {
     type Kind: Perform;
 
     /// See [`KindOf::index`].
-    const INDEX: usize = kind_index(<Self::Kind as Kind>::NAME);
+    const KIND: OperationKind = Self::Kind::KIND;
 
     fn progress(&mut self) -> &mut InProgress<Self::Kind>;
 }
@@ -411,7 +410,7 @@ struct InProgress<K: Kind> {
 
 impl<K: Perform> InProgress<K> {
     fn new(socket: Option<&Arc<SocketInner>>, work: K) -> Self {
-        let span = Span::begin(K::NAME, socket.map(|socket| &**socket));
+        let span = Span::begin(K::KIND, socket.map(|socket| &socket.descriptor));
         Self { socket: socket.cloned(), work: Some(work), result: None, span }
     }
 
@@ -556,7 +555,7 @@ impl<K: Perform> Kept<K> {
 /// Goes on when a part of a composite operation is over. It holds the owner of the composite.
 pub(crate) trait Continuation<K: Kind>: Send + 'static {
     /// The kind of the composite.
-    type Whole: Kind;
+    type Whole: Perform;
 
     /// The part's result stands, and the queue has not let the next operation begin. What the part has taken is
     /// passed on here, if the composite is still wanted, or given back: invariant 6. `order` is that of what the part
@@ -579,7 +578,7 @@ struct PartOf<K: Kind, C> {
 impl<K: Perform, C: Continuation<K>> Body for PartOf<K, C> {
     type Kind = K;
 
-    const INDEX: usize = kind_index(<C::Whole as Kind>::NAME);
+    const KIND: OperationKind = C::Whole::KIND;
 
     fn progress(&mut self) -> &mut InProgress<K> {
         &mut self.progress
@@ -668,8 +667,8 @@ unsafe fn give_back<K: Perform>(operation: &Shared) {
 impl KindOf {
     const fn new<B: Body + 'static>(end: End) -> Self {
         Self {
-            index: B::INDEX,
-            is_accept: kind_index(<B::Kind as Kind>::NAME) == kind_index("accept"),
+            id: B::KIND,
+            is_accept: matches!(B::Kind::KIND, OperationKind::Accept),
             direction: B::Kind::DIRECTION,
             is_send: B::Kind::IS_SEND,
             may_block: B::Kind::MAY_BLOCK,
@@ -914,9 +913,9 @@ impl Owner {
         self.0.identity()
     }
 
-    /// The index of its name among [`KIND_NAMES`].
-    pub(crate) fn kind(&self) -> usize {
-        self.0.kind.index
+    /// The kind by which users know it.
+    pub(crate) fn kind(&self) -> OperationKind {
+        self.0.kind.id
     }
 
     pub(crate) fn direction(&self) -> Direction {
@@ -1285,7 +1284,7 @@ impl fmt::Debug for Handle {
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation")
-            .field("name", &KIND_NAMES[self.kind.index])
+            .field("name", &self.kind.id.name())
             .field("completed", &self.completed.is_set())
             .field("wish", &self.wish)
             .finish_non_exhaustive()

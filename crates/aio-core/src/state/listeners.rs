@@ -10,10 +10,10 @@
 //!    there until it is over. A close stops the listener's queue, then takes these entries out; an accept is entered,
 //!    then looks whether the queue is stopped. Each takes both locks, so one of the two sees what the other did.
 
+use crate::base::number::SocketNumber;
 use crate::state::in_flight::{Handle, Owner};
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! What a kind of operation is, and what an attempt may use.
 
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
 use crate::base::unread::{Envelope, Order};
 use crate::state::completion::Completion;
@@ -47,6 +47,7 @@ pub(crate) mod sealed {
 
 /// What the crate does with a [`Kind`].
 pub(crate) trait Perform: Kind {
+    const KIND: OperationKind;
     const DIRECTION: Direction;
 
     /// True for what sends bytes: the peer has to learn if it did not finish.
@@ -121,23 +122,15 @@ pub(crate) struct Call<'a> {
     pub(crate) system: &'a socket2::Socket,
 }
 
-/// What a system call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Accept,
-    Connect,
-    Receive,
-    Send,
-}
-
 impl Call<'_> {
     /// To be asked before each system call that is to move so many bytes. Returns how many it may move: all
     /// of them, except in a test, where the call may also be refused.
     #[inline]
     pub(crate) fn permit(self, purpose: Purpose, bytes: usize) -> io::Result<usize> {
         #[cfg(feature = "testing")]
-        if let Some(injector) = &self.socket.runtime.injector {
-            return injector.permit(self.socket, purpose, bytes);
+        if let Some(faults) = &self.socket.faults {
+            let report = || self.socket.report_ready(purpose.direction());
+            return faults.permit(self.system, purpose, bytes, report);
         }
         #[cfg(not(feature = "testing"))]
         let _ = purpose;

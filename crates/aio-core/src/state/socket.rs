@@ -2,14 +2,16 @@
 
 use crate::base::descriptor::Descriptor;
 use crate::base::kind::Direction;
+use crate::base::number::SocketNumber;
 use crate::base::unread::{Order, Origin, Piece, Store};
 use crate::base::wake::Holder;
 use crate::state::context::RuntimeInner;
+#[cfg(feature = "testing")]
+use crate::state::context::{Report, Work};
 use crate::state::in_flight::OperationQueue;
 use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
 #[cfg(feature = "testing")]
-use crate::testing::{Injections, Injector};
+use crate::testing::SocketFaults;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;
 use std::net::Shutdown;
@@ -169,7 +171,8 @@ impl Socket {
                 failure: AtomicI32::new(0),
                 linger: AtomicI32::new(linger::NOT_REPLACED),
                 #[cfg(feature = "testing")]
-                injections: runtime.injector.as_ref().map(Injector::next_socket),
+                faults: (runtime.injector.as_ref())
+                    .map(|injector| injector.next_socket(nature.is_stream, nature.is_tcp)),
                 nature,
                 descriptor: Descriptor::new(system),
             }),
@@ -292,9 +295,9 @@ pub(crate) struct SocketInner {
     failure: AtomicI32,
     /// The user's SO_LINGER, in seconds, while a reset has replaced it: a [`linger`].
     linger: AtomicI32,
-    /// For the runtime's [`Injector`], if it has one.
+    /// `Some` if the runtime has faults.
     #[cfg(feature = "testing")]
-    pub(crate) injections: Option<Injections>,
+    pub(crate) faults: Option<SocketFaults>,
     pub(crate) nature: Nature,
 }
 
@@ -329,6 +332,18 @@ impl SocketInner {
             Direction::Receive => &self.receive,
             Direction::Send => &self.send,
         }
+    }
+
+    /// Reports `direction` ready, whether or not the system would.
+    #[cfg(feature = "testing")]
+    pub(crate) fn report_ready(self: &Arc<Self>, direction: Direction) {
+        let report = Report {
+            receive: direction == Direction::Receive,
+            send: direction == Direction::Send,
+            stays_ready: false,
+            ticket: None,
+        };
+        self.runtime.post(Work::Ready { socket: self.clone(), report });
     }
 
     pub(crate) fn is_stream(&self) -> bool {

@@ -1,77 +1,19 @@
-//! The sockets of the process, by number: for those who must be able to find a socket, and must not keep it
-//! open. They are the poller, whose events name sockets; handles of operations, which may outlive them;
-//! reports of what workers run; and a shutdown.
+//! The sockets of the process, by number.
 //!
-//! A number names a slot of the table and the slot's generation, which no two sockets have in common. A slot that
-//! has come to its last generation is not used again. So a number is never used again, and who has the
-//! number of a socket that is gone finds nobody (I6). It is copied at no cost, where a `Weak` would cost two
-//! locked instructions for each operation.
+//! It serves those that must be able to find a socket and must not keep it open: the poller, whose events name
+//! sockets; handles of operations, which may outlive their sockets; reports of what workers run; and a shutdown.
 //!
-//! The numbers of a process with 64-bit addresses do not run out. With 32-bit addresses a million sockets can exist
-//! at once, and four thousand million can be made; then making a socket fails.
-//!
-//! A socket's number is reserved and its socket entered when it is made; both are taken out when it is dropped.
-//! The lock is held for the time of a look; no socket is dropped under it, for that takes the lock.
+//! A socket's number is reserved, and the socket entered, when it is made; its drop takes both out. The lock is held
+//! for a lookup or a change. No socket is dropped under it, since the drop takes the lock.
 
+use crate::base::number::SocketNumber;
+use crate::base::table::Table;
 use crate::state::context::RuntimeInner;
 use crate::state::socket::SocketInner;
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-/// How many of a number's lower bits are the slot's index; the others are its generation.
-const INDEX_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
-const SLOTS: usize = 1 << INDEX_BITS;
-const INDEX: usize = SLOTS - 1;
-
-/// The first is 1. So no number is 0, nor all ones.
-const LAST_GENERATION: usize = (usize::MAX >> INDEX_BITS) - 1;
-
-/// Neither 0 nor `usize::MAX`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SocketNumber(NonZeroUsize);
-
-impl SocketNumber {
-    fn new(index: usize, generation: usize) -> Self {
-        let number = NonZeroUsize::new(generation << INDEX_BITS | index);
-        Self(number.expect("a generation is not 0"))
-    }
-
-    /// What [`get`](Self::get) has returned.
-    pub(crate) fn from(number: usize) -> Option<Self> {
-        NonZeroUsize::new(number).map(Self)
-    }
-
-    pub(crate) fn get(self) -> usize {
-        self.0.get()
-    }
-
-    fn index(self) -> usize {
-        self.get() & INDEX
-    }
-
-    fn generation(self) -> usize {
-        self.get() >> INDEX_BITS
-    }
-}
-
-#[derive(Debug)]
-struct Table {
-    slots: Vec<Slot>,
-    /// Those that have a generation left.
-    free: Vec<usize>,
-    most_slots: usize,
-    last_generation: usize,
-}
-
-#[derive(Debug)]
-struct Slot {
-    /// That of the socket that has this slot or, if it is free, had it last. Counts these sockets.
-    generation: usize,
-    socket: Weak<SocketInner>,
-}
-
-static TABLE: RwLock<Table> = RwLock::new(Table::new(SLOTS, LAST_GENERATION));
+static TABLE: RwLock<Table<SocketInner>> = RwLock::new(Table::new());
 
 /// Returns the number for a socket that is about to be made: the caller is to [`enter`] it.
 ///
@@ -79,7 +21,7 @@ static TABLE: RwLock<Table> = RwLock::new(Table::new(SLOTS, LAST_GENERATION));
 ///
 /// `QuotaExceeded` if there is no number left.
 pub(crate) fn reserve() -> io::Result<SocketNumber> {
-    change().reserve().ok_or_else(|| {
+    write().reserve().ok_or_else(|| {
         let message = "the process has as many sockets as it has numbers for";
         io::Error::new(io::ErrorKind::QuotaExceeded, message)
     })
@@ -87,27 +29,27 @@ pub(crate) fn reserve() -> io::Result<SocketNumber> {
 
 /// Enters a socket that is being made, under the number that was reserved for it.
 pub(crate) fn enter(number: SocketNumber, socket: Weak<SocketInner>) -> SocketNumber {
-    change().slots[number.index()].socket = socket;
+    write().enter(number, socket);
     number
 }
 
 /// Takes out a socket that is being dropped.
 pub(crate) fn remove(number: SocketNumber) {
     // Dropped when the lock is free.
-    let _socket = change().remove(number);
+    let _socket = write().remove(number);
 }
 
 pub(crate) fn find(number: SocketNumber) -> Option<Arc<SocketInner>> {
-    look().get(number)
+    read().get(number)
 }
 
 /// Finds one socket after the other under one lock. None of them is to be dropped meanwhile.
 #[cfg(unix)]
-pub(crate) struct Finder(RwLockReadGuard<'static, Table>);
+pub(crate) struct Finder(RwLockReadGuard<'static, Table<SocketInner>>);
 
 #[cfg(unix)]
 pub(crate) fn finder() -> Finder {
-    Finder(look())
+    Finder(read())
 }
 
 #[cfg(unix)]
@@ -124,103 +66,23 @@ pub(crate) fn sockets_of(runtime: &RuntimeInner) -> Vec<Arc<SocketInner>> {
 
 /// All sockets of the process that are meant.
 pub(crate) fn sockets_that(are_meant: impl Fn(&SocketInner) -> bool) -> Vec<Arc<SocketInner>> {
-    let mut sockets: Vec<_> =
-        look().slots.iter().filter_map(|slot| slot.socket.upgrade()).collect();
+    let mut sockets: Vec<_> = read().iter().collect();
     sockets.retain(|socket| are_meant(socket));
     sockets
 }
 
-fn look() -> RwLockReadGuard<'static, Table> {
+fn read() -> RwLockReadGuard<'static, Table<SocketInner>> {
     TABLE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn change() -> RwLockWriteGuard<'static, Table> {
+fn write() -> RwLockWriteGuard<'static, Table<SocketInner>> {
     TABLE.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Table {
-    const fn new(most_slots: usize, last_generation: usize) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), most_slots, last_generation }
-    }
-
-    fn reserve(&mut self) -> Option<SocketNumber> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None if self.slots.len() == self.most_slots => return None,
-            None => {
-                self.slots.push(Slot { generation: 0, socket: Weak::new() });
-                self.slots.len() - 1
-            }
-        };
-        let slot = &mut self.slots[index];
-        slot.generation += 1;
-        Some(SocketNumber::new(index, slot.generation))
-    }
-
-    fn get(&self, number: SocketNumber) -> Option<Arc<SocketInner>> {
-        let slot = self.slots.get(number.index())?;
-        (slot.generation == number.generation()).then(|| slot.socket.upgrade())?
-    }
-
-    fn remove(&mut self, number: SocketNumber) -> Weak<SocketInner> {
-        let slot = &mut self.slots[number.index()];
-        debug_assert_eq!(slot.generation, number.generation(), "a socket is taken out once");
-        if slot.generation < self.last_generation {
-            self.free.push(number.index());
-        }
-        std::mem::take(&mut slot.socket)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Runtime;
-    use std::collections::HashSet;
-
-    /// I6.
-    #[test]
-    fn a_slot_that_is_used_again_has_another_number() {
-        let runtime = Runtime::builder().workers(1).build().unwrap();
-        let [first, second] = [(); 2].map(|()| runtime.tcp_v4().unwrap());
-        let mut table = Table::new(SLOTS, LAST_GENERATION);
-        let insert = |table: &mut Table, socket: &crate::Socket| {
-            let number = table.reserve().unwrap();
-            table.slots[number.index()].socket = Arc::downgrade(socket.inner());
-            number
-        };
-        let old = insert(&mut table, &first);
-        assert!(Arc::ptr_eq(&table.get(old).unwrap(), first.inner()));
-        table.remove(old);
-        assert!(table.get(old).is_none());
-        let new = insert(&mut table, &second);
-        assert_eq!(table.slots.len(), 1);
-        assert!(table.get(old).is_none());
-        assert!(Arc::ptr_eq(&table.get(new).unwrap(), second.inner()));
-    }
-
-    /// I6, with few generations and few slots, as where addresses have 32 bits.
-    #[test]
-    fn no_number_is_used_twice_and_numbers_end() {
-        let mut table = Table::new(4, 10);
-        let mut numbers = HashSet::new();
-        let kept = table.reserve().unwrap();
-        while let Some(number) = table.reserve() {
-            assert!(numbers.insert(number.get()), "{number:?}");
-            assert!(number.index() < 4 && number != kept);
-            table.remove(number);
-        }
-        assert_eq!(numbers.len(), 3 * 10);
-        table.remove(kept);
-        assert_eq!(table.reserve().unwrap().index(), kept.index());
-    }
-
-    #[test]
-    fn the_last_number_is_not_all_ones() {
-        let last = SocketNumber::new(INDEX, LAST_GENERATION);
-        assert_eq!((last.index(), last.generation()), (INDEX, LAST_GENERATION));
-        assert_ne!(last.get(), usize::MAX);
-    }
 
     #[test]
     fn a_socket_is_found_until_it_is_dropped() {
