@@ -3,7 +3,7 @@
 use crate::api::builder::Builder;
 use crate::api::builder::{variable, workers};
 use crate::base::engine::Engine;
-use crate::pool::worker_pool::Threads;
+use crate::pool::threads::Threads;
 use crate::runtime::registered_wait;
 use crate::runtime::registered_wait::{Place, RegisteredWait};
 use crate::state::context::RuntimeInner;

@@ -2,7 +2,7 @@
 //! sleeps.
 //!
 //! To put a thread to sleep and to wake it takes longer than what is waited for often does. So a thread looks
-//! [`LOOKS`] times whether it has come, and between lets run whoever else wants its processor, who may be
+//! [`POLLS`] times whether it has come, and between lets run whoever else wants its processor, who may be
 //! about to bring it. A thread whose looks were in vain leaves them out the next time, then three times, and
 //! so on up to 31 times. So where something comes seldom this costs little, and a thread that waits for long
 //! nothing.
@@ -15,10 +15,10 @@ use system::{Moment, yield_now};
 
 /// How often a thread looks out at a time, which takes a part of the time that it takes to wake it.
 #[cfg(not(loom))]
-const LOOKS: u32 = 32;
+const POLLS: u32 = 32;
 /// In a model other threads may do any number of things before the one look.
 #[cfg(loom)]
-const LOOKS: u32 = 1;
+const POLLS: u32 = 1;
 
 /// For how long a thread looks out at a time, but for its last turn.
 const LONGEST: Duration = Duration::from_micros(500);
@@ -28,28 +28,28 @@ const MOST_MISSES: u32 = 5;
 
 /// What a thread remembers of its looking out.
 #[derive(Debug, Default)]
-pub(crate) struct Lookout {
+pub(crate) struct Spinner {
     /// How often it was in vain since it had success, [`MOST_MISSES`] at most.
     misses: Cell<u32>,
     /// How often it was left out since it was done.
     omitted: Cell<u32>,
 }
 
-impl Lookout {
+impl Spinner {
     /// Returns true if it is to be done now: after *n* vain tries in a row, every 2ⁿth time that this is asked.
-    pub(crate) fn is_due(&self) -> bool {
+    pub(crate) fn should_spin(&self) -> bool {
         let asked = self.omitted.get() + 1;
         let is_due = asked >> self.misses.get() > 0;
         self.omitted.set(if is_due { 0 } else { asked });
         is_due
     }
 
-    /// Looks, for a while at most, until `look` says whether to break with success or not, and returns that.
+    /// Looks, for a while at most, until `poll` says whether to break with success or not, and returns that.
     /// Only running out of looks or time is a miss.
-    pub(crate) fn watch(&self, mut look: impl FnMut() -> ControlFlow<bool>) -> bool {
+    pub(crate) fn spin(&self, mut poll: impl FnMut() -> ControlFlow<bool>) -> bool {
         let begun = Moment::now();
-        for _ in 0..LOOKS {
-            if let ControlFlow::Break(success) = look() {
+        for _ in 0..POLLS {
+            if let ControlFlow::Break(success) = poll() {
                 if success {
                     self.misses.set(0);
                 }
@@ -96,31 +96,31 @@ mod tests {
     use super::*;
 
     /// Between how many askings it is due, each time that it is, when it is always in vain.
-    fn gaps(lookout: &Lookout, times: usize) -> Vec<usize> {
-        let gap = || (0..).take_while(|_| !lookout.is_due()).count();
-        (0..times).map(|_| (gap(), lookout.watch(|| ControlFlow::Continue(()))).0).collect()
+    fn gaps(spinner: &Spinner, times: usize) -> Vec<usize> {
+        let gap = || (0..).take_while(|_| !spinner.should_spin()).count();
+        (0..times).map(|_| (gap(), spinner.spin(|| ControlFlow::Continue(()))).0).collect()
     }
 
     #[test]
     fn what_is_in_vain_is_left_out_for_longer_and_longer_until_it_has_success() {
-        let lookout = Lookout::default();
-        assert_eq!(gaps(&lookout, 8), [0, 1, 3, 7, 15, 31, 31, 31]);
-        assert!(lookout.watch(|| ControlFlow::Break(true)));
-        assert_eq!(gaps(&lookout, 3), [0, 1, 3]);
+        let spinner = Spinner::default();
+        assert_eq!(gaps(&spinner, 8), [0, 1, 3, 7, 15, 31, 31, 31]);
+        assert!(spinner.spin(|| ControlFlow::Break(true)));
+        assert_eq!(gaps(&spinner, 3), [0, 1, 3]);
     }
 
     #[test]
     fn to_be_told_to_stop_is_neither_success_nor_a_miss() {
-        let lookout = Lookout::default();
-        assert!(!lookout.watch(|| ControlFlow::Break(false)));
-        assert!(lookout.is_due() && lookout.is_due());
+        let spinner = Spinner::default();
+        assert!(!spinner.spin(|| ControlFlow::Break(false)));
+        assert!(spinner.should_spin() && spinner.should_spin());
     }
 
     #[test]
     fn a_thread_that_gets_no_turn_for_long_stops_looking() {
-        let lookout = Lookout::default();
+        let spinner = Spinner::default();
         let mut looks = 0;
-        assert!(!lookout.watch(|| {
+        assert!(!spinner.spin(|| {
             looks += 1;
             std::thread::sleep(LONGEST);
             ControlFlow::Continue(())

@@ -79,14 +79,14 @@
 //!
 //! # Before a thread sleeps
 //!
-//! A waiting thread first looks out (`lookout.rs`), for its signal. It is on the stack meanwhile, and whoever
+//! A waiting thread first looks out (`spin.rs`), for its signal. It is on the stack meanwhile, and whoever
 //! claims it does what they do to a sleeper, but need not call the system. So nothing above knows of it.
 //!
 //! Only the thread that began to wait last looks out, since it is the next to be claimed: `newest` says
 //! whose event is worth looking at. It is a hint. One who wrongly believes to be the last looks a few
 //! times more, one who wrongly believes not to be sleeps, and either takes its signal when it comes.
 
-use crate::base::spin::Lookout;
+use crate::base::spin::Spinner;
 use crossbeam::queue::SegQueue;
 use std::cell::Cell;
 use std::error::Error;
@@ -668,8 +668,8 @@ impl Gate {
     /// The thread of `seat`, which waits, looks for its signal as long as no other has begun to wait after it,
     /// for a while at most. Returns true if it has taken the signal.
     fn look_out(&self, seat: &Seat, deadline: &Deadline) -> bool {
-        seat.lookout.is_due()
-            && seat.lookout.watch(|| {
+        seat.spinner.should_spin()
+            && seat.spinner.spin(|| {
                 if seat.event.try_wait() {
                     ControlFlow::Break(true)
                 } else if self.newest.load(Ordering::Relaxed) != seat.number()
@@ -709,7 +709,7 @@ struct Seat {
     /// The gate that counts the thread as running, if one does.
     gate: Cell<Option<Arc<Gate>>>,
     /// Whether it pays for the thread to look out before it sleeps.
-    lookout: Lookout,
+    spinner: Spinner,
 }
 
 thread_local! {
@@ -718,7 +718,7 @@ thread_local! {
 
 impl Seat {
     fn new() -> Self {
-        Self { event: Arc::new(Event::new()), gate: Cell::new(None), lookout: Lookout::default() }
+        Self { event: Arc::new(Event::new()), gate: Cell::new(None), spinner: Spinner::default() }
     }
 
     /// Tells apart the threads that wait; not 0.

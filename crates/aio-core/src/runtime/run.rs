@@ -10,7 +10,8 @@ use crate::base::process_threads;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS};
 use crate::base::running::Callback;
 use crate::engine;
-use crate::pool::worker_pool::{Current, Host, Inside, Wait, WorkerPool, wait_inside};
+use crate::pool::inside::{Inside, wait_inside};
+use crate::pool::worker_pool::{Hooks, Wait, WorkerPool};
 use crate::runtime::registered_wait::Place;
 use crate::runtime::{registered_wait, resolver};
 use crate::state::context::{PanicPolicy, Posted, Report, RuntimeInner, Timed, Work};
@@ -41,7 +42,7 @@ thread_local! {
 impl RuntimeInner {
     /// Which of the workers the calling thread is, if it is one.
     pub(crate) fn worker(&self) -> Option<usize> {
-        Current::worker_of(&self.pool)
+        self.pool.current_worker()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -290,7 +291,7 @@ impl RuntimeInner {
         if !Self::is_on_worker() {
             return engine::wait(operation, deadline);
         }
-        if Current::worker_of(&self.pool).is_none() {
+        if self.pool.current_worker().is_none() {
             // When the operation's own deadline passes, callbacks may be holding all workers.
             let own = operation.deadline();
             if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
@@ -326,7 +327,7 @@ impl RuntimeInner {
     /// The runtime whose worker the calling thread is, and which one, if it is one.
     pub(crate) fn home() -> Option<(Arc<Self>, usize)> {
         let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten()?;
-        let me = Current::worker_of(&home.pool)?;
+        let me = home.pool.current_worker()?;
         Some((home, me))
     }
 
@@ -443,7 +444,7 @@ impl BlockingWait for KeepsMoving {
     }
 }
 
-impl Host for RuntimeInner {
+impl Hooks for RuntimeInner {
     type Work = Work;
 
     fn pool(&self) -> &WorkerPool<Work> {

@@ -28,8 +28,7 @@ use crate::api::metrics::OperationReport;
 use crate::api::runtime::Runtime;
 use crate::base::counters::Totals;
 use crate::engine;
-use crate::pool::worker_pool;
-use crate::pool::worker_pool::{Current, Inside, Threads};
+use crate::pool::inside::{Inside, wait_inside};
 use crate::state::context::RuntimeInner;
 use crate::state::in_flight::Owner;
 use crate::state::socket::SocketInner;
@@ -193,7 +192,7 @@ impl Runtime {
         let inner = &*self.inner;
         let shutdown = &inner.shutdown;
         shutdown.is_reported.store(true, Ordering::Relaxed);
-        Threads::stop(inner);
+        inner.pool.stop(inner);
         inner.wait_until(limit, || {
             inner.pool.has_ended()
                 || call.worker.is_some() && inner.has_nothing_pending()
@@ -218,10 +217,10 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let inner = &*self.inner;
-        Threads::stop(inner);
+        inner.pool.stop(inner);
         // A worker that drops its own runtime, in a callback, must not wait for itself. And who has
         // been told of a callback that does not return does not wait for it again.
-        if Current::worker_of(&inner.pool).is_none() {
+        if inner.pool.current_worker().is_none() {
             if !inner.shutdown.given_up.load(Ordering::Relaxed) {
                 inner.wait_until(Instant::now() + LIMIT, || inner.pool.has_ended());
             }
@@ -252,7 +251,7 @@ impl Drop for Call<'_> {
 
 impl RuntimeInner {
     fn call(&self) -> Call<'_> {
-        let worker = Current::worker_of(&self.pool);
+        let worker = self.pool.current_worker();
         let running = worker.and_then(|worker| self.running.of(worker));
         let in_callback = running.is_some_and(|callback| !callback.is_job());
         if let Some(worker) = worker {
@@ -283,7 +282,7 @@ impl RuntimeInner {
         let calling = self.shutdown.calling();
         let calls = self.pool.calls_answered(self, &calling.workers);
         let totals = self.counters.totals();
-        // Nor was there a job, if none has called meanwhile (`worker_pool/jobs.rs`).
+        // Nor was there a job, if none has called meanwhile (`pool/jobs.rs`).
         totals.begun - totals.delivered == calling.callbacks && calls == Some(self.pool.calls())
             || totals.pending() == 0 && calling.workers.len() >= self.pool.present_workers()
     }
@@ -304,7 +303,7 @@ impl RuntimeInner {
     /// Waits until `is_over` or the deadline; on a worker, of whatever runtime, its I/O goes on.
     fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
         if let Some((home, me)) = Self::home() {
-            worker_pool::wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
+            wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
             return;
         }
         while !is_over() {
