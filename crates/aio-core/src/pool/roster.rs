@@ -2,15 +2,15 @@
 //! one is woken. Knows neither work nor queues. The invariants are those of `worker_pool.rs`; this file keeps
 //! 1, 2 and the roster's part of 3 and 4.
 
-use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
+use crate::base::lock::{Lock, Locked};
+use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crossbeam::utils::CachePadded;
 use std::mem;
-use std::sync::PoisonError;
 
 #[derive(Debug)]
 pub(super) struct Roster {
     workers: Box<[CachePadded<Status>]>,
-    idle: Mutex<Idle>,
+    idle: Lock<Idle>,
     /// How many workers are entered as idle; readable without the lock.
     idle_count: AtomicUsize,
     /// True while a worker has been claimed and has not noted it yet.
@@ -34,7 +34,7 @@ pub(super) struct Status {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// Most recently idle last.
+    /// Most recently idle last. It has room for all: nothing is allocated under the lock.
     workers: Vec<usize>,
     monitor: Option<usize>,
     /// True if the monitor waits for longer than a tick, since nobody is at work.
@@ -119,7 +119,7 @@ impl Roster {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             workers: (0..workers).map(|_| CachePadded::new(Status::new())).collect(),
-            idle: Mutex::new(Idle::default()),
+            idle: Lock::new(Idle { workers: Vec::with_capacity(workers), ..Idle::default() }),
             idle_count: AtomicUsize::new(0),
             waking: AtomicBool::new(false),
         }
@@ -140,8 +140,7 @@ impl Roster {
 
     /// The workers other than `me`, from the next one on.
     pub(super) fn others(&self, me: usize) -> impl Iterator<Item = usize> {
-        let workers = self.len();
-        (1..workers).map(move |step| (me + step) % workers)
+        (me + 1..self.len()).chain(0..me)
     }
 
     pub(super) fn stalled_others(&self, me: usize) -> impl Iterator<Item = usize> {
@@ -166,9 +165,9 @@ impl Roster {
         self.idle().workers.clone()
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        // Nothing that can panic runs under the lock.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn idle(&self) -> Locked<'_, Idle> {
+        self.idle.lock()
     }
 
     /// Takes `waking`, unless it is taken: until it is given back, no worker is claimed.
@@ -209,8 +208,9 @@ impl Roster {
     #[inline]
     pub(super) fn go_idle(&self, me: usize) -> Role {
         let mut idle = self.idle();
-        self.workers[me].set_stalled(false);
-        self.workers[me].running.store(false, Ordering::Relaxed);
+        let status = self.worker(me);
+        status.set_stalled(false);
+        status.running.store(false, Ordering::Relaxed);
         idle.workers.push(me);
         self.idle_count.store(idle.workers.len(), Ordering::Relaxed);
         if idle.monitor.is_none() && idle.workers.len() < self.len() {

@@ -261,7 +261,14 @@ impl<'a, H: Hooks> Worker<'a, H> {
         if pool.is_stopping() {
             pool.end_if_idle(hooks);
         }
-        while self.may_wait() {
+        loop {
+            if !pool.jobs.has_answered(me) {
+                must_look = true;
+                break;
+            }
+            if !self.may_wait() {
+                break;
+            }
             if role.is_monitor && !is_monitor {
                 self.detector.start(&pool.roster, role.is_alone || role.was_quiet);
                 role = pool.roster.role(me, self.detector.is_quiet());
@@ -295,7 +302,7 @@ impl<'a, H: Hooks> Worker<'a, H> {
         if let Some(monitor) = back.to_wake {
             hooks.wake(monitor);
         }
-        let first = if must_look || !pool.jobs.has_answered(me) {
+        let first = if must_look {
             self.jobs_at = NOW;
             // Jobs have their turn before it.
             self.keep_ready();
@@ -313,10 +320,9 @@ impl<'a, H: Hooks> Worker<'a, H> {
     #[inline]
     fn may_wait(&self) -> bool {
         let is_aborted = self.begun_at_abort.is_some();
-        !self.pool.has_work()
+        !self.pool.has_work_for(self.me)
             && !self.pool.is_ending()
             && (is_aborted || !self.pool.is_stopping())
-            && self.pool.jobs.has_answered(self.me)
     }
 
     /// True if a wait has found work, or ended by a claim.

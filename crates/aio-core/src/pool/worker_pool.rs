@@ -217,11 +217,11 @@ impl<W: Send + 'static> WorkerPool<W> {
         }
     }
 
-    /// True if there is work that a worker on its way to idleness must not leave.
-    pub(super) fn has_work(&self) -> bool {
-        let mut stalled = self.roster.workers().zip(&self.queues);
-        !self.shared.is_empty()
-            || stalled.any(|(worker, queues)| worker.is_stalled() && !queues.is_empty())
+    /// True if there is work that `me`, on its way to idleness, must not leave.
+    #[inline]
+    pub(super) fn has_work_for(&self, me: usize) -> bool {
+        let mut stalled = self.roster.stalled_others(me);
+        !self.shared.is_empty() || stalled.any(|other| !self.queues[other].is_empty())
     }
 
     #[inline]
