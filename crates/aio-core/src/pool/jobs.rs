@@ -16,10 +16,10 @@
 //!    a broadcast.
 //! 3. The monitor looks, for a job that nobody has called for. While a worker is stalled, which may be
 //!    waiting in rayon for the others, it does so at the next tick, and then at intervals that grow with
-//!    the time in which no job was found, up to [`MOST_TICKS`]. Then the worker
-//!    that has been idle for longest becomes the monitor, so that each has its turn: between the parts of one broadcast, too,
-//!    the thread that gives them out may be interrupted, after others have called and answered.
-//!    While others get on it does so every [`BUSY_TICKS`], and once more when all have come to rest, with a call
+//!    the time in which no job was found, up to [`MOST_TICKS`]. Then the worker that has been idle for longest
+//!    becomes the monitor, so that each has its turn: between the parts of one broadcast, too, the thread that
+//!    gives them out may be interrupted, after others have called and answered.
+//!    While others make progress it does so every [`BUSY_TICKS`], and once more when all have come to rest, with a call
 //!    if there were jobs since that was so. A worker that is the only one has no monitor: it looks
 //!    when it has waited for as long.
 //! 4. A job is code of a user's: a worker looks when it counts as running, so that it is watched. It looks

@@ -650,7 +650,7 @@ impl Gate {
             state.waiting.push(seat.event.clone());
             self.newest.store(seat.number(), Ordering::Relaxed);
             drop(state);
-            expired = !self.look_out(&seat, deadline) && !seat.event.wait_until(deadline);
+            expired = !self.spin(&seat, deadline) && !seat.event.wait_until(deadline);
             state = self.lock();
             if expired {
                 if state.forget(&seat.event) {
@@ -667,7 +667,7 @@ impl Gate {
 
     /// The thread of `seat`, which waits, looks for its signal as long as no other has begun to wait after it,
     /// for a while at most. Returns true if it has taken the signal.
-    fn look_out(&self, seat: &Seat, deadline: &Deadline) -> bool {
+    fn spin(&self, seat: &Seat, deadline: &Deadline) -> bool {
         seat.spinner.should_spin()
             && seat.spinner.spin(|| {
                 if seat.event.try_wait() {
@@ -708,7 +708,7 @@ struct Seat {
     event: Arc<Event>,
     /// The gate that counts the thread as running, if one does.
     gate: Cell<Option<Arc<Gate>>>,
-    /// Whether it pays for the thread to look out before it sleeps.
+    /// Whether it pays for the thread to spin before it sleeps.
     spinner: Spinner,
 }
 
