@@ -159,7 +159,19 @@ mod state {
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// The worker pool.
 mod pool {
+    mod current;
+    pub(crate) mod inside;
+    mod jobs;
+    #[cfg(all(test, loom))]
+    mod models;
+    mod roster;
+    #[expect(unsafe_code, reason = "a run queue's own end is used on one thread alone")]
+    mod run_queue;
+    mod stall_detector;
+    pub(crate) mod threads;
+    mod worker;
     pub(crate) mod worker_pool;
 }
 

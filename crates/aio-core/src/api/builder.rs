@@ -10,7 +10,8 @@ use crate::base::running::Running;
 use crate::base::shutdown::Shutdown;
 use crate::base::timer::Timer;
 use crate::engine;
-use crate::pool::worker_pool::{Threads, WorkerPool};
+use crate::pool::threads::Threads;
+use crate::pool::worker_pool::WorkerPool;
 use crate::state::context::{PanicPolicy, RuntimeInner, Waits};
 use crate::state::listeners::Listeners;
 #[cfg(feature = "testing")]

@@ -4,7 +4,7 @@ use crate::api::builder::Builder;
 use crate::api::builder::{variable, workers};
 use crate::api::registered_wait::RegisteredWait;
 use crate::base::engine::Engine;
-use crate::pool::worker_pool::Threads;
+use crate::pool::threads::Threads;
 use crate::runtime::registered_wait;
 use crate::runtime::shutdown::ShutdownReport;
 use crate::state::context::{RunContext, RuntimeInner};

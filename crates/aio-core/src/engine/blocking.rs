@@ -34,7 +34,7 @@ use crate::base::operation_queue::Ticket;
 use crate::base::wake::{Holder, Wake, Wakeable};
 use crate::engine::outage::{Failures, Outage};
 use crate::engine::turns::WaitSource;
-use crate::pool::worker_pool::{self as pool, Current};
+use crate::pool::worker_pool as pool;
 use crate::state::context::{Report, Work};
 use crate::state::socket::SocketInner;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -354,7 +354,7 @@ impl WaitSource for Blocking {
             direction,
             ticket,
         };
-        if let Some(me) = Current::worker_of(&socket.runtime.pool) {
+        if let Some(me) = socket.runtime.pool.current_worker() {
             let mut waits = self.workers[me].waits();
             if !waits.abandoned {
                 self.workers[me].outage.check()?;

@@ -31,7 +31,7 @@ use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Ticket;
 use crate::engine::outage::{Failures, Outage};
 use crate::engine::turns::WaitSource;
-use crate::pool::worker_pool::{Current, Wait};
+use crate::pool::worker_pool::Wait;
 use crate::state::context::{Report, Work};
 use crate::state::socket::SocketInner;
 use crate::state::socket_table;
@@ -157,8 +157,7 @@ impl Readiness {
             self.outage.begin(error);
             // When they find that they have to wait again they are told, for `wait_for` fails.
             // The leader is a worker of the runtime that waits here.
-            let are_ours =
-                |socket: &SocketInner| Current::worker_of(&socket.runtime.pool).is_some();
+            let are_ours = |socket: &SocketInner| socket.runtime.pool.current_worker().is_some();
             for socket in socket_table::sockets_that(are_ours) {
                 let [receive, send] =
                     [&socket.receive, &socket.send].map(|queue| queue.ticket().is_some());

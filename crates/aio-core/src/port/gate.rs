@@ -250,8 +250,8 @@ impl Gate {
     /// The thread of `seat`, which waits, polls for its signal as long as no other has begun to wait after it,
     /// for a while at most. Returns true if it has taken the signal.
     fn spin(&self, seat: &Seat, deadline: &Deadline) -> bool {
-        seat.lookout.is_due()
-            && seat.lookout.watch(|| {
+        seat.spinner.should_spin()
+            && seat.spinner.spin(|| {
                 if seat.event.try_wait() {
                     ControlFlow::Break(true)
                 } else if self.newest.load(Ordering::Relaxed) != seat.number()

@@ -2,7 +2,7 @@
 
 use super::gate::Gate;
 use super::sync::{Event, thread_local};
-use crate::base::spin::Lookout;
+use crate::base::spin::Spinner;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(super) struct Seat {
     /// The gate that counts the thread as running, if one does.
     pub(super) gate: Cell<Option<Arc<Gate>>>,
     /// Whether it pays for the thread to spin before it sleeps.
-    pub(super) lookout: Lookout,
+    pub(super) spinner: Spinner,
 }
 
 thread_local! {
@@ -23,7 +23,7 @@ thread_local! {
 
 impl Seat {
     fn new() -> Self {
-        Self { event: Arc::new(Event::new()), gate: Cell::new(None), lookout: Lookout::default() }
+        Self { event: Arc::new(Event::new()), gate: Cell::new(None), spinner: Spinner::default() }
     }
 
     /// Tells apart the threads that wait; not 0.

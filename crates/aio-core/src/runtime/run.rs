@@ -10,7 +10,8 @@ use crate::base::process_threads;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS};
 use crate::base::report::OperationReport;
 use crate::base::running::Callback;
-use crate::pool::worker_pool::{Current, Host, Inside, Wait, WorkerPool, wait_inside};
+use crate::pool::inside::{Inside, wait_inside};
+use crate::pool::worker_pool::{Hooks, Wait, WorkerPool};
 use crate::runtime::{registered_wait, resolver};
 use crate::state::context::{PanicPolicy, Posted, RunContext, RuntimeInner, Timed, Work};
 use crate::state::in_flight::{Handle, Owner};
@@ -41,7 +42,7 @@ thread_local! {
 impl RuntimeInner {
     /// Which of the workers the calling thread is, if it is one.
     pub(crate) fn worker(&self) -> Option<usize> {
-        Current::worker_of(&self.pool)
+        self.pool.current_worker()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -316,7 +317,7 @@ impl RuntimeInner {
     /// The runtime whose worker the calling thread is, and which one, if it is one.
     pub(crate) fn home() -> Option<(Arc<Self>, usize)> {
         let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten()?;
-        let me = Current::worker_of(&home.pool)?;
+        let me = home.pool.current_worker()?;
         Some((home, me))
     }
 
@@ -433,7 +434,7 @@ impl BlockingWait for KeepsMoving {
     }
 }
 
-impl Host for RuntimeInner {
+impl Hooks for RuntimeInner {
     type Work = Work;
 
     fn pool(&self) -> &WorkerPool<Work> {

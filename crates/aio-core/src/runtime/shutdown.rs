@@ -25,8 +25,8 @@
 //! 4. A call on a worker waits as every wait in a callback does, so that I/O goes on; it joins no thread.
 
 use crate::base::report::OperationReport;
-use crate::pool::worker_pool;
-use crate::pool::worker_pool::{Current, Inside, Threads};
+use crate::pool::inside::{Inside, wait_inside};
+use crate::pool::threads::Threads;
 use crate::state::context::RuntimeInner;
 use crate::state::in_flight::Owner;
 use crate::state::socket::SocketInner;
@@ -154,7 +154,7 @@ impl RuntimeInner {
     ) -> ShutdownReport {
         let shutdown = &self.shutdown;
         shutdown.is_reported.store(true, Ordering::Relaxed);
-        Threads::stop(self);
+        self.pool.stop(self);
         self.wait_until(limit, || {
             self.pool.has_ended()
                 || call.worker.is_some() && self.has_nothing_pending()
@@ -172,10 +172,10 @@ impl RuntimeInner {
 
     /// The runtime is dropped by its owner.
     pub(crate) fn drop_threads(&self, threads: &Mutex<Threads>) {
-        Threads::stop(self);
+        self.pool.stop(self);
         // A worker that drops its own runtime, in a callback, must not wait for itself. A thread that has
         // been told of a callback that does not return does not wait for it again.
-        if Current::worker_of(&self.pool).is_none() {
+        if self.pool.current_worker().is_none() {
             if !self.shutdown.given_up.load(Ordering::Relaxed) {
                 self.wait_until(Instant::now() + LIMIT, || self.pool.has_ended());
             }
@@ -186,7 +186,7 @@ impl RuntimeInner {
     }
 
     fn call(&self) -> Call<'_> {
-        let worker = Current::worker_of(&self.pool);
+        let worker = self.pool.current_worker();
         let running = worker.and_then(|worker| self.running.of(worker));
         let in_callback = running.is_some_and(|callback| !callback.is_job());
         if let Some(worker) = worker {
@@ -217,7 +217,7 @@ impl RuntimeInner {
         let calling = self.shutdown.calling();
         let calls = self.pool.calls_answered(self, &calling.workers);
         let totals = self.counters.totals();
-        // Nor was there a job, if none has called meanwhile (`worker_pool/jobs.rs`).
+        // Nor was there a job, if none has called meanwhile (`pool/jobs.rs`).
         totals.begun - totals.delivered == calling.callbacks && calls == Some(self.pool.calls())
             || totals.pending() == 0 && calling.workers.len() >= self.pool.present_workers()
     }
@@ -238,7 +238,7 @@ impl RuntimeInner {
     /// Waits until `is_over` or the deadline; on a worker, of whatever runtime, its I/O goes on.
     fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
         if let Some((home, me)) = Self::home() {
-            worker_pool::wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
+            wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
             return;
         }
         while !is_over() {
