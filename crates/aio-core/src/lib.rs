@@ -169,6 +169,7 @@ mod pool {
 /// A queue for users, after Win32's.
 mod port {
     pub(crate) mod completion_port;
+    pub(crate) mod error;
     mod gate;
     #[cfg(all(loom, test))]
     mod models;
@@ -222,7 +223,8 @@ pub use base::buffer::{IoBuf, IoBufMut, Slice};
 pub use base::engine::{Engine, ParseEngineError};
 pub use base::error::is_aborted;
 pub use base::histogram::Histogram;
-pub use port::completion_port::{CompletionPort, PostError, WaitError};
+pub use port::completion_port::CompletionPort;
+pub use port::error::{PostError, WaitError};
 pub use runtime::registered_wait::RegisteredWait;
 pub use runtime::shutdown::ShutdownReport;
 pub use socket2;
