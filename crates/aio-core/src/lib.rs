@@ -178,6 +178,7 @@ mod pool {
 /// A queue for users, after Win32's.
 mod port {
     pub(crate) mod completion_port;
+    pub(crate) mod error;
     mod gate;
     #[cfg(all(loom, test))]
     mod models;
@@ -237,7 +238,8 @@ pub use base::engine::{Engine, ParseEngineError};
 pub use base::error::is_aborted;
 pub use base::histogram::Histogram;
 pub use base::report::OperationReport;
-pub use port::completion_port::{CompletionPort, PostError, WaitError};
+pub use port::completion_port::CompletionPort;
+pub use port::error::{PostError, WaitError};
 pub use runtime::shutdown::ShutdownReport;
 pub use socket2;
 pub use state::completion::Completion;

@@ -1,13 +1,13 @@
 //! How long operations take, by kind, for a runtime that was asked to measure it.
 //!
-//! As the counters, each worker writes histograms of its own, and all other threads share one set. A kind's
-//! are made when it is first measured there.
+//! As with the counters, each worker has histograms of its own, and all other threads share one set. A histogram is
+//! made when the first duration is recorded in it.
 
 use crate::base::histogram::{Histogram, Recorder};
 use crate::base::kind::OperationKind;
 use std::sync::OnceLock;
 
-/// A stretch of an operation's way.
+/// A part of an operation's time, from begin to completion and from there to the callback.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stretch {
     UntilCompleted,

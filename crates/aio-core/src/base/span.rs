@@ -1,8 +1,7 @@
 //! An operation's span. Without the feature `tracing` it is nothing.
 //!
-//! It is made when the operation is begun, as a child of the span that is current there, lives until the
-//! operation is over, callback included, and is current while the callback runs. That the operation
-//! has completed is an event in it.
+//! The span begins with the operation, as a child of the span that is current there. It ends when the operation has
+//! been delivered, and is current while the callback runs. The completion of the operation is an event in it.
 
 #[cfg(feature = "tracing")]
 mod traced {

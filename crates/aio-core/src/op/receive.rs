@@ -1,4 +1,4 @@
-//! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
+//! Receive: into a buffer, into a list of buffers, or a datagram with its sender.
 
 use super::receive_vectored::receive_vectored;
 use super::{BUFFERS_PER_CALL, retry};
@@ -15,17 +15,17 @@ use socket2::SockAddr;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 
-/// Has the system tell how long a datagram was that did not fit.
+/// Makes the system report the whole length of a datagram that did not fit.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const FLAGS: i32 = libc::MSG_TRUNC;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const FLAGS: i32 = 0;
 
-/// A datagram that was received: its part that fitted is in the buffer.
+/// A datagram that was received, or the part of it that fits, which is in the buffer.
 struct Datagram {
     /// How many bytes are in the buffer.
     length: usize,
-    /// How many bytes it had, as far as the system tells.
+    /// How many bytes it had, as far as the system reports.
     at_least: usize,
     truncated: bool,
     from: SockAddr,
@@ -119,8 +119,8 @@ fn first<'a>(bytes: &'a mut [u8], most: &mut usize) -> &'a mut [u8] {
     &mut bytes[..length]
 }
 
-/// The system would tell a receive the error of a connect that fails, and tell it once; and on a socket
-/// that has failed to connect it would report the end of a stream.
+/// Fails before the socket is connected. The system would report the error of a failed connect to a receive, and only
+/// once; after that it would report the end of a stream.
 fn check_connection(call: Call<'_>) -> io::Result<()> {
     if call.socket.lacks_connection() {
         return Err(io::Error::new(
@@ -131,10 +131,10 @@ fn check_connection(call: Call<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The system has nothing for a receive now. Some that wait would wait for ever.
+/// The system has nothing for a receive now. The receive waits, unless it would wait forever.
 ///
-/// RF-1: nothing arrives at a socket before it has an address. And once it is shut down for receiving,
-/// `recv(2)` returns 0 if it may block; if it may not, it goes on to say that it would, on a datagram socket.
+/// RF-1: an unbound datagram socket cannot receive, so its receive fails. Once a datagram socket is shut down for
+/// receiving, a blocking `recv(2)` returns 0, but one that does not block still reports that it would.
 fn would_block<T>(
     call: Call<'_>,
     name: &str,
@@ -158,23 +158,23 @@ fn failed<T>(error: io::Error) -> Attempt<T> {
     Attempt::done(Err(attempted("receive", error)))
 }
 
-/// RC-5: what has got nothing into its room has come to the end of the stream, or to what the system
-/// reports so when it has told somebody else that the connection is broken. The latter is no end.
+/// RC-5: a receive of zero bytes is the end of the stream, unless the connection has broken and the system has reported
+/// that to another call. Then the receive fails with that error.
 fn check_end<T>(call: Call<'_>, received: usize, room: usize) -> Option<Attempt<T>> {
     if received > 0 || room == 0 || !call.socket.is_connection() {
         return None;
     }
-    // Asked before the failure: a send that is being told it at this moment has noted it afterwards.
+    // Asked before the failure: a send that gets the error at this moment notes it before its attempt ends.
     let may_be_told = call.socket.send.is_attempting();
     if let Some(error) = call.socket.failure() {
         return Some(failed(error));
     }
-    // After an end there is a peer. The send may take long, if a disk does.
+    // After a real end there is still a peer. The send may take long, if it waits for a disk.
     let is_gone = may_be_told && call.system.peer_addr().is_err();
     is_gone.then_some(Attempt::WouldBlock(Blocked::Unreported))
 }
 
-/// Gives back what an operation has received that was dropped: the bytes of a stream, or a datagram.
+/// Gives back what a dropped operation has received: bytes of a stream, or a datagram.
 fn give_back(to: GivenBack<'_>, bytes: Vec<u8>) {
     let GivenBack { socket, order, envelope } = to;
     match envelope.map(|envelope| *envelope) {
@@ -381,7 +381,7 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
     }
 }
 
-/// Receives a datagram and whom it is from:
+/// Receives a datagram, with its sender:
 /// [`Socket::begin_receive_from`](crate::Socket::begin_receive_from).
 #[derive(Debug)]
 pub struct ReceiveFrom<B> {
@@ -399,7 +399,7 @@ impl<B: IoBufMut> sealed::Sealed for ReceiveFrom<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveFrom<B> {
     const NAME: &'static str = Self::KIND.name();
-    /// How many bytes, and from whom.
+    /// How many bytes, and the sender.
     type Output = (usize, SockAddr);
     type Buffer = B;
 }
@@ -437,13 +437,13 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
 pub struct Message {
     /// How many bytes are in the buffer.
     pub length: usize,
-    /// Whom they are from.
+    /// The sender.
     pub from: SockAddr,
     /// True if the datagram had more bytes than the buffer; they are lost.
     pub truncated: bool,
 }
 
-/// Receives a datagram, or the part of it that fits, and whom it is from:
+/// Receives a datagram, or the part of it that fits, with its sender:
 /// [`Socket::begin_receive_message_from`](crate::Socket::begin_receive_message_from).
 #[derive(Debug)]
 pub struct ReceiveMessageFrom<B> {

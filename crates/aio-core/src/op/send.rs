@@ -11,8 +11,8 @@ use crate::state::perform::{Attempt, Call, Kind, Perform};
 use socket2::{Domain, SockAddr};
 use std::io::{self, IoSlice};
 
-/// Calls that one attempt makes before it lets others have their turn (I4): a peer that reads as fast
-/// as we send must not hold a worker, or the thread that began the send, for ever.
+/// How many calls one attempt makes before others get their turn (I4): a peer that reads as fast as this side sends must
+/// not hold a worker, or the thread that began the send, forever.
 pub(super) const CALLS_PER_TURN: usize = 16;
 
 /// A send to a peer that has gone is an error, never a signal that ends the process.
@@ -224,8 +224,8 @@ impl<B: IoBuf> Perform for SendTo<B> {
             call.system.send_to_with_flags(&bytes[sent..][..most], address, FLAGS)
         });
         match attempt {
-            // The queue of a local receiver is full. The system tells that it has room again to senders that
-            // are connected to it; this one may not be.
+            // The queue of a local receiver is full. The system reports room again only to senders that are
+            // connected to the receiver; this one may not be.
             Attempt::WouldBlock(_)
                 if !call.socket.is_stream() && address.domain() == Domain::UNIX =>
             {

@@ -81,7 +81,7 @@
 //! whose event is worth polling. It is a hint. A thread that wrongly believes to be the last polls a few
 //! times more, one that wrongly believes not to be sleeps, and either takes its signal when it comes.
 
-use super::completion_port::WaitError;
+use super::error::WaitError;
 use super::seat::Seat;
 use super::sync::{AtomicUsize, Deadline, Event, Mutex, MutexGuard};
 use std::mem;

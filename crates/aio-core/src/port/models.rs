@@ -8,7 +8,8 @@
 //! loom's, so a lost wake-up is reported as a deadlock. Each model ends with what must be left of the
 //! port: no packet, nobody waiting, no wake-up under way.
 
-use super::completion_port::{CompletionPort, PostError, WaitError};
+use super::completion_port::CompletionPort;
+use super::error::{PostError, WaitError};
 use super::gate::Gate;
 use super::seat::Seat;
 use super::sync::Deadline;

@@ -1,5 +1,5 @@
-//! Faults for tests: calls that fail, fall short or would block, reports and completions that are late or
-//! wrong, and races that are lost, as a seed has it. With the feature `testing` only.
+//! Faults for tests, with the feature `testing`: calls that fail, fall short or would block, reports and completions that
+//! are late or wrong, and races that are lost. A seed decides.
 //!
 //! A server meets a full descriptor table once a year and a short write once a day, always
 //! elsewhere. A [`Runtime`](crate::Runtime) that is built with [`Faults`] meets them when asked to,
