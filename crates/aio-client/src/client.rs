@@ -18,8 +18,6 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use calls::Origin;
-
 /// A connection to a server, and calls on it that end.
 ///
 /// Every call wakes on every path: with what was asked for, or with an [`Error`] that says what was
@@ -27,8 +25,8 @@ pub(crate) use calls::Origin;
 ///
 /// Each call has three faces, which differ in nothing else: [`receive`](Self::receive) blocks,
 /// [`begin_receive`](Self::begin_receive) runs a callback on a worker,
-/// [`receive_async`](Self::receive_async) returns an [`Operation`] to be waited for with or without a
-/// limit, beside events, or to be awaited.
+/// [`receive_async`](Self::receive_async) returns an [`Operation`](crate::Operation) to be waited for with or
+/// without a limit, beside events, or to be awaited.
 ///
 /// A clone is another handle to the same connection, which is closed with the last one, or by
 /// [`close`](Self::close). The `with_` methods return a handle that goes by other settings: a handle
@@ -59,26 +57,34 @@ pub(crate) use calls::Origin;
 #[derive(Clone, Debug)]
 pub struct Client {
     connection: Arc<Connection>,
-    end_point: Arc<EndPoint>,
-    options: Options,
-    settings: Settings,
+    origin: Origin,
+}
+
+/// What a client is made from: where it connects to, and how its calls go.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) end_point: Arc<EndPoint>,
+    pub(crate) options: Options,
+    pub(crate) settings: Settings,
 }
 
 impl Client {
-    /// Returns a handle whose calls may take this long: see [`Builder::timeout`]. With no time at all
-    /// a receive takes what has arrived already, and begins to receive more for the next one.
+    /// Returns a handle whose calls may take this long: see [`Builder::timeout`](crate::Builder::timeout).
+    /// With no time at all a receive takes what has arrived already, and begins to receive more for the next one.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         self.with(|settings| settings.timeout = timeout)
     }
 
-    /// Returns a handle whose receives may go without a byte this long: see [`Builder::idle_timeout`].
+    /// Returns a handle whose receives may go without a byte this long:
+    /// see [`Builder::idle_timeout`](crate::Builder::idle_timeout).
     #[must_use]
     pub fn with_idle_timeout(&self, timeout: Duration) -> Self {
         self.with(|settings| settings.idle_timeout = timeout)
     }
 
-    /// Returns a handle whose messages may have this many bytes: see [`Builder::max_response`].
+    /// Returns a handle whose messages may have this many bytes:
+    /// see [`Builder::max_response`](crate::Builder::max_response).
     #[must_use]
     pub fn with_max_response(&self, bytes: usize) -> Self {
         self.with(|settings| settings.max_response = bytes)
@@ -116,7 +122,8 @@ impl Client {
     /// Returns a handle whose receives call `progress` whenever they have to wait for more of a
     /// message: with the number of bytes received, and that of the whole message if its frame tells.
     /// It is called by a worker that is in no callback, or by a thread that blocks in the receive, but never
-    /// inside begin, and its time counts against the receive's deadline. If it panics, the receive ends with [`ErrorKind::InvalidInput`].
+    /// inside begin, and its time counts against the receive's deadline. If it panics, the receive ends
+    /// with [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput).
     ///
     /// ```
     /// use aio_client::{Client, Framing, LengthPrefix};
@@ -144,7 +151,7 @@ impl Client {
 
     fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut client = self.clone();
-        change(&mut client.settings);
+        change(&mut client.origin.settings);
         client
     }
 
@@ -153,14 +160,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`] if there is no connection any more.
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) if there is no connection any more.
     pub fn shutdown_send(&self) -> Result<(), Error> {
         let shutdown = self.connection.socket.shutdown(Shutdown::Write);
         shutdown.map_err(|error| self.connection.gone(Attempt::ShutDownSend, error))
     }
 
     /// Closes the connection, for all handles. Calls that wait on it end with
-    /// [`ErrorKind::Closed`]. Closing twice changes nothing.
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed). Closing twice changes nothing.
     pub fn close(&self) {
         self.connection.close();
     }

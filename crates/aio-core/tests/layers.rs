@@ -7,13 +7,11 @@ const FLOORS: &[&str] =
     &["api/", "runtime/", "engine/ | op/", "state/", "testing/", "pool/ | port/", "base/"];
 
 #[test]
-#[ignore = "the files move into their floors first"]
 fn arrows_between_files_point_down() {
     layers::check(env!("CARGO_MANIFEST_DIR"), FLOORS);
 }
 
 #[test]
-#[ignore = "the files move into their floors first"]
 fn the_code_map_names_each_file_once() {
     code_map::check(env!("CARGO_MANIFEST_DIR"));
 }

@@ -46,6 +46,15 @@ enum Binding {
     Use(Vec<String>),
 }
 
+impl Binding {
+    fn module(&self) -> Option<usize> {
+        match self {
+            Self::Module(module) => Some(*module),
+            Self::Item | Self::Use(_) => None,
+        }
+    }
+}
+
 /// A path in a file, and an item that it names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reference {
@@ -191,8 +200,21 @@ impl Sources {
                     }
                 })
                 .collect(),
-            None => globs.iter().flat_map(|glob| through(glob, path)).collect(),
+            None => {
+                let modules = globs.iter().filter_map(|glob| self.module_at(module, glob));
+                modules.flat_map(|module| self.find(depth, module, path)).collect()
+            }
         }
+    }
+
+    /// The module that a glob opens, unless that is another crate's, or is itself re-exported.
+    fn module_at(&self, module: usize, glob: &[String]) -> Option<usize> {
+        glob.iter().try_fold(module, |module, name| match name.as_str() {
+            "crate" => Some(0),
+            "self" => Some(module),
+            "super" => self.modules[module].parent,
+            name => self.modules[module].names.get(name)?.iter().find_map(Binding::module),
+        })
     }
 
     /// True if the module `inner` is inside `outer`.
@@ -286,14 +308,11 @@ impl Visit<'_> for References<'_> {
 
     fn visit_item_mod(&mut self, item: &ItemMod) {
         let Some((_, items)) = &item.content else { return };
-        let name = item.ident.to_string();
-        let module = self.sources.modules[self.module].names[&name]
-            .iter()
-            .find_map(|binding| match binding {
-                Binding::Module(child) => Some(*child),
-                _ => None,
-            })
-            .expect("a module that was loaded");
+        let names = &self.sources.modules[self.module].names;
+        let bindings = names.get(&item.ident.to_string());
+        let Some(module) = bindings.and_then(|all| all.iter().find_map(Binding::module)) else {
+            return;
+        };
         let outer = mem::replace(&mut self.module, module);
         items.iter().for_each(|item| self.visit_item(item));
         self.module = outer;

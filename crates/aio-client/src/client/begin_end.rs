@@ -34,7 +34,7 @@ impl Client {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Send, S>) + Send + 'static,
     {
-        self.begin_send(self.settings.encoding.get_bytes(text), callback, state)
+        self.begin_send(self.origin.settings.encoding.get_bytes(text), callback, state)
     }
 
     /// Ends a send.
@@ -84,6 +84,6 @@ impl Client {
         F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
     {
         self.close();
-        self.origin().begin_connect(Ok(self.socket().runtime()), callback, state)
+        self.origin.clone().begin_connect(Ok(self.socket().runtime()), callback, state)
     }
 }

@@ -1,11 +1,10 @@
 //! The client's calls, each written once for all its faces.
 
-use super::Client;
+use super::{Client, Origin};
 use crate::async_result::{AsyncResult, Completion};
-use crate::connect::{self, Options};
-use crate::connection::{Connection, Settings};
+use crate::connect;
+use crate::connection::Connection;
 use crate::deadline::Deadline;
-use crate::end_point::EndPoint;
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::op::{self, Kind};
 use crate::operation::{Operation, OperationHandle};
@@ -14,14 +13,6 @@ use crate::task::{self, Call, Place, Task, Won};
 use aio_core::RuntimeHandle;
 use std::future::Future;
 use std::sync::Arc;
-
-/// What a client is made from.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin {
-    pub(crate) end_point: Arc<EndPoint>,
-    pub(crate) options: Options,
-    pub(crate) settings: Settings,
-}
 
 /// `None` for the faces that have no callback.
 type Then<T> = Option<task::Then<T>>;
@@ -49,12 +40,12 @@ impl Client {
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let deadline = Deadline::after(self.settings.timeout);
+        let deadline = Deadline::after(self.origin.settings.timeout);
         Task::start(self.connection.socket.runtime(), deadline, place, call, then)
     }
 
     pub(super) fn start_send(&self, message: Vec<u8>, then: Then<()>) -> Arc<Task<()>> {
-        let (connection, settings) = (self.connection.clone(), self.settings.clone());
+        let (connection, settings) = (self.connection.clone(), self.origin.settings.clone());
         let send = |call| connection.send(message, settings, call);
         self.start(Place::InsideCallback, send, then)
     }
@@ -64,7 +55,7 @@ impl Client {
         check: impl Fn(&[u8]) -> Result<(), Error> + Send + 'static,
         then: Then<Received>,
     ) -> Arc<Task<Received>> {
-        let (connection, settings) = (self.connection.clone(), self.settings.clone());
+        let (connection, settings) = (self.connection.clone(), self.origin.settings.clone());
         let tells_progress = settings.progress.is_some();
         let place = if tells_progress { Place::OnWorker } else { Place::InsideCallback };
         self.start(place, |call| connection.receive(settings, check, call), then)
@@ -75,14 +66,9 @@ impl Client {
     }
 
     pub(super) fn start_receive_text(&self, then: Then<Received>) -> Arc<Task<Received>> {
-        let (encoding, peer) = (self.settings.encoding, self.connection.peer);
+        let (encoding, peer) = (self.origin.settings.encoding, self.connection.peer);
         let error = move |reason| Error::new(ErrorKind::Encoding, Attempt::Receive, peer, reason);
         self.start_receive(move |bytes| encoding.check(bytes).map_err(error), then)
-    }
-
-    pub(super) fn origin(&self) -> Origin {
-        let (options, settings) = (self.options.clone(), self.settings.clone());
-        Origin { end_point: self.end_point.clone(), options, settings }
     }
 }
 
@@ -127,9 +113,8 @@ impl Origin {
     }
 
     async fn connect(self, runtime: RuntimeHandle, call: Arc<Call>) -> Result<Client, Error> {
-        let Self { end_point, options, settings } = self;
-        let (socket, peer) = connect::connect(runtime, &end_point, &options, &call).await?;
-        let connection = Arc::new(Connection::new(socket, peer));
-        Ok(Client { connection, end_point, options, settings })
+        let connected = connect::connect(runtime, &self.end_point, &self.options, &call);
+        let (socket, peer) = connected.await?;
+        Ok(Client { connection: Arc::new(Connection::new(socket, peer)), origin: self })
     }
 }
