@@ -142,6 +142,8 @@ mod engine;
 
 /// The data that refer to one another.
 mod state {
+    #[expect(unsafe_code, reason = "knows the type of an operation's body, and so its memory")]
+    pub(crate) mod body;
     pub(crate) mod completion;
     pub(crate) mod context;
     pub(crate) mod driver;
@@ -150,10 +152,8 @@ mod state {
         reason = "gives an operation's one owner access to what it shares with handles"
     )]
     pub(crate) mod in_flight;
-    pub(crate) mod listeners;
     pub(crate) mod perform;
     pub(crate) mod socket;
-    pub(crate) mod socket_table;
 }
 
 #[cfg(feature = "testing")]
@@ -205,6 +205,7 @@ mod base {
     pub(crate) mod kind;
     pub(crate) mod latencies;
     pub(crate) mod limit;
+    pub(crate) mod listeners;
     #[expect(unsafe_code, reason = "gives one thread at a time access to what a lock protects")]
     pub(crate) mod lock;
     #[expect(unsafe_code, reason = "hands out memory for operations")]

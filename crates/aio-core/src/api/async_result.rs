@@ -2,8 +2,8 @@
 
 use crate::base::operation_queue::Wish;
 use crate::state::completion::Completion;
+use crate::state::completion::Kind;
 use crate::state::in_flight::Handle;
-use crate::state::perform::Kind;
 use aio_sync::{EventRef, WaitHandle};
 use std::fmt;
 use std::io;

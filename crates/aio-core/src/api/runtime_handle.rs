@@ -8,8 +8,8 @@ use crate::base::kind::OperationKind;
 use crate::op;
 use crate::op::Target;
 use crate::runtime::{registered_wait, resolver};
+use crate::state::body;
 use crate::state::context::{Posted, RunContext, RuntimeInner, Work};
-use crate::state::in_flight;
 use crate::state::socket::Socket;
 use aio_sync::WaitHandle;
 use socket2::{Domain, Protocol, Type};
@@ -119,7 +119,7 @@ impl RuntimeHandle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
-        let (operation, pending) = in_flight::start(None, None, op::LookUp::new());
+        let (operation, pending) = body::start(None, None, op::LookUp::new());
         if let Some(operation) = self.inner.admit(operation, false) {
             let found = match Target::of(host, port) {
                 _ if self.inner.is_stopping() => Err(Aborted::ShutDown.into()),

@@ -10,8 +10,8 @@ use crate::api::operation::Operation;
 use crate::api::runtime::Runtime;
 use crate::base::address::display_address;
 use crate::base::error::{Aborted, attempted};
+use crate::state::body;
 use crate::state::context::RuntimeInner;
-use crate::state::in_flight;
 use crate::state::perform::Perform;
 use crate::state::socket::Unread;
 use crate::state::socket::{Limit, Socket};
@@ -262,7 +262,7 @@ impl Socket {
 
     fn start<K: Perform>(&self, work: K) -> Operation<K> {
         let (deadline, is_late) = self.limit.deadline();
-        let (operation, pending) = in_flight::start(Some(&self.inner), deadline, work);
+        let (operation, pending) = body::start(Some(&self.inner), deadline, work);
         if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
             K::start(&self.inner, operation);
         }
@@ -272,7 +272,7 @@ impl Socket {
     /// Starts an operation and waits for it.
     fn call<K: Perform>(&self, work: K) -> io::Result<K::Output> {
         let (deadline, is_late) = self.limit.deadline();
-        let (operation, pending) = in_flight::start(Some(&self.inner), deadline, work);
+        let (operation, pending) = body::start(Some(&self.inner), deadline, work);
         if !K::MAY_BLOCK && !RuntimeInner::is_on_worker() {
             operation.thread_comes();
         }
@@ -290,7 +290,7 @@ impl Socket {
     {
         let (deadline, is_late) = self.limit.deadline();
         let (operation, handle) =
-            in_flight::begin(Some(&self.inner), deadline, work, AsyncResult::to(callback), state);
+            body::begin(Some(&self.inner), deadline, work, AsyncResult::to(callback), state);
         if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
             K::start(&self.inner, operation);
         }

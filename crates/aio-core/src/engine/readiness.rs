@@ -33,8 +33,8 @@ use crate::engine::outage::{Failures, Outage};
 use crate::engine::turns::WaitSource;
 use crate::pool::worker_pool::Wait;
 use crate::state::context::{Report, Work};
+use crate::state::socket;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table;
 use aio_sync::AutoResetEvent;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -120,7 +120,7 @@ impl Readiness {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
             Err(error) => return self.fails(leader, worker, error, timeout, found),
         }
-        let sockets = socket_table::finder();
+        let sockets = socket::finder();
         for event in &leader.events {
             if event.token() == WAKER {
                 // This wait has ended; the wake-up is not to end the next one too.
@@ -158,7 +158,7 @@ impl Readiness {
             // When they find that they have to wait again they are told, for `wait_for` fails.
             // The leader is a worker of the runtime that waits here.
             let are_ours = |socket: &SocketInner| socket.runtime.pool.current_worker().is_some();
-            for socket in socket_table::sockets_that(are_ours) {
+            for socket in socket::sockets_that(are_ours) {
                 let [receive, send] =
                     [&socket.receive, &socket.send].map(|queue| queue.ticket().is_some());
                 if receive || send {

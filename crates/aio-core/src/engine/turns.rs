@@ -21,9 +21,9 @@ use crate::engine::own_thread;
 use crate::pool::worker_pool::Wait;
 use crate::state::context::{Failing, Report, RuntimeInner, Timed, Work};
 use crate::state::driver::Driver;
+use crate::state::in_flight::Call;
 use crate::state::in_flight::{Attempted, Handle, Owner};
 use crate::state::in_flight::{Here, Next, OperationQueue};
-use crate::state::perform::Call;
 use crate::state::socket::SocketInner;
 #[cfg(feature = "testing")]
 use crate::testing::SocketFaults;
@@ -499,7 +499,7 @@ impl<S: WaitSource> Driver for TryFirst<S> {
 fn end(socket: &SocketInner, reason: Aborted) {
     stop(socket, reason);
     if socket.is_listener() {
-        for accept in socket.runtime.listeners.take_waiting(socket) {
+        for accept in socket.runtime.listeners.take_waiting(socket.number) {
             accept.cancel(Wish::Close);
         }
     }

@@ -7,12 +7,15 @@ use crate::base::error::{Aborted, attempted};
 use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::{Blocked, Wish};
 use crate::base::unread::{Envelope, Order, Piece};
+use crate::state::body::{self, Continuation};
 use crate::state::completion::Completion;
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
 use crate::state::context::RuntimeInner;
-use crate::state::in_flight::{self, Continuation, Owner};
+use crate::state::in_flight::Call;
+use crate::state::in_flight::Owner;
 use crate::state::perform::GivenBack;
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform};
+use crate::state::perform::{Attempt, Perform};
 use crate::state::socket::Socket;
 use crate::state::socket::SocketInner;
 use std::io;
@@ -161,7 +164,7 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
             outcome: Ok(None),
             buffer: PhantomData,
         };
-        let accept = in_flight::begin_part(&handle, listener, Accept::new(), then);
+        let accept = body::begin_part(&handle, listener, Accept::new(), then);
         listener.runtime.driver.start(listener, accept);
     }
 
@@ -249,7 +252,7 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
             Err(error) => return whole.end_whole(runtime, Some(error)),
         };
         let handle = whole.handle();
-        runtime.listeners.enter_waiting(&listener, handle.clone());
+        runtime.listeners.enter_waiting(listener.number, handle.identity(), handle.clone());
         if matches!(listener.receive.stopped(), Some(Aborted::Closed | Aborted::Released)) {
             // The close may have looked before: `listeners.rs`, invariant 3.
             handle.cancel(Wish::Close);
@@ -257,7 +260,7 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
         let buffer = whole.work::<AcceptReceive<B>>().buffer.take();
         let receive = Receive::new(buffer.expect("no part has had it"));
         let then = Receiving { whole, listener, error: None };
-        let receive = in_flight::begin_part(&handle, &socket, receive, then);
+        let receive = body::begin_part(&handle, &socket, receive, then);
         socket.runtime.driver.start_later(&socket, receive);
         None
     }
@@ -295,7 +298,7 @@ impl<B: IoBufMut> Continuation<Receive<B>> for Receiving {
 
     fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
         let Self { whole, listener, error } = self;
-        runtime.listeners.remove_waiting(&listener, &whole);
+        runtime.listeners.remove_waiting(listener.number, whole.identity());
         whole.end_whole(runtime, error)
     }
 }

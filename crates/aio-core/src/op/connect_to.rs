@@ -5,11 +5,14 @@ use crate::base::error::{Aborted, attempted, came_to, is_aborted};
 use crate::base::kind::{Direction, OperationKind};
 use crate::base::operation_queue::Blocked;
 use crate::base::unread::Order;
+use crate::state::body::{self, Continuation};
 use crate::state::completion::Completion;
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
 use crate::state::context::{RuntimeInner, Work};
-use crate::state::in_flight::{self, Continuation, Owner};
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform};
+use crate::state::in_flight::Call;
+use crate::state::in_flight::Owner;
+use crate::state::perform::{Attempt, Perform};
 use crate::state::socket::Socket;
 use crate::state::socket::SocketInner;
 use socket2::{Domain, Protocol, Type};
@@ -279,7 +282,7 @@ impl ConnectTo {
         let handle = whole.handle();
         let then = Connecting { whole, address, error: None };
         let work = ConnectOne(Connect::new(address.into()));
-        start(&socket, in_flight::begin_part(&handle, &socket, work, then));
+        start(&socket, body::begin_part(&handle, &socket, work, then));
         None
     }
 }

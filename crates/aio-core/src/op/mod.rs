@@ -36,7 +36,7 @@ pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom
 pub use send::{Send, SendList, SendTo};
 pub use send_file::SendFile;
 
-pub use crate::state::perform::Kind;
+pub use crate::state::completion::Kind;
 
 use std::io;
 

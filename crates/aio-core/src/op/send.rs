@@ -6,8 +6,10 @@ use crate::base::buffer::IoBuf;
 use crate::base::error::attempted;
 use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform};
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
+use crate::state::in_flight::Call;
+use crate::state::perform::{Attempt, Perform};
 use socket2::{Domain, SockAddr};
 use std::io::{self, IoSlice};
 

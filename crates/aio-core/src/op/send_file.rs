@@ -7,8 +7,10 @@ use super::sigpipe::without_sigpipe;
 use crate::base::error::attempted;
 use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform};
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
+use crate::state::in_flight::Call;
+use crate::state::perform::{Attempt, Perform};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::fs::File;
 use std::io;

@@ -15,8 +15,8 @@ use crate::pool::worker_pool::{Hooks, Wait, WorkerPool};
 use crate::runtime::{registered_wait, resolver};
 use crate::state::context::{PanicPolicy, Posted, RunContext, RuntimeInner, Timed, Work};
 use crate::state::in_flight::{Handle, Owner};
+use crate::state::socket;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
 use aio_sync::{BlockingWait, EventRef, Registration, WaitHandle, set_blocking_wait};
@@ -125,7 +125,7 @@ impl RuntimeInner {
             Work::Turn { socket, direction } => {
                 self.deliver_here(self.take_turn(&socket, direction));
             }
-            Work::Found(answer) => answer.tell(),
+            Work::Found(Posted(tell)) => tell(),
         }
     }
 
@@ -164,7 +164,7 @@ impl RuntimeInner {
             }
             Timed::Wait(wait) => wait.time_out(),
             Timed::Rest(number, direction) => {
-                if let Some(socket) = socket_table::find(number) {
+                if let Some(socket) = socket::find(number) {
                     self.post(Work::Turn { socket, direction });
                 }
             }
@@ -224,7 +224,7 @@ impl RuntimeInner {
 
     /// A callback in words, which has been running for so long.
     pub(crate) fn report_of(&self, callback: Callback, age: Duration) -> OperationReport {
-        let socket = callback.socket.and_then(socket_table::find);
+        let socket = callback.socket.and_then(socket::find);
         let system = socket.as_ref().and_then(|socket| socket.descriptor.pin());
         OperationReport::new(callback.kind, system.as_deref(), age)
     }
@@ -488,7 +488,7 @@ impl Hooks for RuntimeInner {
             Work::Turn { socket, direction } => {
                 self.post_completed(self.take_turn(&socket, direction));
             }
-            Work::Found(answer) => answer.tell(),
+            Work::Found(Posted(tell)) => tell(),
             Work::Completed(_) | Work::Call(_) => {
                 unreachable!("a callback does not nest: {work:?}")
             }
@@ -550,7 +550,7 @@ impl Hooks for RuntimeInner {
         registered_wait::abort(self);
         #[cfg(feature = "testing")]
         self.post_delayed();
-        for socket in socket_table::sockets_of(self) {
+        for socket in socket::sockets_of(self) {
             self.driver.stop(&socket, Aborted::ShutDown);
         }
     }

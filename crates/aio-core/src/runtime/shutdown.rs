@@ -29,7 +29,7 @@ use crate::pool::inside::{Inside, wait_inside};
 use crate::pool::threads::Threads;
 use crate::state::context::RuntimeInner;
 use crate::state::in_flight::Owner;
-use crate::state::socket::SocketInner;
+use crate::state::socket::{self, SocketInner};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -200,7 +200,7 @@ impl RuntimeInner {
 
     fn begin_draining(&self) {
         self.shutdown.draining.store(true, Ordering::SeqCst);
-        for listener in self.listeners.all() {
+        for listener in self.listeners.all().into_iter().filter_map(socket::find) {
             self.driver.refuse_accepts(&listener);
         }
         // For jobs that were left before that was said.

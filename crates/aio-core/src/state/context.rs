@@ -5,6 +5,7 @@ use crate::base::counters::Counters;
 use crate::base::kind::Direction;
 use crate::base::latencies::Latencies;
 use crate::base::limit::Limit;
+use crate::base::listeners::Listeners;
 use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Ticket;
 use crate::base::running::Running;
@@ -12,10 +13,8 @@ use crate::base::shutdown::Shutdown;
 use crate::base::sync::Mutex;
 use crate::base::timer::Timer;
 use crate::pool::worker_pool::WorkerPool;
-use crate::runtime::resolver::Answer;
 use crate::state::driver::Driver;
 use crate::state::in_flight::{Handle, Owner};
-use crate::state::listeners::Listeners;
 use crate::state::socket::SocketInner;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
@@ -50,7 +49,7 @@ pub(crate) struct RuntimeInner {
     pub(crate) counters: Counters,
     pub(crate) running: Running,
     pub(crate) clock: Clock,
-    pub(crate) listeners: Listeners,
+    pub(crate) listeners: Listeners<Handle>,
     pub(crate) limit: Option<Limit>,
     pub(crate) latencies: Option<Latencies>,
     pub(crate) shutdown: Shutdown,
@@ -87,7 +86,7 @@ pub(crate) enum Work {
     /// Another thread has left this turn to a worker.
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This name has been looked up: its operation goes on.
-    Found(Box<Answer>),
+    Found(Posted),
     /// The deadline of this has passed.
     Due(Timed),
     /// This wait's event is set, or its time is over: run its callback.

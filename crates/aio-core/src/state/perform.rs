@@ -1,26 +1,13 @@
-//! What a kind of operation is, and what an attempt may use.
+//! What the crate does with a kind of operation.
 
 use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
 use crate::base::unread::{Envelope, Order};
-use crate::state::completion::Completion;
-use crate::state::in_flight::Owner;
+use crate::state::completion::{Completion, Kind};
+use crate::state::in_flight::{Call, Owner};
 use crate::state::socket::SocketInner;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
-
-/// A kind of operation.
-///
-/// Implemented by the types of this module and by nothing else.
-pub trait Kind: sealed::Sealed + Send + 'static {
-    /// The operation's name, as in `begin_NAME`.
-    const NAME: &'static str;
-    /// What a successful operation yields.
-    type Output: Send + 'static;
-    /// What the operation borrows from its caller and gives back in every outcome.
-    type Buffer: Send + 'static;
-}
 
 /// What one attempt came to.
 #[derive(Debug)]
@@ -38,11 +25,6 @@ impl<T> Attempt<T> {
     pub(crate) fn done(result: io::Result<T>) -> Self {
         Self::Done { result, drained: false }
     }
-}
-
-pub(crate) mod sealed {
-    #[expect(unnameable_types, reason = "so that nobody else can implement `Kind`")]
-    pub trait Sealed {}
 }
 
 /// What the crate does with a [`Kind`].
@@ -115,13 +97,6 @@ pub(crate) struct GivenBack<'a> {
     pub(crate) envelope: Option<Box<Envelope>>,
 }
 
-/// What an attempt may use: the socket, and its pinned descriptor.
-#[derive(Clone, Copy)]
-pub(crate) struct Call<'a> {
-    pub(crate) socket: &'a Arc<SocketInner>,
-    pub(crate) system: &'a socket2::Socket,
-}
-
 impl Call<'_> {
     /// To be asked before each system call that is to move so many bytes. Returns how many it may move: all
     /// of them, except in a test, where the call may also be refused.
@@ -145,11 +120,5 @@ impl Call<'_> {
             self.socket.note_failure(error);
         }
         result
-    }
-}
-
-impl fmt::Debug for Call<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.system.fmt(f)
     }
 }

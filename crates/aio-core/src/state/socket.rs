@@ -3,20 +3,20 @@
 use crate::base::descriptor::Descriptor;
 use crate::base::kind::Direction;
 use crate::base::number::SocketNumber;
+use crate::base::table::Table;
 use crate::base::unread::{Order, Origin, Piece, Store};
 use crate::base::wake::Holder;
 use crate::state::context::RuntimeInner;
 #[cfg(feature = "testing")]
 use crate::state::context::{Report, Work};
 use crate::state::in_flight::OperationQueue;
-use crate::state::socket_table;
 #[cfg(feature = "testing")]
 use crate::testing::SocketFaults;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;
 use std::net::Shutdown;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
@@ -152,10 +152,10 @@ impl Socket {
         system: socket2::Socket,
         nature: Nature,
     ) -> io::Result<Self> {
-        let number = socket_table::reserve()?;
+        let number = reserve()?;
         Ok(Self {
             inner: Arc::new_cyclic(|me| SocketInner {
-                number: socket_table::enter(number, me.clone()),
+                number: enter(number, me.clone()),
                 runtime: runtime.clone(),
                 receive: OperationQueue::new(),
                 send: OperationQueue::new(),
@@ -323,7 +323,7 @@ impl SocketInner {
     /// An accept is about to be queued: a drain must find it.
     pub(crate) fn is_about_to_accept(self: &Arc<Self>) {
         if !self.accepts.load(Ordering::Relaxed) && !self.accepts.swap(true, Ordering::Relaxed) {
-            self.runtime.listeners.enter(self);
+            self.runtime.listeners.enter(self.number);
         }
     }
 
@@ -553,13 +553,85 @@ impl SocketInner {
     }
 }
 
+/// The sockets of the process, by number, for those that must be able to find a socket and must not keep it open: the
+/// poller, whose events name sockets; handles of operations, which may outlive their sockets; reports of what workers
+/// run; and a shutdown.
+///
+/// A socket's number is reserved, and the socket entered, when it is made; its drop takes both out. The lock is held
+/// for a lookup or a change. No socket is dropped under it, since the drop takes the lock.
+static TABLE: RwLock<Table<SocketInner>> = RwLock::new(Table::new());
+
+/// Returns the number for a socket that is about to be made: the caller is to [`enter`] it.
+///
+/// # Errors
+///
+/// `QuotaExceeded` if there is no number left.
+pub(crate) fn reserve() -> io::Result<SocketNumber> {
+    write().reserve().ok_or_else(|| {
+        let message = "the process has as many sockets as it has numbers for";
+        io::Error::new(io::ErrorKind::QuotaExceeded, message)
+    })
+}
+
+/// Enters a socket that is being made, under the number that was reserved for it.
+pub(crate) fn enter(number: SocketNumber, socket: Weak<SocketInner>) -> SocketNumber {
+    write().enter(number, socket);
+    number
+}
+
+/// Takes out a socket that is being dropped.
+pub(crate) fn remove(number: SocketNumber) {
+    // Dropped when the lock is free.
+    let _socket = write().remove(number);
+}
+
+pub(crate) fn find(number: SocketNumber) -> Option<Arc<SocketInner>> {
+    read().get(number)
+}
+
+/// Finds one socket after the other under one lock. None of them is to be dropped meanwhile.
+#[cfg(unix)]
+pub(crate) struct Finder(RwLockReadGuard<'static, Table<SocketInner>>);
+
+#[cfg(unix)]
+pub(crate) fn finder() -> Finder {
+    Finder(read())
+}
+
+#[cfg(unix)]
+impl Finder {
+    pub(crate) fn find(&self, number: SocketNumber) -> Option<Arc<SocketInner>> {
+        self.0.get(number)
+    }
+}
+
+/// All sockets of a runtime.
+pub(crate) fn sockets_of(runtime: &RuntimeInner) -> Vec<Arc<SocketInner>> {
+    sockets_that(|socket| std::ptr::eq(&*socket.runtime, runtime))
+}
+
+/// All sockets of the process that are meant.
+pub(crate) fn sockets_that(are_meant: impl Fn(&SocketInner) -> bool) -> Vec<Arc<SocketInner>> {
+    let mut sockets: Vec<_> = read().iter().collect();
+    sockets.retain(|socket| are_meant(socket));
+    sockets
+}
+
+fn read() -> RwLockReadGuard<'static, Table<SocketInner>> {
+    TABLE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write() -> RwLockWriteGuard<'static, Table<SocketInner>> {
+    TABLE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for SocketInner {
     fn drop(&mut self) {
         self.runtime.driver.forget(self);
         if self.is_listener() {
-            self.runtime.listeners.remove(self);
+            self.runtime.listeners.remove(self.number);
         }
-        socket_table::remove(self.number);
+        remove(self.number);
     }
 }
 
