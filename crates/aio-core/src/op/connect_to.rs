@@ -131,9 +131,12 @@ impl From<(&str, u16)> for Destination {
     }
 }
 
-/// The addresses that are still to be tried, and what came of the others.
+/// Connects a new socket to the first address that accepts:
+/// [`Runtime::begin_connect_to`](crate::Runtime::begin_connect_to).
+///
+/// Its parts are the lookup of the name, if there is one, and a connect for each address that is tried.
 #[derive(Debug)]
-struct Route {
+pub struct ConnectTo {
     /// What was asked for, in words.
     to: String,
     ahead: VecDeque<SocketAddr>,
@@ -142,17 +145,76 @@ struct Route {
     failures: Vec<(Option<SocketAddr>, io::Error)>,
 }
 
-impl Route {
-    /// The name has been looked up.
-    fn found(&mut self, addresses: io::Result<Vec<SocketAddr>>) {
+impl ConnectTo {
+    pub(crate) fn new(destination: &Destination) -> Self {
+        let mut failures = Vec::new();
+        let (to, ahead) = match &destination.target {
+            Target::Host { name, port } if name.contains(':') => {
+                (format!("[{name}]:{port}"), VecDeque::new())
+            }
+            Target::Host { name, port } => (format!("{name}:{port}"), VecDeque::new()),
+            Target::Malformed(text) => {
+                failures.push((None, Target::error()));
+                (text.clone(), VecDeque::new())
+            }
+            Target::Addresses(addresses) => {
+                let to = match &**addresses {
+                    [address] => address.to_string(),
+                    _ => format!("one of {} addresses", addresses.len()),
+                };
+                (to, addresses.iter().copied().collect())
+            }
+        };
+        Self { to, ahead, current: None, failures }
+    }
+
+    /// The name has been looked up: begins to connect.
+    pub(crate) fn found(
+        runtime: &Arc<RuntimeInner>,
+        mut whole: Owner,
+        addresses: io::Result<Vec<SocketAddr>>,
+    ) {
+        let work = whole.work::<Self>();
         match addresses {
-            Ok(addresses) => self.ahead.extend(addresses),
-            Err(error) => self.failures.push((None, error)),
+            Ok(addresses) => work.ahead.extend(addresses),
+            Err(error) => work.failures.push((None, error)),
+        }
+        Self::set_out(runtime, whole);
+    }
+
+    /// Begins to connect to the first address.
+    pub(crate) fn set_out(runtime: &Arc<RuntimeInner>, whole: Owner) {
+        let start = |socket: &Arc<SocketInner>, connect| runtime.driver.start(socket, connect);
+        if let Some(whole) = Self::next(runtime, whole, start) {
+            runtime.post(Work::Completed(whole));
         }
     }
 
+    /// Begins to connect to the next address, by `start`; if there is none, the operation has failed. Returns as
+    /// [`Continuation::go_on`].
+    fn next(
+        runtime: &Arc<RuntimeInner>,
+        mut whole: Owner,
+        start: impl FnOnce(&Arc<SocketInner>, Owner),
+    ) -> Option<Owner> {
+        let work = whole.work::<Self>();
+        let Some((address, socket)) = work.socket_for_next(runtime) else {
+            let error = work.error();
+            whole.leave_part();
+            return whole.end_here(runtime, error);
+        };
+        let handle = whole.handle();
+        let then = Connecting { whole, error: None };
+        let connect = ConnectOne(Connect::new(address.into()));
+        start(&socket, body::begin_part(&handle, &socket, connect, then));
+        None
+    }
+
     /// Makes the socket for the next address for which there can be one; each attempt has its own.
-    fn next(&mut self, runtime: &Arc<RuntimeInner>) -> Option<(SocketAddr, Arc<SocketInner>)> {
+    fn socket_for_next(
+        &mut self,
+        runtime: &Arc<RuntimeInner>,
+    ) -> Option<(SocketAddr, Arc<SocketInner>)> {
         loop {
             let address = self.ahead.pop_front()?;
             let domain = Domain::for_address(address);
@@ -215,78 +277,6 @@ impl Route {
     }
 }
 
-/// Connects a new socket to the first address that accepts:
-/// [`Runtime::begin_connect_to`](crate::Runtime::begin_connect_to).
-///
-/// Its parts are the lookup of the name, if there is one, and a connect for each address that is tried.
-#[derive(Debug)]
-pub struct ConnectTo {
-    route: Route,
-}
-
-impl ConnectTo {
-    pub(crate) fn new(destination: &Destination) -> Self {
-        let mut failures = Vec::new();
-        let (to, ahead) = match &destination.target {
-            Target::Host { name, port } if name.contains(':') => {
-                (format!("[{name}]:{port}"), VecDeque::new())
-            }
-            Target::Host { name, port } => (format!("{name}:{port}"), VecDeque::new()),
-            Target::Malformed(text) => {
-                failures.push((None, Target::error()));
-                (text.clone(), VecDeque::new())
-            }
-            Target::Addresses(addresses) => {
-                let to = match &**addresses {
-                    [address] => address.to_string(),
-                    _ => format!("one of {} addresses", addresses.len()),
-                };
-                (to, addresses.iter().copied().collect())
-            }
-        };
-        let route = Route { to, ahead, current: None, failures };
-        Self { route }
-    }
-
-    /// The name has been looked up: begins to connect.
-    pub(crate) fn found(
-        runtime: &Arc<RuntimeInner>,
-        mut whole: Owner,
-        addresses: io::Result<Vec<SocketAddr>>,
-    ) {
-        whole.work::<Self>().route.found(addresses);
-        Self::set_out(runtime, whole);
-    }
-
-    /// Begins to connect to the first address.
-    pub(crate) fn set_out(runtime: &Arc<RuntimeInner>, whole: Owner) {
-        let start = |socket: &Arc<SocketInner>, connect| runtime.driver.start(socket, connect);
-        if let Some(whole) = Self::next(runtime, whole, start) {
-            runtime.post(Work::Completed(whole));
-        }
-    }
-
-    /// Begins to connect to the next address, by `start`; if there is none, the operation has failed. Returns as
-    /// [`Continuation::go_on`].
-    fn next(
-        runtime: &Arc<RuntimeInner>,
-        mut whole: Owner,
-        start: impl FnOnce(&Arc<SocketInner>, Owner),
-    ) -> Option<Owner> {
-        let route = &mut whole.work::<Self>().route;
-        let Some((address, socket)) = route.next(runtime) else {
-            let error = route.error();
-            whole.leave_part();
-            return whole.end_here(runtime, error);
-        };
-        let handle = whole.handle();
-        let then = Connecting { whole, address, error: None };
-        let work = ConnectOne(Connect::new(address.into()));
-        start(&socket, body::begin_part(&handle, &socket, work, then));
-        None
-    }
-}
-
 impl sealed::Sealed for ConnectTo {}
 
 impl Kind for ConnectTo {
@@ -306,7 +296,7 @@ impl Perform for ConnectTo {
     }
 
     fn explain(&self, error: io::Error) -> io::Error {
-        self.route.interrupted(error)
+        self.interrupted(error)
     }
 
     fn into_buffer(self) {}
@@ -345,7 +335,6 @@ impl Perform for ConnectOne {
 /// A [`ConnectTo`] while it connects to an address.
 struct Connecting {
     whole: Owner,
-    address: SocketAddr,
     /// There once that has failed.
     error: Option<io::Error>,
 }
@@ -366,10 +355,11 @@ impl Continuation<ConnectOne> for Connecting {
     }
 
     fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
-        let Self { mut whole, address, error } = self;
+        let Self { mut whole, error } = self;
         match error {
             Some(error) if !is_aborted(&error) => {
-                whole.work::<ConnectTo>().route.failures.push((Some(address), error));
+                let work = whole.work::<ConnectTo>();
+                work.failures.push((work.current, error));
                 let runtime = runtime.me.upgrade();
                 let runtime = runtime.expect("a runtime exists while its operations complete");
                 ConnectTo::next(&runtime, whole, |socket, connect| {
