@@ -2,15 +2,15 @@
 //! one is woken. Knows neither work nor queues. The invariants are those of `worker_pool.rs`; this file keeps
 //! 1, 2 and the roster's part of 3 and 4.
 
-use crate::base::lock::{Lock, Locked};
-use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::base::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 use crossbeam::utils::CachePadded;
 use std::mem;
+use std::sync::PoisonError;
 
 #[derive(Debug)]
 pub(super) struct Roster {
     workers: Box<[CachePadded<Status>]>,
-    idle: Lock<Idle>,
+    idle: Mutex<Idle>,
     /// How many workers are entered as idle; readable without the lock.
     idle_count: AtomicUsize,
     /// True while a worker has been claimed and has not noted it yet.
@@ -119,7 +119,7 @@ impl Roster {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             workers: (0..workers).map(|_| CachePadded::new(Status::new())).collect(),
-            idle: Lock::new(Idle { workers: Vec::with_capacity(workers), ..Idle::default() }),
+            idle: Mutex::new(Idle { workers: Vec::with_capacity(workers), ..Idle::default() }),
             idle_count: AtomicUsize::new(0),
             waking: AtomicBool::new(false),
         }
@@ -166,8 +166,9 @@ impl Roster {
     }
 
     #[inline]
-    fn idle(&self) -> Locked<'_, Idle> {
-        self.idle.lock()
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // Nothing that can panic runs under the lock.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes `waking`, unless it is taken: until it is given back, no worker is claimed.

@@ -16,7 +16,8 @@
 //! # Who is awake
 //!
 //! A worker is *running* or *idle*: in the hooks' wait, or on the way into or out of it. The roster
-//! tells, under its lock. One idle worker at most is the *monitor*: its waits end after a [`TICK`].
+//! tells, under its lock. One idle worker at most is the *monitor*: its waits end after a
+//! tick (`TICK`).
 //! At each tick it looks for running workers that are *stalled*: in the same piece of work since the
 //! tick before. It marks them, takes over what they would wait for, and runs what lies in their
 //! queues. So a callback that blocks delays what is queued behind it by two ticks at most, as long

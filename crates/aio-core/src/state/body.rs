@@ -91,7 +91,7 @@ unsafe fn current<B>(operation: &Shared) -> &CurrentPart<Part> {
 trait Body: Send {
     type Kind: Perform;
 
-    /// See [`KindOf::index`].
+    /// The kind by which users know it.
     const KIND: OperationKind = Self::Kind::KIND;
 
     fn progress(&mut self) -> &mut InProgress<Self::Kind>;

@@ -164,14 +164,15 @@ pub(super) struct KindOf {
 pub(super) enum End {
     /// It is kept for the thread or task that waits.
     Keep {
-        /// See [`finish`].
+        /// See `finish` in `body.rs`.
         finish: unsafe fn(&Shared, Option<Order>),
-        /// See [`give_back`].
+        /// See `give_back` there.
         give_back: unsafe fn(&Shared),
     },
-    /// Its callback runs: see [`deliver`].
+    /// Its callback runs: see `deliver` in `body.rs`.
     Call(unsafe fn(Shared)),
-    /// The composite operation of which it is a part goes on: see [`settle_part`] and [`go_on`].
+    /// The composite operation of which it is a part goes on: see `settle_part` and
+    /// `go_on` in `body.rs`.
     Continue {
         settle: unsafe fn(&Shared, &RuntimeInner, Option<Order>),
         go_on: unsafe fn(&Shared, &RuntimeInner) -> Option<Owner>,
