@@ -1,6 +1,6 @@
 //! What a caller holds of an operation: a handle while it is pending, its result when it is over.
 
-use crate::base::operation_queue::Wish;
+use crate::base::operation_queue::CancelReason;
 use crate::state::completion::Completion;
 use crate::state::completion::Kind;
 use crate::state::in_flight::Handle;
@@ -71,7 +71,7 @@ impl OperationHandle {
     ///
     /// Canceling an operation that is over changes nothing.
     pub fn cancel(&self) {
-        self.handle.cancel(Wish::Cancel);
+        self.handle.cancel(CancelReason::Canceled);
     }
 }
 

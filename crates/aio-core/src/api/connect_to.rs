@@ -52,7 +52,7 @@ impl Runtime {
         let (deadline, work) = (destination.deadline(), op::ConnectTo::new(&destination));
         let (operation, handle) =
             body::begin(None, deadline, work, AsyncResult::to(callback), state);
-        self.set_out(&destination, operation);
+        self.begin_connecting(&destination, operation);
         OperationHandle::new(handle)
     }
 
@@ -64,7 +64,7 @@ impl Runtime {
         let destination = destination.into();
         let (deadline, work) = (destination.deadline(), op::ConnectTo::new(&destination));
         let (operation, pending) = body::start(None, deadline, work);
-        self.set_out(&destination, operation);
+        self.begin_connecting(&destination, operation);
         Operation::new(pending)
     }
 
@@ -87,7 +87,7 @@ impl Runtime {
         self.connect_to_async(destination).wait().result
     }
 
-    fn set_out(&self, destination: &Destination, operation: Owner) {
+    fn begin_connecting(&self, destination: &Destination, operation: Owner) {
         let runtime = &self.inner;
         let Some(operation) = runtime.admit(operation, false) else { return };
         match destination.name() {
@@ -95,7 +95,7 @@ impl Runtime {
             Some((name, port)) => {
                 resolver::look_up(runtime, name, port, operation, op::ConnectTo::found);
             }
-            None => op::ConnectTo::set_out(runtime, operation),
+            None => op::ConnectTo::begin_connecting(runtime, operation),
         }
     }
 }

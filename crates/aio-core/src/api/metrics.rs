@@ -3,7 +3,7 @@
 use crate::api::runtime::Runtime;
 use crate::base::histogram::Histogram;
 use crate::base::kind::OperationKind;
-use crate::base::latencies::Stretch;
+use crate::base::latencies::Interval;
 use crate::base::report::OperationReport;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -120,8 +120,8 @@ impl Runtime {
                     aborted: totals.aborted,
                     undelivered: totals.undelivered(),
                     latency: inner.latencies.as_ref().map(|latencies| Latency {
-                        until_completed: latencies.histogram(kind, Stretch::UntilCompleted),
-                        until_callback: latencies.histogram(kind, Stretch::UntilCallback),
+                        until_completed: latencies.histogram(kind, Interval::UntilCompleted),
+                        until_callback: latencies.histogram(kind, Interval::UntilCallback),
                     }),
                 })
                 .collect(),

@@ -1,7 +1,7 @@
 //! An operation without a callback: waited for, awaited, or canceled.
 
 use crate::api::async_result::OperationHandle;
-use crate::base::operation_queue::Wish;
+use crate::base::operation_queue::CancelReason;
 use crate::port::completion_port::CompletionPort;
 use crate::state::body::Pending;
 use crate::state::completion::Completion;
@@ -72,7 +72,7 @@ impl<K: Kind> Operation<K> {
 
     /// Asks to cancel the operation: see [`OperationHandle::cancel`].
     pub fn cancel(&self) {
-        self.pending.handle().cancel(Wish::Cancel);
+        self.pending.handle().cancel(CancelReason::Canceled);
     }
 
     /// Returns a handle, for others to wait for or cancel the operation.

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 /// A part of an operation's time, from begin to completion and from there to the callback.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Stretch {
+pub(crate) enum Interval {
     UntilCompleted,
     UntilCallback,
 }
@@ -29,7 +29,7 @@ impl Latencies {
         &self,
         worker: Option<usize>,
         kind: OperationKind,
-        stretch: Stretch,
+        stretch: Interval,
         nanoseconds: u64,
     ) {
         let shard = worker.unwrap_or(self.shards.len() - 1);
@@ -38,7 +38,7 @@ impl Latencies {
             .record(nanoseconds);
     }
 
-    pub(crate) fn histogram(&self, kind: OperationKind, stretch: Stretch) -> Histogram {
+    pub(crate) fn histogram(&self, kind: OperationKind, stretch: Interval) -> Histogram {
         let mut histogram = Histogram::default();
         for shard in &self.shards {
             if let Some(recorder) = shard[kind as usize][stretch as usize].get() {

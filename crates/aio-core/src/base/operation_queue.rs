@@ -32,7 +32,7 @@
 //!    (`engine/own_thread.rs`).
 //! 4. An operation is in the queue, with the attempting thread, or completed. A cancel that finds
 //!    it in neither the queue nor completed leaves it to the attempting thread, which looks at the
-//!    operation's `wish` under the lock before it puts it back.
+//!    operation's `cancel_reason` under the lock before it puts it back.
 //! 5. A report that finds `maybe_ready` true has nothing to do, and need not take the lock to see that: most
 //!    reports for sending are of this kind, since a system that reports that there is something to be
 //!    received says each time that there is room to send, too. If an attempt that clears it is about to begin, the
@@ -70,12 +70,12 @@ use std::ptr::NonNull;
 
 /// Why a pending operation shall not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    Cancel = 1,
+pub(crate) enum CancelReason {
+    Canceled = 1,
     /// Its deadline has passed.
-    TimeOut = 2,
+    TimedOut = 2,
     /// The socket where it was begun is closed, and a part of it is at another one.
-    Close = 3,
+    Closed = 3,
 }
 
 /// A thread that waits for an operation, without a worker: see `engine/own_thread.rs`.
@@ -87,12 +87,12 @@ pub(crate) enum Thread {
     Here = 2,
 }
 
-impl From<Wish> for Aborted {
-    fn from(wish: Wish) -> Self {
-        match wish {
-            Wish::Cancel => Self::Canceled,
-            Wish::TimeOut => Self::TimedOut,
-            Wish::Close => Self::Closed,
+impl From<CancelReason> for Aborted {
+    fn from(cancel_reason: CancelReason) -> Self {
+        match cancel_reason {
+            CancelReason::Canceled => Self::Canceled,
+            CancelReason::TimedOut => Self::TimedOut,
+            CancelReason::Closed => Self::Closed,
         }
     }
 }
@@ -115,7 +115,7 @@ pub(crate) trait Queued: Placed {
     fn thread_leaves(handle: &Self::Handle);
 
     /// Why the operation shall not go on, if it shall not.
-    fn wish(&self) -> Option<Wish>;
+    fn cancel_reason(&self) -> Option<CancelReason>;
 
     /// True if the operation, were it to end now without success, could not be followed by another.
     fn is_partly_done(&mut self) -> bool;
@@ -279,7 +279,7 @@ impl<O: Queued> OperationQueue<O> {
     #[inline(always)]
     pub(crate) fn begin(&self, operation: O, at_once: bool) -> Next<O> {
         let mut state = self.lock();
-        if state.phase == Phase::Idle && operation.wish().is_none() {
+        if state.phase == Phase::Idle && operation.cancel_reason().is_none() {
             if at_once && self.may_be_ready() {
                 self.attempts(&mut state);
                 return Next::Attempt(operation);
@@ -293,11 +293,11 @@ impl<O: Queued> OperationQueue<O> {
     /// The same for a queue that is not *Idle*, or an operation that shall not go on.
     #[cold]
     fn begin_behind(&self, state: &mut State<O>, operation: O, at_once: bool) -> Next<O> {
-        match (state.phase, operation.wish()) {
+        match (state.phase, operation.cancel_reason()) {
             (Phase::Stopped(reason), _) => Next::Abort(Line::of(operation), reason),
             // It had no time from the start, or its time is up already. It gets the one attempt that it has
-            // before the attempting thread finds the wish.
-            (Phase::Idle, Some(Wish::TimeOut)) => {
+            // before the attempting thread finds the cancel request.
+            (Phase::Idle, Some(CancelReason::TimedOut)) => {
                 self.maybe_ready.store(true, Ordering::Relaxed);
                 state.push_back(operation);
                 self.next(state, at_once)
@@ -474,7 +474,7 @@ impl<O: Queued> OperationQueue<O> {
         }
     }
 
-    /// Takes the operation out if it is in line. If it is being attempted, or is about to begin, its `wish` tells the
+    /// Takes the operation out if it is in line. If it is being attempted, or is about to begin, its `cancel_reason` tells the
     /// thread that has it. It is in no other queue.
     #[expect(unsafe_code, reason = "takes an operation out of the line")]
     pub(crate) fn cancel(&self, handle: &O::Handle) -> Next<O> {
@@ -492,7 +492,7 @@ impl<O: Queued> OperationQueue<O> {
     }
 
     /// Takes out those in line of which `is_meant` is true; not one that is being attempted.
-    pub(crate) fn take_out(&self, is_meant: impl Fn(&O) -> bool, reason: Aborted) -> Next<O> {
+    pub(crate) fn remove_if(&self, is_meant: impl Fn(&O) -> bool, reason: Aborted) -> Next<O> {
         let mut out = Line::new();
         let mut state = self.lock();
         for operation in state.take() {
@@ -567,7 +567,7 @@ impl<O: Queued> OperationQueue<O> {
     fn put_back(&self, state: &mut State<O>, operation: O) -> Option<Next<O>> {
         match state.phase {
             Phase::Stopped(reason) => Some(Next::Abort(Line::of(operation), reason)),
-            _ if operation.wish().is_some() => Some(self.abort(state, operation)),
+            _ if operation.cancel_reason().is_some() => Some(self.abort(state, operation)),
             _ => {
                 state.push_front(operation);
                 None
@@ -681,22 +681,19 @@ fn rest(in_vain: u8) -> Option<u64> {
     Some(LONGEST_REST.min(FIRST_REST << rests.min(16)))
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
 #[expect(unsafe_code, reason = "its operations bring their places, too")]
+mod fake;
+
+#[cfg(all(test, loom))]
 mod models;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::fake::{ABORTED, DONE, Op, operation};
     use super::*;
-    use crate::state::body::{self};
-    use crate::state::in_flight::{Handle, Next, Owner};
-    use crate::{Runtime, Socket, op};
 
-    fn operation(socket: &Socket) -> (Owner, Handle) {
-        body::begin(Some(socket.inner()), None, op::Receive::new([0; 1]), |_, _| {}, ())
-    }
-
-    fn attempted(next: Next) -> Owner {
+    fn attempted(next: Next<Op>) -> Op {
         match next {
             Next::Attempt(operation) => operation,
             next => panic!("{next:?}"),
@@ -706,18 +703,17 @@ mod tests {
     /// Invariant 4.
     #[test]
     fn a_cancel_during_an_attempt_is_found_when_it_comes_back() {
-        let runtime = Runtime::builder().workers(1).build().unwrap();
-        let socket = runtime.tcp_v4().unwrap();
         for yielded in [false, true] {
             let queue = OperationQueue::new();
-            let (owner, handle) = operation(&socket);
+            let (owner, handle) = operation();
             let owner = attempted(queue.begin(owner, true));
-            assert!(matches!(queue.begin(operation(&socket).0, true), Next::Nothing));
-            handle.cancel(Wish::Cancel);
+            assert!(matches!(queue.begin(operation().0, true), Next::Nothing));
+            handle.cancel_reason.store(1, Ordering::Relaxed);
             let next =
                 if yielded { queue.yielded(owner) } else { queue.blocked(owner, Blocked::InVain) };
             let Next::Abort(operations, Aborted::Canceled) = next else { panic!("{next:?}") };
-            assert_eq!(operations.count(), 1);
+            operations.for_each(|operation| operation.complete(ABORTED));
+            assert_eq!(handle.completed.load(Ordering::Relaxed), ABORTED);
             // The one behind it has its turn, or waits, as if the first had never been.
             let next = queue.done(true);
             assert!(matches!((yielded, next), (true, Next::Schedule) | (false, Next::WaitFor(_))));
@@ -727,10 +723,8 @@ mod tests {
     /// Invariant 2.
     #[test]
     fn a_report_during_an_attempt_makes_it_be_repeated() {
-        let runtime = Runtime::builder().workers(1).build().unwrap();
-        let socket = runtime.tcp_v4().unwrap();
         let queue = OperationQueue::new();
-        let owner = attempted(queue.begin(operation(&socket).0, true));
+        let owner = attempted(queue.begin(operation().0, true));
         assert!(matches!(queue.ready(false), Next::Nothing));
         let owner = attempted(queue.blocked(owner, Blocked::InVain));
         assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
@@ -739,10 +733,8 @@ mod tests {
     /// Invariant 7.
     #[test]
     fn attempts_in_vain_rest_for_longer_and_longer_until_one_succeeds() {
-        let runtime = Runtime::builder().workers(1).build().unwrap();
-        let socket = runtime.tcp_v4().unwrap();
         let queue = OperationQueue::new();
-        let mut owner = attempted(queue.begin(operation(&socket).0, true));
+        let mut owner = attempted(queue.begin(operation().0, true));
         for _ in 0..PATIENCE {
             assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
             owner = attempted(queue.ready(false));
@@ -761,15 +753,14 @@ mod tests {
         assert!(matches!(queue.blocked(owner, Blocked::Advanced), Next::WaitFor(_)));
         owner = attempted(queue.ready(false));
         assert!(matches!(queue.blocked(owner, Blocked::InVain), Next::WaitFor(_)));
+        attempted(queue.ready(false)).complete(DONE);
     }
 
     /// Invariant 7, of what is not reported.
     #[test]
     fn an_attempt_that_no_report_would_follow_is_made_again_after_a_rest() {
-        let runtime = Runtime::builder().workers(1).build().unwrap();
-        let socket = runtime.tcp_v4().unwrap();
         let queue = OperationQueue::new();
-        let mut owner = attempted(queue.begin(operation(&socket).0, true));
+        let mut owner = attempted(queue.begin(operation().0, true));
         for _ in 0..PATIENCE {
             assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Schedule));
             owner = attempted(queue.take_turn());
@@ -779,29 +770,5 @@ mod tests {
         assert!(matches!(queue.blocked(owner, Blocked::Unreported), Next::Rest(_)));
         assert!(matches!(queue.look_again(), Next::Schedule));
         attempted(queue.take_turn());
-    }
-
-    /// A synchronous operation that is canceled before its thread comes leaves the one behind it to the engine.
-    #[test]
-    fn a_thread_that_never_comes_leaves_no_operation_unwaited_for() {
-        use std::io::Write;
-        for engine in [crate::Engine::Blocking, crate::Engine::Readiness] {
-            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let socket = runtime.tcp_v4().unwrap();
-            socket.connect(listener.local_addr().unwrap()).unwrap();
-            let (mut peer, _) = listener.accept().unwrap();
-            // As a synchronous call does.
-            let work = op::Receive::new([0; 1]);
-            let (operation, pending) = body::start(Some(socket.inner()), None, work);
-            operation.thread_comes();
-            socket.inner().runtime.driver.start(socket.inner(), operation);
-            let (report, received) = std::sync::mpsc::channel();
-            socket.begin_receive(vec![0; 1], move |_| report.send(()).unwrap(), ());
-            pending.handle().cancel(Wish::TimeOut);
-            assert!(crate::Operation::new(pending).wait().result.is_err());
-            peer.write_all(b"x").unwrap();
-            received.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
-        }
     }
 }

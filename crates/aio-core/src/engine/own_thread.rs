@@ -34,7 +34,7 @@
 
 use crate::base::kind::Direction;
 use crate::base::number::SocketNumber;
-use crate::base::operation_queue::Wish;
+use crate::base::operation_queue::CancelReason;
 use crate::base::wake::{Signal, Wake};
 use crate::engine::turns::{TryFirst, WaitSource};
 use crate::state::in_flight::Handle;
@@ -362,7 +362,7 @@ impl<S: WaitSource> Attending<'_, S> {
             // The timekeeper may be held by a callback.
             let is_due = |own: &mut Instant| *own <= Instant::now();
             if self.own.take_if(is_due).is_some() {
-                self.operation.cancel(Wish::TimeOut);
+                self.operation.cancel(CancelReason::TimedOut);
             }
         }
         self.operation.completed().is_set()

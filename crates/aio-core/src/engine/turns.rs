@@ -16,7 +16,7 @@ use crate::base::descriptor::{Pinned, System};
 use crate::base::engine::Engine;
 use crate::base::error::{Aborted, error_like};
 use crate::base::kind::Direction;
-use crate::base::operation_queue::{Line, Ticket, Wish};
+use crate::base::operation_queue::{CancelReason, Line, Ticket};
 use crate::engine::own_thread;
 use crate::pool::worker_pool::Wait;
 use crate::state::context::{Failing, Report, RuntimeInner, Timed, Work};
@@ -82,7 +82,7 @@ impl<S: WaitSource> TryFirst<S> {
         let queue = socket.queue(direction);
         // An operation that would have to wait needs no pin.
         let may_attempt =
-            !operation.may_block() && (queue.may_be_ready() || operation.wish().is_some());
+            !operation.may_block() && (queue.may_be_ready() || operation.cancel_reason().is_some());
         let system = if may_attempt { socket.descriptor.pin() } else { None };
         match (queue.begin(operation, system.is_some()), system) {
             (Next::Attempt(operation), Some(system)) => {
@@ -232,9 +232,10 @@ impl<S: WaitSource> TryFirst<S> {
         loop {
             #[cfg(feature = "testing")]
             if let Some(faults) = &socket.faults {
-                let may_pass = operation.deadline().is_some() && operation.wish().is_none();
+                let may_pass =
+                    operation.deadline().is_some() && operation.cancel_reason().is_none();
                 if may_pass && faults.deadline_passes(direction) {
-                    operation.handle().cancel(Wish::TimeOut);
+                    operation.handle().cancel(CancelReason::TimedOut);
                 }
             }
             let next = match operation.attempt(Call { socket, system: &system }) {
@@ -330,7 +331,7 @@ impl<S: WaitSource> TryFirst<S> {
         #[cfg(not(feature = "testing"))]
         let waited = self.source.wait_for(socket, direction, ticket);
         if let Err(error) = waited {
-            give_up_both(socket, &error);
+            fail_both_waiters(socket, &error);
         }
         self.refuse_accepts_late(socket, direction);
     }
@@ -418,7 +419,7 @@ impl<S: WaitSource> Driver for TryFirst<S> {
     /// The runtime drains: accepts that have not come to anything complete as aborted.
     fn refuse_accepts(&self, socket: &Arc<SocketInner>) {
         let queue = socket.queue(Direction::Receive);
-        let next = queue.take_out(Owner::is_accept, Aborted::ShutDown);
+        let next = queue.remove_if(Owner::is_accept, Aborted::ShutDown);
         let has_ended = queue.ticket().is_none();
         self.settle(socket, Direction::Receive, next);
         if has_ended {
@@ -500,7 +501,7 @@ fn end(socket: &SocketInner, reason: Aborted) {
     stop(socket, reason);
     if socket.is_listener() {
         for accept in socket.runtime.listeners.take_waiting(socket.number) {
-            accept.cancel(Wish::Close);
+            accept.cancel(CancelReason::Closed);
         }
     }
 }
@@ -546,7 +547,7 @@ fn receives_no_more(socket: &SocketInner, direction: Direction) -> bool {
 
 /// The driver cannot wait for one direction. The other may be relying on what has just failed.
 #[cold]
-fn give_up_both(socket: &SocketInner, error: &io::Error) {
+fn fail_both_waiters(socket: &SocketInner, error: &io::Error) {
     for queue in [&socket.receive, &socket.send] {
         give_up(socket, queue, error);
     }
@@ -627,5 +628,39 @@ fn aborted(
 }
 
 fn reason_of(operation: &Owner, reason: Aborted) -> Aborted {
-    operation.wish().map_or(reason, Aborted::from)
+    operation.cancel_reason().map_or(reason, Aborted::from)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::base::operation_queue::CancelReason;
+    use crate::state::body;
+    use crate::{Engine, Operation, Runtime, op};
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// A synchronous operation that is canceled before its thread comes leaves the one behind it to the engine.
+    #[test]
+    fn a_thread_that_never_comes_leaves_no_operation_unwaited_for() {
+        for engine in [Engine::Blocking, Engine::Readiness] {
+            let runtime = Runtime::builder().engine(engine).workers(2).build().unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let socket = runtime.tcp_v4().unwrap();
+            socket.connect(listener.local_addr().unwrap()).unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            // As a synchronous call does.
+            let work = op::Receive::new([0; 1]);
+            let (operation, pending) = body::start(Some(socket.inner()), None, work);
+            operation.thread_comes();
+            socket.inner().runtime.driver.start(socket.inner(), operation);
+            let (report, received) = mpsc::channel();
+            socket.begin_receive(vec![0; 1], move |_| report.send(()).unwrap(), ());
+            pending.handle().cancel(CancelReason::TimedOut);
+            assert!(Operation::new(pending).wait().result.is_err());
+            peer.write_all(b"x").unwrap();
+            received.recv_timeout(Duration::from_secs(20)).unwrap();
+        }
+    }
 }

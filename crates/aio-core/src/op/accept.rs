@@ -5,7 +5,7 @@ use super::retry;
 use crate::base::buffer::IoBufMut;
 use crate::base::error::{Aborted, attempted};
 use crate::base::kind::{Direction, OperationKind, Purpose};
-use crate::base::operation_queue::{Blocked, Wish};
+use crate::base::operation_queue::{Blocked, CancelReason};
 use crate::base::unread::{Envelope, Order, Piece};
 use crate::state::body::{self, Continuation};
 use crate::state::completion::Completion;
@@ -255,7 +255,7 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
         runtime.listeners.enter_waiting(listener.number, handle.identity(), handle.clone());
         if matches!(listener.receive.stopped(), Some(Aborted::Closed | Aborted::Released)) {
             // The close may have looked before: `listeners.rs`, invariant 3.
-            handle.cancel(Wish::Close);
+            handle.cancel(CancelReason::Closed);
         }
         let buffer = whole.work::<AcceptReceive<B>>().buffer.take();
         let receive = Receive::new(buffer.expect("no part has had it"));

@@ -179,11 +179,11 @@ impl ConnectTo {
             Ok(addresses) => work.ahead.extend(addresses),
             Err(error) => work.failures.push((None, error)),
         }
-        Self::set_out(runtime, whole);
+        Self::begin_connecting(runtime, whole);
     }
 
     /// Begins to connect to the first address.
-    pub(crate) fn set_out(runtime: &Arc<RuntimeInner>, whole: Owner) {
+    pub(crate) fn begin_connecting(runtime: &Arc<RuntimeInner>, whole: Owner) {
         let start = |socket: &Arc<SocketInner>, connect| runtime.driver.start(socket, connect);
         if let Some(whole) = Self::next(runtime, whole, start) {
             runtime.post(Work::Completed(whole));

@@ -83,7 +83,7 @@ trait Home: Send + Sync + 'static {
     fn has_come(&self, deadline: Instant) -> bool;
 
     /// Runs code of a user's.
-    fn contain(&self, theirs: impl FnOnce());
+    fn catch_panic(&self, theirs: impl FnOnce());
 }
 
 impl Home for RuntimeInner {
@@ -112,8 +112,8 @@ impl Home for RuntimeInner {
         deadline <= Instant::now()
     }
 
-    fn contain(&self, theirs: impl FnOnce()) {
-        self.contain(theirs);
+    fn catch_panic(&self, theirs: impl FnOnce()) {
+        self.catch_panic(theirs);
     }
 }
 
@@ -230,7 +230,7 @@ where
         }
         // The handle is the user's, and may panic when it is asked for its event: then the wait is over.
         let mut registered = None;
-        self.runtime.contain(|| {
+        self.runtime.catch_panic(|| {
             let waker = Waker::from(self.clone());
             registered = Some(parts.registration.as_mut().register(waker));
         });
@@ -285,11 +285,11 @@ where
 
     /// The wait has ended.
     fn let_go(&self, parts: Option<Parts<H, F>>) {
-        self.runtime.contain(|| drop(parts));
+        self.runtime.catch_panic(|| drop(parts));
         let wait = waits(&*self.runtime).remove(&self.identity());
         // Not under the lock.
         drop(wait);
-        self.runtime.contain(|| {
+        self.runtime.catch_panic(|| {
             self.ended.set();
         });
     }
@@ -329,7 +329,7 @@ where
             self.arm_until(deadline, parts);
             return;
         }
-        self.runtime.contain(|| (parts.callback)(!signaled));
+        self.runtime.catch_panic(|| (parts.callback)(!signaled));
         if self.once || self.state().unregistered {
             self.end_held(parts);
         } else {

@@ -19,7 +19,7 @@
 //!    lookup's lock, so one of the two sees the other.
 
 use crate::base::error::{Aborted, attempted, error_like};
-use crate::base::operation_queue::Wish;
+use crate::base::operation_queue::CancelReason;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS, Ticket};
 use crate::state::context::{Posted, RuntimeInner, Work};
 use crate::state::in_flight::{Cancel, Owner, Part};
@@ -126,8 +126,8 @@ impl Lookup {
 }
 
 impl Cancel for Lookup {
-    fn cancel(&self, wish: Wish) {
-        self.abort(wish.into());
+    fn cancel(&self, cancel_reason: CancelReason) {
+        self.abort(cancel_reason.into());
     }
 }
 
@@ -194,8 +194,8 @@ fn look_up_by(
     });
     let handle = operation.handle();
     lookup.give(operation);
-    if let Some(wish) = handle.enter(Part::LookUp(lookup.clone())) {
-        lookup.cancel(wish);
+    if let Some(cancel_reason) = handle.enter(Part::LookUp(lookup.clone())) {
+        lookup.cancel(cancel_reason);
         return;
     }
     lookups().insert(lookup.identity(), lookup.clone());
@@ -290,7 +290,7 @@ mod tests {
         are_under_way(&runtime);
         thread::scope(|scope| {
             for pending in &canceled {
-                scope.spawn(|| pending.handle().cancel(Wish::Cancel));
+                scope.spawn(|| pending.handle().cancel(CancelReason::Canceled));
             }
         });
         is_served();
@@ -313,6 +313,6 @@ mod tests {
         let wanted: Vec<_> = (0..4).map(|_| start(&other, "silent", None)).collect();
         are_under_way(&other);
         is_served();
-        wanted.iter().for_each(|pending| pending.handle().cancel(Wish::Cancel));
+        wanted.iter().for_each(|pending| pending.handle().cancel(CancelReason::Canceled));
     }
 }

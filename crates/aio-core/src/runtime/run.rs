@@ -4,8 +4,8 @@ use crate::base::clock::Moment;
 use crate::base::counters::Point;
 use crate::base::error::Aborted;
 use crate::base::kind::{Direction, OperationKind};
-use crate::base::latencies::Stretch;
-use crate::base::operation_queue::Wish;
+use crate::base::latencies::Interval;
+use crate::base::operation_queue::CancelReason;
 use crate::base::process_threads;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS};
 use crate::base::report::OperationReport;
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 thread_local! {
     /// The runtime whose worker this thread is, if it is one.
-    static HOME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
+    static CURRENT_RUNTIME: RefCell<Weak<RuntimeInner>> = const { RefCell::new(Weak::new()) };
     /// True while this thread, a worker, is in the wait of its driver.
     static IS_WAITING: Cell<bool> = const { Cell::new(false) };
 }
@@ -111,7 +111,7 @@ impl RuntimeInner {
                 self.run_callback(OperationKind::RegisterWait, || wait.run());
             }
             Work::Call(Posted(callback)) | Work::Step(Posted(callback)) => {
-                self.run_callback(OperationKind::Post, || self.contain(callback));
+                self.run_callback(OperationKind::Post, || self.catch_panic(callback));
             }
             Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
@@ -159,8 +159,8 @@ impl RuntimeInner {
     fn is_due(&self, timed: Timed) {
         match timed {
             Timed::Operation(operation) => {
-                operation.cancel(Wish::TimeOut);
-                self.contain(|| drop(operation));
+                operation.cancel(CancelReason::TimedOut);
+                self.catch_panic(|| drop(operation));
             }
             Timed::Wait(wait) => wait.time_out(),
             Timed::Rest(number, direction) => {
@@ -177,13 +177,13 @@ impl RuntimeInner {
     fn deliver(&self, operation: Owner) {
         let (worker, now) = (self.worker(), self.clock.now());
         let callback = Callback { kind: operation.kind(), socket: operation.socket() };
-        let has_place = operation.has_place();
+        let has_permit = operation.has_permit();
         if let Some(latencies) = &self.latencies {
             let took = now.saturating_sub(operation.completed_at());
-            latencies.record(worker, callback.kind, Stretch::UntilCallback, took);
+            latencies.record(worker, callback.kind, Interval::UntilCallback, took);
         }
-        self.run_where_seen(worker, callback, now, || self.contain(|| operation.deliver()));
-        self.is_over(worker, callback.kind, has_place);
+        self.run_where_seen(worker, callback, now, || self.catch_panic(|| operation.deliver()));
+        self.is_over(worker, callback.kind, has_permit);
     }
 
     /// Runs a callback that is not that of an operation.
@@ -230,8 +230,8 @@ impl RuntimeInner {
     }
 
     /// An operation, or a callback of another kind, is over.
-    pub(crate) fn is_over(&self, worker: Option<usize>, kind: OperationKind, takes_place: bool) {
-        if let Some(limit) = self.limit.as_ref().filter(|_| takes_place) {
+    pub(crate) fn is_over(&self, worker: Option<usize>, kind: OperationKind, takes_permit: bool) {
+        if let Some(limit) = self.limit.as_ref().filter(|_| takes_permit) {
             limit.give_back();
         }
         self.counters.count(worker, kind, Point::Delivered);
@@ -255,7 +255,7 @@ impl RuntimeInner {
                 operation.fail(self, limit.error());
                 return None;
             }
-            operation.takes_place();
+            operation.takes_permit();
         }
         if is_late {
             operation.is_late();
@@ -289,7 +289,7 @@ impl RuntimeInner {
             if Self::wait_for_event(operation.event(), Some(own)) {
                 return true;
             }
-            operation.cancel(Wish::TimeOut);
+            operation.cancel(CancelReason::TimedOut);
         }
         Self::wait_for_event(operation.event(), deadline)
     }
@@ -297,7 +297,7 @@ impl RuntimeInner {
     /// Blocks until `event` is signaled or the deadline has passed. On a worker of whatever runtime, that
     /// is in a callback, it keeps that runtime's I/O moving meanwhile.
     pub(crate) fn wait_for_event(event: EventRef<'_>, deadline: Option<Instant>) -> bool {
-        if let Some((home, me)) = Self::home() {
+        if let Some((home, me)) = Self::current() {
             return home.wait_inside(me, event, deadline);
         }
         match deadline {
@@ -311,12 +311,12 @@ impl RuntimeInner {
 
     /// True if the calling thread is a worker, of whatever runtime.
     pub(crate) fn is_on_worker() -> bool {
-        HOME.try_with(|home| home.borrow().strong_count() > 0).unwrap_or(false)
+        CURRENT_RUNTIME.try_with(|home| home.borrow().strong_count() > 0).unwrap_or(false)
     }
 
     /// The runtime whose worker the calling thread is, and which one, if it is one.
-    pub(crate) fn home() -> Option<(Arc<Self>, usize)> {
-        let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten()?;
+    pub(crate) fn current() -> Option<(Arc<Self>, usize)> {
+        let home = CURRENT_RUNTIME.try_with(|home| home.borrow().upgrade()).ok().flatten()?;
         let me = home.pool.current_worker()?;
         Some((home, me))
     }
@@ -343,7 +343,7 @@ impl RuntimeInner {
     }
 
     /// Runs code of a user's: a callback, wakers, the drop of what was lent. Its panic ends here (I10).
-    pub(crate) fn contain(&self, theirs: impl FnOnce()) {
+    pub(crate) fn catch_panic(&self, theirs: impl FnOnce()) {
         // What panicked is gone then, and nothing of ours is under way: there is no state that a
         // caught panic could leave broken.
         if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(theirs)) {
@@ -423,12 +423,12 @@ impl Wake for WakeDriver {
 impl BlockingWait for KeepsMoving {
     fn waker(&self) -> Option<Waker> {
         // In the driver's wait it is the pool that waits for an event; a thread that has left the pool just sleeps.
-        let is_in_work = !IS_WAITING.get() && RuntimeInner::home().is_some();
+        let is_in_work = !IS_WAITING.get() && RuntimeInner::current().is_some();
         is_in_work.then(|| self.waker.clone())
     }
 
     fn block(&self, is_over: &dyn Fn() -> bool, deadline: Option<Instant>) {
-        if let Some((home, me)) = RuntimeInner::home() {
+        if let Some((home, me)) = RuntimeInner::current() {
             wait_inside(&*home, me, Inside::NestableIfNobodyElse, deadline, is_over);
         }
     }
@@ -442,7 +442,7 @@ impl Hooks for RuntimeInner {
     }
 
     fn enter(&self, worker: usize) {
-        HOME.with(|home| *home.borrow_mut() = self.me.clone());
+        CURRENT_RUNTIME.with(|home| *home.borrow_mut() = self.me.clone());
         let waker = Waker::from(Arc::new(WakeDriver { runtime: self.me.clone(), worker }));
         set_blocking_wait(Some(Rc::new(KeepsMoving { waker })));
     }
@@ -473,7 +473,7 @@ impl Hooks for RuntimeInner {
                 self.is_over(self.worker(), OperationKind::RegisterWait, false);
             }
             Work::Step(Posted(step)) => {
-                self.contain(step);
+                self.catch_panic(step);
                 self.is_over(self.worker(), OperationKind::Post, false);
             }
             Work::Fail(failing) => failing.fail_one(self),

@@ -237,7 +237,7 @@ impl RuntimeInner {
 
     /// Waits until `is_over` or the deadline; on a worker, of whatever runtime, its I/O goes on.
     fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
-        if let Some((home, me)) = Self::home() {
+        if let Some((home, me)) = Self::current() {
             wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
             return;
         }

@@ -6,7 +6,7 @@
 use crate::base::current_part::CurrentPart;
 use crate::base::kind::OperationKind;
 use crate::base::number::SocketNumber;
-use crate::base::operation_queue::Wish;
+use crate::base::operation_queue::CancelReason;
 use crate::base::span::Span;
 use crate::base::unread::{Envelope, Order};
 use crate::state::completion::{Completion, Kind};
@@ -493,8 +493,8 @@ pub(crate) fn begin_part<K: Perform, C: Continuation<K>>(
     let body = PartOf { progress, is_settled: false, then: Some(then) };
     let (owner, part) = Shared::new(header, body);
     whole.0.socket.store(socket.number.get(), Ordering::Relaxed);
-    if let Some(wish) = whole.enter(Part::Operation(Handle(part))) {
-        owner.wish.store(wish as u8, Ordering::Relaxed);
+    if let Some(cancel_reason) = whole.enter(Part::Operation(Handle(part))) {
+        owner.cancel_reason.store(cancel_reason as u8, Ordering::Relaxed);
     }
     Owner(owner)
 }
@@ -548,7 +548,7 @@ impl<K: Kind> Drop for Pending<K> {
             // SAFETY: the function is that of the operation's kind, and the body is this one's (invariant 6).
             unsafe { give_back(operation) };
         } else if !self.handle.is_send() {
-            self.handle.cancel(Wish::Cancel);
+            self.handle.cancel(CancelReason::Canceled);
         }
     }
 }

@@ -41,9 +41,9 @@ use crate::base::counters::Point;
 use crate::base::current_part::CurrentPart;
 use crate::base::error::is_aborted;
 use crate::base::kind::{Direction, OperationKind};
-use crate::base::latencies::Stretch;
+use crate::base::latencies::Interval;
 use crate::base::number::SocketNumber;
-use crate::base::operation_queue::{self, Blocked, Place, Placed, Queued, Thread, Wish};
+use crate::base::operation_queue::{self, Blocked, CancelReason, Place, Placed, Queued, Thread};
 use crate::base::references::References;
 use crate::base::report::OperationReport;
 use crate::base::unread::Order;
@@ -71,14 +71,14 @@ pub(crate) enum Part {
 
 /// Something other than an operation that can be canceled.
 pub(crate) trait Cancel: Send + Sync {
-    fn cancel(&self, wish: Wish);
+    fn cancel(&self, cancel_reason: CancelReason);
 }
 
 impl Part {
-    fn cancel(&self, wish: Wish) {
+    fn cancel(&self, cancel_reason: CancelReason) {
         match self {
-            Self::Operation(operation) => operation.cancel(wish),
-            Self::LookUp(lookup) => lookup.cancel(wish),
+            Self::Operation(operation) => operation.cancel(cancel_reason),
+            Self::LookUp(lookup) => lookup.cancel(cancel_reason),
         }
     }
 }
@@ -93,12 +93,12 @@ pub(super) struct Header {
     pub(super) deadline: Option<Instant>,
     /// Its place in the line of its socket.
     pub(super) place: Place,
-    /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
-    pub(super) wish: AtomicU8,
+    /// What has been asked for: 0, or a [`CancelReason`]. Read by the operation queue under its lock.
+    pub(super) cancel_reason: AtomicU8,
     /// A [`standing`].
     pub(super) standing: AtomicU8,
     /// True if it takes one of the places of a limited runtime.
-    pub(super) has_place: AtomicBool,
+    pub(super) has_permit: AtomicBool,
     /// 0, or a [`Thread`]. Read by the operation queue, under its lock.
     pub(super) thread: AtomicU8,
     /// When it was begun, by its runtime's clock; then, if that is measured, when it completed.
@@ -200,9 +200,9 @@ impl Header {
             socket: AtomicUsize::new(socket.map_or(0, |socket| socket.number.get())),
             deadline,
             place: Place::new(),
-            wish: AtomicU8::new(0),
+            cancel_reason: AtomicU8::new(0),
             standing: AtomicU8::new(standing::UNDECIDED),
-            has_place: AtomicBool::new(false),
+            has_permit: AtomicBool::new(false),
             thread: AtomicU8::new(0),
             moment: AtomicU64::new(0),
             completed: ManualResetEvent::new(false),
@@ -215,12 +215,16 @@ impl Header {
     }
 
     /// Why the operation shall not go on, if it shall not.
-    fn wish(&self) -> Option<Wish> {
-        match self.wish.load(Ordering::Acquire) {
+    fn cancel_reason(&self) -> Option<CancelReason> {
+        match self.cancel_reason.load(Ordering::Acquire) {
             0 => None,
-            wish if wish == Wish::Cancel as u8 => Some(Wish::Cancel),
-            wish if wish == Wish::TimeOut as u8 => Some(Wish::TimeOut),
-            _ => Some(Wish::Close),
+            cancel_reason if cancel_reason == CancelReason::Canceled as u8 => {
+                Some(CancelReason::Canceled)
+            }
+            cancel_reason if cancel_reason == CancelReason::TimedOut as u8 => {
+                Some(CancelReason::TimedOut)
+            }
+            _ => Some(CancelReason::Closed),
         }
     }
 }
@@ -358,8 +362,8 @@ impl Queued for Owner {
         handle.thread_leaves();
     }
 
-    fn wish(&self) -> Option<Wish> {
-        self.wish()
+    fn cancel_reason(&self) -> Option<CancelReason> {
+        self.cancel_reason()
     }
 
     fn is_partly_done(&mut self) -> bool {
@@ -420,7 +424,7 @@ impl Owner {
 
     /// Its deadline had passed when it was begun: it has one attempt.
     pub(crate) fn is_late(&self) {
-        self.0.wish.store(Wish::TimeOut as u8, Ordering::Relaxed);
+        self.0.cancel_reason.store(CancelReason::TimedOut as u8, Ordering::Relaxed);
     }
 
     /// The operation begins.
@@ -429,8 +433,8 @@ impl Owner {
     }
 
     /// It has been given one of the places of a limited runtime.
-    pub(crate) fn takes_place(&self) {
-        self.0.has_place.store(true, Ordering::Relaxed);
+    pub(crate) fn takes_permit(&self) {
+        self.0.has_permit.store(true, Ordering::Relaxed);
     }
 
     /// It is about to begin, and the calling thread, which is no worker, is going to [wait](Handle::wait) for it.
@@ -450,8 +454,8 @@ impl Owner {
     }
 
     /// Why the operation shall not go on, if it shall not.
-    pub(crate) fn wish(&self) -> Option<Wish> {
-        self.0.wish()
+    pub(crate) fn cancel_reason(&self) -> Option<CancelReason> {
+        self.0.cancel_reason()
     }
 
     /// Makes the operation's call, without blocking. When it is done, its result stands.
@@ -562,7 +566,7 @@ impl Owner {
         );
         if stands.is_err() {
             // What is dropped there is the user's.
-            runtime.contain(|| {
+            runtime.catch_panic(|| {
                 // SAFETY: as above: it was abandoned, and its body is the owner's for good.
                 unsafe { give_back(&self.0) };
             });
@@ -572,7 +576,7 @@ impl Owner {
 
     fn trace_result(&mut self, runtime: &RuntimeInner) {
         if cfg!(feature = "tracing") {
-            runtime.contain(|| self.progress().trace_result());
+            runtime.catch_panic(|| self.progress().trace_result());
         }
     }
 
@@ -597,19 +601,19 @@ impl Owner {
             let now = runtime.clock.now();
             let took = now.saturating_sub(header.moment.load(Ordering::Relaxed));
             header.moment.store(now, Ordering::Relaxed);
-            latencies.record(worker, kind, Stretch::UntilCompleted, took);
+            latencies.record(worker, kind, Interval::UntilCompleted, took);
         }
         if !is_to_be_delivered {
-            runtime.is_over(worker, kind, header.has_place.load(Ordering::Relaxed));
+            runtime.is_over(worker, kind, header.has_permit.load(Ordering::Relaxed));
         }
         // Whoever waits may have a waker of their own, and whoever does not, have left a buffer.
-        runtime.contain(|| {
+        runtime.catch_panic(|| {
             self.0.completed.set();
         });
         if is_to_be_delivered {
             return Some(self);
         }
-        runtime.contain(|| drop(self));
+        runtime.catch_panic(|| drop(self));
         None
     }
 
@@ -637,8 +641,8 @@ impl Owner {
         unsafe { deliver(self.0) };
     }
 
-    pub(crate) fn has_place(&self) -> bool {
-        self.0.has_place.load(Ordering::Relaxed)
+    pub(crate) fn has_permit(&self) -> bool {
+        self.0.has_permit.load(Ordering::Relaxed)
     }
 
     pub(crate) fn completed_at(&self) -> Moment {
@@ -705,9 +709,9 @@ impl Handle {
     }
 
     /// `part` of this composite operation is about to begin. Returns why it shall not go on, if it shall not.
-    pub(crate) fn enter(&self, part: Part) -> Option<Wish> {
+    pub(crate) fn enter(&self, part: Part) -> Option<CancelReason> {
         let current = self.0.current().expect("a composite operation has parts");
-        current.enter(part, || self.0.wish())
+        current.enter(part, || self.0.cancel_reason())
     }
 
     pub(crate) fn thread(&self) -> Option<Thread> {
@@ -734,15 +738,20 @@ impl Handle {
     }
 
     /// Asks the operation not to go on, if it is pending. The first to ask says why.
-    pub(crate) fn cancel(&self, wish: Wish) {
+    pub(crate) fn cancel(&self, cancel_reason: CancelReason) {
         if self.completed().is_set() {
             return;
         }
-        // Released, as the thread that reads the wish is to see whether the operation was dropped before.
-        let _ = self.0.wish.compare_exchange(0, wish as u8, Ordering::Release, Ordering::Relaxed);
+        // Released, as the thread that reads the cancel request is to see whether the operation was dropped before.
+        let _ = self.0.cancel_reason.compare_exchange(
+            0,
+            cancel_reason as u8,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
         if let Some(current) = self.0.current() {
-            if let (Some(wish), Some(part)) = (self.0.wish(), current.get()) {
-                part.cancel(wish);
+            if let (Some(cancel_reason), Some(part)) = (self.0.cancel_reason(), current.get()) {
+                part.cancel(cancel_reason);
             }
         } else if let Some(socket) = self.place() {
             socket.runtime.driver.cancel(&socket, self.0.kind.direction, self);
@@ -767,7 +776,7 @@ impl fmt::Debug for Header {
         f.debug_struct("Operation")
             .field("name", &self.kind.id.name())
             .field("completed", &self.completed.is_set())
-            .field("wish", &self.wish)
+            .field("cancel_reason", &self.cancel_reason)
             .finish_non_exhaustive()
     }
 }

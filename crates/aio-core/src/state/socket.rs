@@ -211,7 +211,7 @@ impl Socket {
         &self.inner
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn inner(&self) -> &Arc<SocketInner> {
         &self.inner
     }

@@ -1,87 +1,12 @@
 //! The operation queue, explored by loom: `RUSTFLAGS="--cfg loom" cargo test -p aio-core --release --lib models`.
 //!
-//! The threads here do what `engine/try_first.rs` does, with a socket that has so many bytes to give.
+//! The threads here do what `engine/turns.rs` does, with a socket that has so many bytes to give.
 
+use super::fake::{ABORTED, DONE, Model, Op, operation};
 use super::*;
-use crate::base::sync::{AtomicUsize, Mutex, Queue};
+use crate::base::sync::{Mutex, Queue};
 use loom::thread;
 use std::sync::Arc;
-
-/// An operation that receives one byte.
-#[derive(Debug)]
-struct Model {
-    place: Place,
-    wish: AtomicUsize,
-    completed: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct Op(Arc<Model>);
-
-/// The values of [`Model::completed`].
-const DONE: usize = 1;
-const ABORTED: usize = 2;
-
-fn operation() -> (Op, Arc<Model>) {
-    let model = Arc::new(Model {
-        place: Place::new(),
-        wish: AtomicUsize::new(0),
-        completed: AtomicUsize::new(0),
-    });
-    (Op(model.clone()), model)
-}
-
-impl Op {
-    fn complete(self, how: usize) {
-        let before = self.0.completed.swap(how, Ordering::SeqCst);
-        assert_eq!(before, 0, "an operation completes once");
-    }
-}
-
-// SAFETY: the place is a part of the model, which its `Arc` keeps.
-unsafe impl Placed for Op {
-    fn place(&self) -> &Place {
-        &self.0.place
-    }
-
-    fn into_place(self) -> NonNull<Place> {
-        let place = Self::place_of(&self.0);
-        mem::forget(self);
-        place
-    }
-
-    unsafe fn from_place(place: NonNull<Place>) -> Self {
-        let model = place.as_ptr().wrapping_byte_sub(std::mem::offset_of!(Model, place));
-        // SAFETY: `into_place` gave the `Arc` up.
-        Self(unsafe { Arc::from_raw(model.cast()) })
-    }
-}
-
-impl Queued for Op {
-    type Handle = Arc<Model>;
-
-    fn place_of(handle: &Arc<Model>) -> NonNull<Place> {
-        let model = Arc::as_ptr(handle);
-        let place = model.wrapping_byte_add(std::mem::offset_of!(Model, place));
-        NonNull::new(place.cast_mut().cast()).expect("an `Arc` is not null")
-    }
-
-    fn thread(&self) -> Option<Thread> {
-        None
-    }
-
-    fn thread_is_here(_handle: &Arc<Model>) {}
-
-    fn thread_leaves(_handle: &Arc<Model>) {}
-
-    fn wish(&self) -> Option<Wish> {
-        (self.0.wish.load(Ordering::Relaxed) != 0).then_some(Wish::Cancel)
-    }
-
-    fn is_partly_done(&mut self) -> bool {
-        false
-    }
-}
 
 /// A socket, its direction's queue, and the turns that were left to workers.
 struct Socket {
@@ -126,7 +51,7 @@ impl Socket {
 
     /// As a handle does.
     fn cancel(&self, handle: &Arc<Model>) {
-        handle.wish.store(1, Ordering::Relaxed);
+        handle.cancel_reason.store(1, Ordering::Relaxed);
         self.advance(self.queue.cancel(handle));
     }
 

@@ -47,7 +47,7 @@ impl Home for Model {
         self.is_late.load(Ordering::SeqCst)
     }
 
-    fn contain(&self, theirs: impl FnOnce()) {
+    fn catch_panic(&self, theirs: impl FnOnce()) {
         theirs();
     }
 }
