@@ -2,6 +2,8 @@
 //!
 //! A section begins with a heading such as `### aio-sync` and ends with the next heading. It has tables whose
 //! first column names files, relative to `src`, in backticks. A file named `models.rs` needs no row.
+//!
+//! Prose and comments name files, too. Each of these names, in backticks, is the end of a path in the workspace.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +18,18 @@ pub fn check(package: &str) {
     let workspace = package.ancestors().nth(2).expect("a package is in crates/");
     let map =
         fs::read_to_string(workspace.join("ARCHITECTURE.md")).expect("the workspace has a map");
-    let problems = examine(package, &map);
+    let mut problems = examine(package, &map);
+    let mut files = Vec::new();
+    for part in ["crates", "examples", "benches"] {
+        add_files(&workspace.join(part), "/", &mut files);
+    }
+    problems.extend(unknown_names("ARCHITECTURE.md", &map, &files));
+    let mut sources = Vec::new();
+    add_files(&package.join("src"), "", &mut sources);
+    for source in sources {
+        let text = fs::read_to_string(package.join("src").join(&source)).expect("a source");
+        problems.extend(unknown_names(&source, &text, &files));
+    }
     assert!(problems.is_empty(), "ARCHITECTURE.md:\n{}", problems.join("\n"));
 }
 
@@ -43,6 +56,17 @@ fn examine(package: &Path, map: &str) -> Vec<String> {
         .collect()
 }
 
+/// Finds the names in backticks that end in `.rs` and are not the end of a path among `files`.
+fn unknown_names(place: &str, text: &str, files: &[String]) -> Vec<String> {
+    let is_unknown = |name: &&str| {
+        let is_name = |name: &str| name.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c));
+        let ending = format!("/{name}");
+        name.ends_with(".rs") && is_name(name) && !files.iter().any(|file| file.ends_with(&ending))
+    };
+    let names = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    names.filter(is_unknown).map(|name| format!("{place}: there is no file {name}")).collect()
+}
+
 /// Adds the sources in a folder, relative to it, in alphabetical order.
 fn add_files(folder: &Path, prefix: &str, files: &mut Vec<String>) {
     let entries = fs::read_dir(folder).expect("a folder that can be read");
@@ -52,7 +76,7 @@ fn add_files(folder: &Path, prefix: &str, files: &mut Vec<String>) {
         let name = path.file_name().expect("an entry has a name").to_string_lossy();
         if path.is_dir() {
             add_files(&path, &format!("{prefix}{name}/"), files);
-        } else if name.ends_with(".rs") && name != "models.rs" {
+        } else if name.ends_with(".rs") && (name != "models.rs" || prefix.starts_with('/')) {
             files.push(format!("{prefix}{name}"));
         }
     }
@@ -88,6 +112,16 @@ mod tests {
                 "### sample: a/ is no file",
                 "### sample: a/mod.rs is not named",
             ]
+        );
+    }
+
+    #[test]
+    fn a_name_in_prose_that_is_no_file_is_found() {
+        let files = ["/a/src/b.rs", "/a/src/c/d.rs"].map(str::to_owned);
+        let text = "See `b.rs`, `c/d.rs` and `b/d.rs`.\n`*.rs`, `e.rs x` and\n`f.rs`";
+        assert_eq!(
+            unknown_names("text", text, &files),
+            ["text: there is no file b/d.rs", "text: there is no file f.rs"]
         );
     }
 

@@ -20,7 +20,7 @@
 //!    to an abandoned list wakes somebody to do so.
 //! 3. `poll` reports what is ready at that moment, so no report can be lost. A socket that it reports for as
 //!    long as the call would have to wait does not come back here at once (`operation_queue.rs`, invariant 7).
-//! 4. A thread that ends a wait wakes the worker that polls for it, and no other (`blocking/wake.rs`): while it
+//! 4. A thread that ends a wait wakes the worker that polls for it, and no other (`base/wake.rs`): while it
 //!    polls, the worker holds the socket.
 //!
 //! `poll` refuses more entries than the process may have descriptors, which a program can lower at any time. Then
