@@ -20,8 +20,8 @@ use std::env;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Configures a [`Runtime`].
@@ -194,7 +194,7 @@ impl Builder {
             injector: self.faults.map(Injector::new),
         });
         let threads = Threads::start(&inner, &self.thread_name, self.stack_size)?;
-        Ok(Runtime { inner, threads: Mutex::new(threads) })
+        Ok(Runtime::new(inner, threads))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::api::async_result::{AsyncResult, OperationHandle};
 use crate::api::operation::Operation;
-use crate::api::runtime::Runtime;
+use crate::api::runtime_handle::RuntimeHandle;
 use crate::base::error::Aborted;
 use crate::op;
 use crate::op::Destination;
@@ -12,7 +12,7 @@ use crate::state::in_flight::Owner;
 use crate::state::socket::Socket;
 use std::io;
 
-impl Runtime {
+impl RuntimeHandle {
     /// Begins to connect a new TCP socket to `destination`: to one address, to several in turn, or to a
     /// host by its name. The result is the socket, connected to the first address that accepted.
     ///

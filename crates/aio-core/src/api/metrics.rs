@@ -1,6 +1,6 @@
 //! What a runtime tells of itself.
 
-use crate::api::runtime::Runtime;
+use crate::api::runtime_handle::RuntimeHandle;
 use crate::base::histogram::Histogram;
 use crate::base::kind::OperationKind;
 use crate::base::latencies::Interval;
@@ -8,7 +8,7 @@ use crate::base::report::OperationReport;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// What a [`Runtime`] has counted: see [`Runtime::metrics`].
+/// What a [`Runtime`](crate::Runtime) has counted: see [`RuntimeHandle::metrics`](crate::RuntimeHandle::metrics).
 ///
 /// The numbers are read one after the other while others count: each is right, and none is of an earlier
 /// time than one that depends on it, so that nothing has ended more often than it was begun.
@@ -30,7 +30,7 @@ pub struct Metrics {
     pub workers_idle: usize,
 }
 
-/// What a [`Runtime`] has counted of one kind of operation.
+/// What a [`Runtime`](crate::Runtime) has counted of one kind of operation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OperationMetrics {
@@ -90,7 +90,7 @@ impl Metrics {
     }
 }
 
-impl Runtime {
+impl RuntimeHandle {
     /// Returns what has happened so far, and what is going on.
     ///
     /// ```
@@ -106,7 +106,7 @@ impl Runtime {
     /// ```
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        let inner = self.inner();
+        let inner = &self.inner;
         let totals = inner.counters.totals_by_kind();
         let workers_idle = inner.pool.idle_workers();
         Metrics {
@@ -146,7 +146,7 @@ impl Runtime {
     /// ```
     #[must_use]
     pub fn starvation_report(&self, threshold: Duration) -> Vec<OperationReport> {
-        let inner = self.inner();
+        let inner = &self.inner;
         let mut held: Vec<_> = inner
             .running()
             .map(|(_, callback, begun)| (inner.clock.since(begun), callback))

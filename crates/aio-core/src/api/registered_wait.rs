@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A wait that a [`Runtime`](crate::Runtime) has registered: see
-/// [`Runtime::register_wait`](crate::Runtime::register_wait).
+/// [`Runtime::register_wait`](crate::RuntimeHandle::register_wait).
 ///
 /// Dropping it changes nothing. It is itself a wait handle, set when the wait has ended and its callback
 /// will not run again.

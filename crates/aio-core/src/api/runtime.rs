@@ -2,24 +2,21 @@
 
 use crate::api::builder::Builder;
 use crate::api::builder::{variable, workers};
-use crate::api::registered_wait::RegisteredWait;
+use crate::api::runtime_handle::RuntimeHandle;
 use crate::base::engine::Engine;
 use crate::pool::threads::Threads;
-use crate::runtime::registered_wait;
 use crate::runtime::shutdown::ShutdownReport;
-use crate::state::context::{RunContext, RuntimeInner};
-use crate::state::socket::Socket;
-use aio_sync::WaitHandle;
+use crate::state::context::RuntimeInner;
 use once_cell::sync::OnceCell;
-use socket2::{Domain, Protocol, Type};
 use std::io;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Runs operations and their callbacks on worker threads.
 ///
-/// Most programs use one, the process-wide [`Runtime::global`], through [`Socket::new`] and
-/// [`Socket::tcp_v4`]. A runtime of one's own, made by [`Runtime::builder`], has its own threads and
+/// Most programs use one, the process-wide [`Runtime::global`], through [`Socket::new`](crate::Socket::new) and
+/// [`Socket::tcp_v4`](crate::Socket::tcp_v4). A runtime of one's own, made by [`Runtime::builder`], has its own threads and
 /// ends when it is dropped, or by [`drain`](Self::drain) or [`abort`](Self::abort), which report: what
 /// is pending then completes as aborted, callbacks that are queued or running are waited for, for at
 /// most five seconds. An operation that is begun later completes as aborted at once; its callback runs on a
@@ -40,11 +37,11 @@ use std::time::{Duration, Instant};
 /// the thread that forks goes on in it. Nothing that has to wait completes there, so a child that was forked later is
 /// to call `exec`, which closes the sockets' descriptors, or `_exit`. Closing its copy of a socket leaves the
 /// parent's open. All else is done to both: options, a shutdown, and that the connection is to be reset, as
-/// [`close`](Socket::close) has it when a send is unfinished.
+/// [`close`](crate::Socket::close) has it when a send is unfinished.
 #[derive(Debug)]
 pub struct Runtime {
-    pub(crate) inner: Arc<RuntimeInner>,
-    pub(crate) threads: Mutex<Threads>,
+    handle: RuntimeHandle,
+    threads: Mutex<Threads>,
 }
 
 impl Runtime {
@@ -82,125 +79,27 @@ impl Runtime {
         })
     }
 
-    /// Makes a socket.
-    ///
-    /// # Errors
-    ///
-    /// The system's, for example when there are no descriptors left.
-    pub fn socket(
-        &self,
-        domain: Domain,
-        r#type: Type,
-        protocol: Option<Protocol>,
-    ) -> io::Result<Socket> {
-        Socket::create(&self.inner, domain, r#type, protocol)
+    pub(crate) fn new(inner: Arc<RuntimeInner>, threads: Threads) -> Self {
+        Self { handle: RuntimeHandle { inner }, threads: Mutex::new(threads) }
     }
 
-    /// Makes a TCP socket for IPv4.
-    ///
-    /// # Errors
-    ///
-    /// As [`socket`](Self::socket).
-    pub fn tcp_v4(&self) -> io::Result<Socket> {
-        self.socket(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
-    }
-
-    /// Makes a TCP socket for IPv6.
-    ///
-    /// # Errors
-    ///
-    /// As [`socket`](Self::socket).
-    pub fn tcp_v6(&self) -> io::Result<Socket> {
-        self.socket(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))
-    }
-
-    /// Makes a socket of this runtime from one of socket2 or std, which becomes non-blocking.
-    ///
-    /// ```
-    /// let runtime = aio_core::Runtime::builder().workers(1).build()?;
-    /// let listener = runtime.associate(std::net::TcpListener::bind("127.0.0.1:0")?)?;
-    /// # drop(listener);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The system's, if the socket cannot be made non-blocking.
-    pub fn associate(&self, socket: impl Into<socket2::Socket>) -> io::Result<Socket> {
-        let socket = socket.into();
-        if socket.peer_addr().is_ok() {
-            return Socket::associate_connected(&self.inner, socket);
-        }
-        Socket::associate(&self.inner, socket)
-    }
-
-    /// Has `callback` run on a worker when the event of `handle` is set, or when `timeout` has passed
-    /// since: .NET's `RegisterWaitForSingleObject`. It holds no thread meanwhile.
-    ///
-    /// The callback is told whether the time was over (`timed_out`). With `once` it runs once. Else the wait
-    /// is armed again, and its time starts anew, when the callback has returned; an event that stays
-    /// set then makes it run again at once. An auto-reset event is reset for each run. The wait ends
-    /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before. A panic of the
-    /// callback does not end it; a panic of the handle, when it is asked for its event, does.
-    ///
-    /// It needs a worker that is in no other callback: one that waits for what this callback does
-    /// waits forever if there is no other worker ([what a callback may do](crate#what-a-callback-may-do)).
-    ///
-    /// ```
-    /// use aio_core::Runtime;
-    /// use aio_sync::AutoResetEvent;
-    /// use std::sync::{Arc, mpsc};
-    /// use std::time::Duration;
-    ///
-    /// let runtime = Runtime::builder().workers(1).build()?;
-    /// let event = Arc::new(AutoResetEvent::new(false));
-    /// let (sender, receiver) = mpsc::channel();
-    /// let report = move |timed_out| drop(sender.send(timed_out));
-    /// let wait =
-    ///     runtime.register_wait(event.clone(), Some(Duration::from_millis(1)), false, report);
-    /// assert_eq!(receiver.recv(), Ok(true));
-    /// event.set();
-    /// while receiver.recv() == Ok(true) {}
-    /// assert!(wait.unregister());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn register_wait<H, F>(
-        &self,
-        handle: H,
-        timeout: Option<Duration>,
-        once: bool,
-        callback: F,
-    ) -> RegisteredWait
-    where
-        H: WaitHandle + Send + 'static,
-        F: FnMut(bool) + Send + 'static,
-    {
-        RegisteredWait {
-            wait: registered_wait::register(
-                &self.inner,
-                handle,
-                timeout,
-                once,
-                RunContext::OnWorker,
-                callback,
-            ),
-        }
-    }
-
-    /// Returns the number of workers.
+    /// Returns a handle to this runtime.
     #[must_use]
-    pub fn workers(&self) -> usize {
-        self.inner.pool.workers()
+    pub fn handle(&self) -> RuntimeHandle {
+        self.handle.clone()
     }
 
-    /// Returns the engine: never [`Engine::Auto`], but what it stands for here.
-    #[must_use]
-    pub fn engine(&self) -> Engine {
-        self.inner.driver.engine()
-    }
-
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn inner(&self) -> &RuntimeInner {
-        &self.inner
+        &self.handle.inner
+    }
+}
+
+impl Deref for Runtime {
+    type Target = RuntimeHandle;
+
+    fn deref(&self) -> &RuntimeHandle {
+        &self.handle
     }
 }
 
@@ -225,7 +124,7 @@ impl Runtime {
     /// others but not for its own, and not for those that can run on no other worker; no thread is
     /// joined then before the runtime is dropped elsewhere.
     pub fn drain(&self, deadline: Instant) -> ShutdownReport {
-        self.inner.drain(&self.threads, deadline)
+        self.handle.inner.drain(&self.threads, deadline)
     }
 
     /// Ends the runtime now: everything that is pending completes as aborted, and so does whatever is
@@ -245,12 +144,12 @@ impl Runtime {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn abort(&self) -> ShutdownReport {
-        self.inner.abort_now(&self.threads)
+        self.handle.inner.abort_now(&self.threads)
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.inner.drop_threads(&self.threads);
+        self.handle.inner.drop_threads(&self.threads);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::api::operation::Operation;
 use crate::api::registered_wait::RegisteredWait;
-use crate::api::runtime::Runtime;
+use crate::base::engine::Engine;
 use crate::base::error::{Aborted, attempted};
 use crate::base::kind::OperationKind;
 use crate::op;
@@ -17,9 +17,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A handle to a runtime: what libraries build on that have a [`Socket`] of it and not itself.
+/// A handle to a runtime: it can do everything but end the runtime.
 ///
-/// A clone is another handle to the same runtime. It does not keep the runtime running: after the
+/// A [`Runtime`](crate::Runtime) derefs to its handle. A callback or a library gets one from a socket
+/// ([`Socket::runtime`]). A clone is another handle to the same runtime. It does not keep the runtime running: after the
 /// end what is asked of it completes as aborted, as it does on a socket.
 ///
 /// ```
@@ -35,15 +36,7 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone, Debug)]
 pub struct RuntimeHandle {
-    inner: Arc<RuntimeInner>,
-}
-
-impl Runtime {
-    /// Returns a handle to this runtime.
-    #[must_use]
-    pub fn handle(&self) -> RuntimeHandle {
-        RuntimeHandle { inner: self.inner.clone() }
-    }
+    pub(crate) inner: Arc<RuntimeInner>,
 }
 
 impl Socket {
@@ -55,11 +48,11 @@ impl Socket {
 }
 
 impl RuntimeHandle {
-    /// Makes a socket: as [`Runtime::socket`].
+    /// Makes a socket.
     ///
     /// # Errors
     ///
-    /// As [`Runtime::socket`].
+    /// The system's, for example when there are no descriptors left.
     pub fn socket(
         &self,
         domain: Domain,
@@ -67,6 +60,109 @@ impl RuntimeHandle {
         protocol: Option<Protocol>,
     ) -> io::Result<Socket> {
         Socket::create(&self.inner, domain, r#type, protocol)
+    }
+
+    /// Makes a TCP socket for IPv4.
+    ///
+    /// # Errors
+    ///
+    /// As [`socket`](Self::socket).
+    pub fn tcp_v4(&self) -> io::Result<Socket> {
+        self.socket(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+    }
+
+    /// Makes a TCP socket for IPv6.
+    ///
+    /// # Errors
+    ///
+    /// As [`socket`](Self::socket).
+    pub fn tcp_v6(&self) -> io::Result<Socket> {
+        self.socket(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))
+    }
+
+    /// Makes a socket of this runtime from one of socket2 or std, which becomes non-blocking.
+    ///
+    /// ```
+    /// let runtime = aio_core::Runtime::builder().workers(1).build()?;
+    /// let listener = runtime.associate(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+    /// # drop(listener);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The system's, if the socket cannot be made non-blocking.
+    pub fn associate(&self, socket: impl Into<socket2::Socket>) -> io::Result<Socket> {
+        let socket = socket.into();
+        if socket.peer_addr().is_ok() {
+            return Socket::associate_connected(&self.inner, socket);
+        }
+        Socket::associate(&self.inner, socket)
+    }
+
+    /// Has `callback` run on a worker when the event of `handle` is set, or when `timeout` has passed
+    /// since: .NET's `RegisterWaitForSingleObject`. It holds no thread meanwhile.
+    ///
+    /// The callback is told whether the time was over (`timed_out`). With `once` it runs once. Else the wait
+    /// is armed again, and its time starts anew, when the callback has returned; an event that stays
+    /// set then makes it run again at once. An auto-reset event is reset for each run. The wait ends
+    /// with the runtime, if it is not [unregistered](RegisteredWait::unregister) before. A panic of the
+    /// callback does not end it; a panic of the handle, when it is asked for its event, does.
+    ///
+    /// It needs a worker that is in no other callback: one that waits for what this callback does
+    /// waits forever if there is no other worker ([what a callback may do](crate#what-a-callback-may-do)).
+    ///
+    /// ```
+    /// use aio_core::Runtime;
+    /// use aio_sync::AutoResetEvent;
+    /// use std::sync::{Arc, mpsc};
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::builder().workers(1).build()?;
+    /// let event = Arc::new(AutoResetEvent::new(false));
+    /// let (sender, receiver) = mpsc::channel();
+    /// let report = move |timed_out| drop(sender.send(timed_out));
+    /// let wait =
+    ///     runtime.register_wait(event.clone(), Some(Duration::from_millis(1)), false, report);
+    /// assert_eq!(receiver.recv(), Ok(true));
+    /// event.set();
+    /// while receiver.recv() == Ok(true) {}
+    /// assert!(wait.unregister());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn register_wait<H, F>(
+        &self,
+        handle: H,
+        timeout: Option<Duration>,
+        once: bool,
+        callback: F,
+    ) -> RegisteredWait
+    where
+        H: WaitHandle + Send + 'static,
+        F: FnMut(bool) + Send + 'static,
+    {
+        RegisteredWait {
+            wait: registered_wait::register(
+                &self.inner,
+                handle,
+                timeout,
+                once,
+                RunContext::OnWorker,
+                callback,
+            ),
+        }
+    }
+
+    /// Returns the number of workers.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.inner.pool.workers()
+    }
+
+    /// Returns the engine: never [`Engine::Auto`], but what it stands for here.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.inner.driver.engine()
     }
 
     /// Has `callback` run on a worker, after what the worker runs now; after the runtime's end, on a thread of the
@@ -138,31 +234,6 @@ impl RuntimeHandle {
             }
         }
         Operation::new(pending)
-    }
-
-    /// Has `callback` run on a worker when an event is set or the time is over: as
-    /// [`Runtime::register_wait`].
-    pub fn register_wait<H, F>(
-        &self,
-        handle: H,
-        timeout: Option<Duration>,
-        once: bool,
-        callback: F,
-    ) -> RegisteredWait
-    where
-        H: WaitHandle + Send + 'static,
-        F: FnMut(bool) + Send + 'static,
-    {
-        RegisteredWait {
-            wait: registered_wait::register(
-                &self.inner,
-                handle,
-                timeout,
-                once,
-                RunContext::OnWorker,
-                callback,
-            ),
-        }
     }
 
     /// As [`register_wait`](Self::register_wait), but the callback is a step, as

@@ -28,7 +28,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::global`] and [`Runtime::socket`].
+    /// As [`Runtime::global`] and [`RuntimeHandle::socket`](crate::RuntimeHandle::socket).
     pub fn new(domain: Domain, r#type: Type, protocol: Option<Protocol>) -> io::Result<Self> {
         Runtime::global()?.socket(domain, r#type, protocol)
     }

@@ -6,7 +6,7 @@ use socket2::SockAddr;
 use std::fmt;
 use std::time::Duration;
 
-/// An operation, or its callback, in words: see [`Runtime::starvation_report`](crate::Runtime::starvation_report) and
+/// An operation, or its callback, in words: see [`Runtime::starvation_report`](crate::RuntimeHandle::starvation_report) and
 /// [`ShutdownReport`](crate::ShutdownReport).
 #[derive(Clone)]
 #[non_exhaustive]

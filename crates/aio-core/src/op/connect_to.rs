@@ -132,7 +132,7 @@ impl From<(&str, u16)> for Destination {
 }
 
 /// Connects a new socket to the first address that accepts:
-/// [`Runtime::begin_connect_to`](crate::Runtime::begin_connect_to).
+/// [`Runtime::begin_connect_to`](crate::RuntimeHandle::begin_connect_to).
 ///
 /// Its parts are the lookup of the name, if there is one, and a connect for each address that is tried.
 #[derive(Debug)]

@@ -126,7 +126,7 @@ struct EventWait<R, H: WaitHandle, F> {
     ended: ManualResetEvent,
 }
 
-/// Registers a wait: see [`Runtime::register_wait`](crate::Runtime::register_wait).
+/// Registers a wait: see [`Runtime::register_wait`](crate::RuntimeHandle::register_wait).
 pub(crate) fn register<H, F>(
     runtime: &Arc<RuntimeInner>,
     handle: H,

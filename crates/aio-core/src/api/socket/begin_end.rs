@@ -34,7 +34,7 @@ impl Socket {
         result.into_completion()
     }
 
-    /// Ends a connect that [`Runtime::begin_connect_to`](crate::Runtime::begin_connect_to) began. There is
+    /// Ends a connect that [`Runtime::begin_connect_to`](crate::RuntimeHandle::begin_connect_to) began. There is
     /// no socket before that, so it takes none.
     pub fn end_connect_to<S>(
         result: AsyncResult<op::ConnectTo, S>,

@@ -22,7 +22,7 @@ impl Socket {
     ///
     /// On any other thread they need no worker: the thread itself waits for the socket, so they go on while
     /// callbacks hold all workers. [`send_file`](Self::send_file) is an exception, since the disk may block it; so
-    /// is [`connect_to`](crate::Runtime::connect_to), since the name may. A thread that has had to wait keeps one
+    /// is [`connect_to`](crate::RuntimeHandle::connect_to), since the name may. A thread that has had to wait keeps one
     /// descriptor until it ends; where there is none left, a worker sees to its calls.
     ///
     /// ```
