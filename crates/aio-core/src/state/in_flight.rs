@@ -518,7 +518,7 @@ where
 struct Kept<K: Kind> {
     progress: InProgress<K>,
     completion: Option<Completion<K>>,
-    /// Where it was begun. It may have moved on to another socket.
+    /// Where it was begun. The parts of a composite operation may be at other sockets.
     begun_at: Option<SocketNumber>,
     /// What has to be known to give back what it has taken: see [`Perform::give_back`].
     envelope: Option<Box<Envelope>>,
