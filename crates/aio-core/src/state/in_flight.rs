@@ -559,8 +559,7 @@ pub(crate) trait Continuation<K: Kind>: Send + 'static {
     type Whole: Kind;
 
     /// The part's result stands, and the queue has not let the next operation begin. What the part has taken is
-    /// passed on here, if the composite is still wanted, or given back: invariant 6. `order` is that of what the part
-    /// may have taken.
+    /// passed on to the composite here: invariant 6. `order` is that of what the part may have taken.
     fn settle(&mut self, runtime: &RuntimeInner, completion: Completion<K>, order: Option<Order>);
 
     /// Begins the next part, or completes the composite. May run inside a callback that waits. Returns the composite
@@ -891,11 +890,6 @@ impl Owner {
     ) {
         self.progress_of::<K>().result = Some(result);
         self.settle(runtime, || order);
-    }
-
-    /// True once the operation has been dropped, before its result stood.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.0.standing.load(Ordering::Acquire) == standing::ABANDONED
     }
 
     /// The current part of a composite operation is over, and no other follows for now.
