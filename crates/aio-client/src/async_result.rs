@@ -1,7 +1,7 @@
 //! What a callback gets.
 
 use crate::error::Error;
-use crate::op::Kind;
+use crate::kind::Kind;
 use crate::operation::OperationHandle;
 use aio_sync::EventRef;
 use std::fmt;

@@ -56,6 +56,23 @@ impl Default for Builder<'_> {
     }
 }
 
+impl Client {
+    /// Connects with the defaults of [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::connect`].
+    pub fn connect(end_point: impl Into<EndPoint>) -> Result<Self, Error> {
+        Self::builder().connect(end_point)
+    }
+
+    /// Returns a builder with the defaults: the process-wide runtime, 30 seconds for each call,
+    /// messages of up to 64 MiB that the peer ends by closing.
+    pub fn builder<'r>() -> Builder<'r> {
+        Builder::default()
+    }
+}
+
 impl<'r> Builder<'r> {
     /// Chooses the runtime. Default: [`Runtime::global`].
     pub fn runtime(mut self, runtime: &'r Runtime) -> Self {

@@ -27,17 +27,16 @@ use crate::encoding::Encoding;
 use crate::error::{Attempt, Error, ErrorKind};
 use crate::framing::{Found, Framing, Misuse, Search};
 use crate::inbound::{End, Inbound, Outcome};
+use crate::progress::Progress;
 use crate::received::{Received, Taken};
 use crate::task::{Call, yield_once};
 use aio_core::{Completion, Socket, is_aborted};
 use aio_sync::{AutoResetEvent, WaitHandle};
-use std::any::Any;
 use std::fmt;
 use std::future::{self, Future};
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,59 +55,6 @@ pub(crate) struct Settings {
     pub(crate) framing: Framing,
     pub(crate) encoding: Encoding,
     pub(crate) progress: Option<Progress>,
-}
-
-type ProgressCallback = Box<dyn Fn(usize, Option<usize>) + Send + Sync>;
-
-/// Told how many bytes of the message have been received, of how many. It is the user's, and may run
-/// and be dropped on any thread and in any call, and a call that panics would never end.
-#[derive(Clone)]
-pub(crate) struct Progress(Arc<Contained>);
-
-/// `None` only while it is dropped.
-struct Contained(Option<ProgressCallback>);
-
-impl Progress {
-    pub(crate) fn new(callback: impl Fn(usize, Option<usize>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Contained(Some(Box::new(callback)))))
-    }
-
-    /// Returns false if the callback panicked.
-    fn tell(&self, received: usize, expected: Option<usize>) -> bool {
-        self.0.0.as_ref().is_none_or(|callback| contain(|| callback(received, expected)))
-    }
-}
-
-impl Drop for Contained {
-    fn drop(&mut self) {
-        let callback = self.0.take();
-        contain(|| drop(callback));
-    }
-}
-
-/// Runs code of the user's, whose panic ends here. Returns false if it panicked.
-fn contain(theirs: impl FnOnce()) -> bool {
-    let Err(payload) = panic::catch_unwind(AssertUnwindSafe(theirs)) else { return true };
-    drop_payload(payload);
-    false
-}
-
-/// Drops what a panic has left. That may panic, too, and leave something: it is dropped in its turn, but what
-/// is left after a few is never dropped.
-fn drop_payload(mut payload: Box<dyn Any + Send>) {
-    for _ in 0..4 {
-        match panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            Ok(()) => return,
-            Err(worse) => payload = worse,
-        }
-    }
-    mem::forget(payload);
-}
-
-impl fmt::Debug for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad("Progress")
-    }
 }
 
 /// What a look at the received bytes came to.

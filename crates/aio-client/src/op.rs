@@ -3,22 +3,9 @@
 //! receive cannot be given to `end_send`.
 
 use crate::client::Client;
-use std::marker;
+use crate::kind::sealed;
 
-/// A kind of call. Implemented by the types of this module and by nothing else.
-pub trait Kind: sealed::Sealed + marker::Send + 'static {
-    /// The call's name, as in `begin_NAME`.
-    const NAME: &'static str;
-    /// True for what goes on if its [`Operation`](crate::Operation) is dropped.
-    const IS_SEND: bool = false;
-    /// What a successful call yields.
-    type Output: marker::Send + 'static;
-}
-
-mod sealed {
-    #[expect(unnameable_types, reason = "so that nobody else can implement `Kind`")]
-    pub trait Sealed {}
-}
+pub use crate::kind::Kind;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $kind:ident = $name:literal -> $output:ty, $is_send:literal;)+) => {$(

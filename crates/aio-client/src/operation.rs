@@ -1,7 +1,7 @@
 //! What a caller holds of a call under way.
 
 use crate::error::Error;
-use crate::op::Kind;
+use crate::kind::Kind;
 use crate::task::{Interrupt, Pending, Started};
 use aio_sync::{EventRef, WaitHandle};
 use std::fmt;

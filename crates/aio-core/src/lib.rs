@@ -122,6 +122,7 @@ mod api {
     pub(crate) mod connect_to;
     pub(crate) mod metrics;
     pub(crate) mod operation;
+    pub(crate) mod registered_wait;
     pub(crate) mod runtime;
     pub(crate) mod runtime_handle;
     pub(crate) mod socket;
@@ -135,14 +136,14 @@ mod runtime {
     pub(crate) mod shutdown;
 }
 
-/// What each kind of operation calls.
 pub mod op;
 
-/// Where a pending operation waits.
 mod engine;
 
 /// The data that refer to one another.
 mod state {
+    #[expect(unsafe_code, reason = "knows the type of an operation's body, and so its memory")]
+    pub(crate) mod body;
     pub(crate) mod completion;
     pub(crate) mod context;
     pub(crate) mod driver;
@@ -151,22 +152,38 @@ mod state {
         reason = "gives an operation's one owner access to what it shares with handles"
     )]
     pub(crate) mod in_flight;
-    pub(crate) mod listeners;
     pub(crate) mod perform;
     pub(crate) mod socket;
-    pub(crate) mod socket_table;
-    pub(crate) mod unread;
 }
 
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// The worker pool.
 mod pool {
+    mod current;
+    pub(crate) mod inside;
+    mod jobs;
+    #[cfg(all(test, loom))]
+    mod models;
+    mod roster;
+    #[expect(unsafe_code, reason = "a run queue's own end is used on one thread alone")]
+    mod run_queue;
+    mod stall_detector;
+    pub(crate) mod threads;
+    mod worker;
     pub(crate) mod worker_pool;
 }
 
+/// A queue for users, after Win32's.
 mod port {
     pub(crate) mod completion_port;
+    pub(crate) mod error;
+    mod gate;
+    #[cfg(all(loom, test))]
+    mod models;
+    mod seat;
+    mod sync;
 }
 
 /// What knows nothing of operations and sockets.
@@ -188,25 +205,32 @@ mod base {
     pub(crate) mod kind;
     pub(crate) mod latencies;
     pub(crate) mod limit;
+    pub(crate) mod listeners;
     #[expect(unsafe_code, reason = "gives one thread at a time access to what a lock protects")]
     pub(crate) mod lock;
     #[expect(unsafe_code, reason = "hands out memory for operations")]
     pub(crate) mod memory;
+    pub(crate) mod number;
     pub(crate) mod operation_queue;
     pub(crate) mod process_threads;
     pub(crate) mod references;
+    pub(crate) mod report;
     pub(crate) mod running;
+    pub(crate) mod shutdown;
     pub(crate) mod span;
     pub(crate) mod spin;
     pub(crate) mod sync;
+    pub(crate) mod table;
     pub(crate) mod timer;
+    pub(crate) mod unread;
     pub(crate) mod wake;
 }
 
 pub use api::async_result::{AsyncResult, OperationHandle};
 pub use api::builder::Builder;
-pub use api::metrics::{Latency, Metrics, OperationMetrics, OperationReport};
+pub use api::metrics::{Latency, Metrics, OperationMetrics};
 pub use api::operation::Operation;
+pub use api::registered_wait::RegisteredWait;
 pub use api::runtime::Runtime;
 pub use api::runtime_handle::RuntimeHandle;
 pub use api::socket::IntoSocket2Error;
@@ -214,14 +238,14 @@ pub use base::buffer::{IoBuf, IoBufMut, Slice};
 pub use base::engine::{Engine, ParseEngineError};
 pub use base::error::is_aborted;
 pub use base::histogram::Histogram;
-pub use port::completion_port::{CompletionPort, PostError, WaitError};
-pub use runtime::registered_wait::RegisteredWait;
+pub use base::report::OperationReport;
+pub use port::completion_port::CompletionPort;
+pub use port::error::{PostError, WaitError};
 pub use runtime::shutdown::ShutdownReport;
 pub use socket2;
 pub use state::completion::Completion;
 pub use state::context::PanicPolicy;
-pub use state::socket::Socket;
-pub use state::unread::Unread;
+pub use state::socket::{Socket, Unread};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::raw_event::{RawEvent, Reset};
+use crate::raw_event::{EventRef, RawEvent, Reset};
 use crate::sync::const_fn;
 use crate::wait_future::WaitFuture;
-use crate::wait_handle::{EventRef, WaitHandle};
-use crate::wait_one;
+use crate::wait_handle::WaitHandle;
+use crate::wait_one::signal_and_wait;
 use crate::wait_options::WaitOptions;
 
 /// An event that lets one wait through per signal.
@@ -138,7 +138,7 @@ impl AutoResetEvent {
     /// ```
     #[inline]
     pub fn wait_one(&self) {
-        wait_one::wait(self.event());
+        self.event().wait_one();
     }
 
     /// Blocks until the event is signaled and takes the signal, or returns false when `timeout` has passed.
@@ -157,7 +157,7 @@ impl AutoResetEvent {
     /// ```
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        wait_one::wait_timeout(self.event(), timeout)
+        self.event().wait_timeout(timeout)
     }
 
     /// Blocks until the event is signaled and takes the signal, or returns false when `deadline` has come.
@@ -174,7 +174,7 @@ impl AutoResetEvent {
     /// ```
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_until(&self, deadline: Instant) -> bool {
-        wait_one::wait_until(self.event(), deadline)
+        self.event().wait_until(deadline)
     }
 
     /// Blocks until the event is signaled and takes the signal, or returns false when the options say to give up.
@@ -187,7 +187,7 @@ impl AutoResetEvent {
     /// ```
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_with(&self, options: &WaitOptions) -> bool {
-        wait_one::wait_with(self.event(), options)
+        self.event().wait_with(options)
     }
 
     /// Returns a future that is ready when the event is signaled, and takes the signal.
@@ -204,7 +204,7 @@ impl AutoResetEvent {
     /// # assert!(std::future::Future::poll(std::pin::pin!(after(&event)), &mut context).is_ready());
     /// ```
     pub fn wait(&self) -> WaitFuture<'_> {
-        WaitFuture::new(self.event())
+        self.event().wait()
     }
 
     /// Sets this event, and blocks until `on` is signaled.
@@ -221,7 +221,7 @@ impl AutoResetEvent {
     /// assert!(request.is_set() && !reply.is_set());
     /// ```
     pub fn signal_and_wait(&self, on: &dyn WaitHandle) {
-        wait_one::signal_and_wait(self.event(), on.event(), Some(&WaitOptions::new()));
+        signal_and_wait(self.event(), on.event(), Some(&WaitOptions::new()));
     }
 
     /// Sets this event, and blocks until `on` is signaled, as [`signal_and_wait`](Self::signal_and_wait) does, or
@@ -237,7 +237,7 @@ impl AutoResetEvent {
     /// ```
     pub fn signal_and_wait_timeout(&self, on: &dyn WaitHandle, timeout: Duration) -> bool {
         let options = (!timeout.is_zero()).then(|| WaitOptions::new().timeout(timeout));
-        wait_one::signal_and_wait(self.event(), on.event(), options.as_ref())
+        signal_and_wait(self.event(), on.event(), options.as_ref())
     }
 }
 

@@ -44,24 +44,6 @@
 //!
 //! In a callback of `aio-core` a wait keeps that runtime's I/O moving. It runs no other callback: an event that
 //! only another callback sets needs another worker.
-//!
-//! # What is where
-//!
-//! | file | what it is | unsafe |
-//! |------|------------|--------|
-//! | `manual_reset_event`, `auto_reset_event` | the two events | |
-//! | `wait_handle` | the trait that other crates implement | extends a borrow |
-//! | `wait_options` | spinning and deadlines of one wait | |
-//! | `wait_one`, `wait_any` | threads that wait for one event, and for any of several | queue their own frames |
-//! | `wait_all` | waiting for several events at once: protocol and proof | uses the waiter's list |
-//! | `wait_future`, `registration` | tasks and runtimes that wait | pinning |
-//! | `pinned_wait` | what these two have inside | pinning, queues itself |
-//! | `raw_event` | the word, the lock, the delivery of signals: states, invariants, orderings | follows the queue |
-//! | `wait_block` | one wait, and who decided it | the waker's cell |
-//! | `wait_list` | the queue | the links |
-//! | `parker` | sleeping and waking | the system call |
-//! | `sleeper` | what a thread does that must not just sleep | |
-//! | `sync` | std's atomics, or a model checker's | |
 
 #![deny(unsafe_code)]
 
@@ -81,7 +63,6 @@ mod raw_event;
 mod registration;
 mod sleeper;
 mod sync;
-#[expect(unsafe_code, reason = "setters use the list of events that the waiter keeps")]
 mod wait_all;
 #[expect(unsafe_code, reason = "queues nodes of its own frame")]
 mod wait_any;
@@ -95,17 +76,20 @@ mod wait_list;
 #[expect(unsafe_code, reason = "queues a node of its own frame")]
 mod wait_one;
 mod wait_options;
+#[expect(unsafe_code, reason = "setters use the list of events that the waiter keeps")]
+mod watch;
 
 pub use auto_reset_event::AutoResetEvent;
 pub use manual_reset_event::ManualResetEvent;
 #[cfg(any(loom, shuttle))]
 pub use parker::Expiry;
+pub use raw_event::EventRef;
 pub use registration::Registration;
 pub use sleeper::{BlockingWait, set_blocking_wait};
 pub use wait_all::{wait_all, wait_all_timeout, wait_all_until, wait_all_with};
 pub use wait_any::{wait_any, wait_any_timeout, wait_any_until, wait_any_with};
 pub use wait_future::WaitFuture;
-pub use wait_handle::{EventRef, WaitHandle};
+pub use wait_handle::WaitHandle;
 pub use wait_options::WaitOptions;
 
 #[cfg(not(any(loom, shuttle)))]

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::raw_event::{RawEvent, Reset};
+use crate::raw_event::{EventRef, RawEvent, Reset};
 use crate::sync::const_fn;
 use crate::wait_future::WaitFuture;
-use crate::wait_handle::{EventRef, WaitHandle};
-use crate::wait_one;
+use crate::wait_handle::WaitHandle;
+use crate::wait_one::signal_and_wait;
 use crate::wait_options::WaitOptions;
 
 /// An event that stays signaled until it is reset, and releases everybody who waits.
@@ -129,7 +129,7 @@ impl ManualResetEvent {
     /// ```
     #[inline]
     pub fn wait_one(&self) {
-        wait_one::wait(self.event());
+        self.event().wait_one();
     }
 
     /// Blocks until the event is signaled, or returns false when `timeout` has passed.
@@ -148,7 +148,7 @@ impl ManualResetEvent {
     /// ```
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        wait_one::wait_timeout(self.event(), timeout)
+        self.event().wait_timeout(timeout)
     }
 
     /// Blocks until the event is signaled, or returns false when `deadline` has come.
@@ -165,7 +165,7 @@ impl ManualResetEvent {
     /// ```
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_until(&self, deadline: Instant) -> bool {
-        wait_one::wait_until(self.event(), deadline)
+        self.event().wait_until(deadline)
     }
 
     /// Blocks until the event is signaled, or returns false when the options say to give up.
@@ -178,7 +178,7 @@ impl ManualResetEvent {
     /// ```
     #[must_use = "false means that the event was not signaled"]
     pub fn wait_with(&self, options: &WaitOptions) -> bool {
-        wait_one::wait_with(self.event(), options)
+        self.event().wait_with(options)
     }
 
     /// Returns a future that is ready when the event is signaled.
@@ -195,7 +195,7 @@ impl ManualResetEvent {
     /// # assert!(std::future::Future::poll(std::pin::pin!(after(&event)), &mut context).is_ready());
     /// ```
     pub fn wait(&self) -> WaitFuture<'_> {
-        WaitFuture::new(self.event())
+        self.event().wait()
     }
 
     /// Sets this event, and blocks until `on` is signaled.
@@ -212,7 +212,7 @@ impl ManualResetEvent {
     /// assert!(request.is_set() && !reply.is_set());
     /// ```
     pub fn signal_and_wait(&self, on: &dyn WaitHandle) {
-        wait_one::signal_and_wait(self.event(), on.event(), Some(&WaitOptions::new()));
+        signal_and_wait(self.event(), on.event(), Some(&WaitOptions::new()));
     }
 
     /// Sets this event, and blocks until `on` is signaled, as [`signal_and_wait`](Self::signal_and_wait) does, or
@@ -228,7 +228,7 @@ impl ManualResetEvent {
     /// ```
     pub fn signal_and_wait_timeout(&self, on: &dyn WaitHandle, timeout: Duration) -> bool {
         let options = (!timeout.is_zero()).then(|| WaitOptions::new().timeout(timeout));
-        wait_one::signal_and_wait(self.event(), on.event(), options.as_ref())
+        signal_and_wait(self.event(), on.event(), options.as_ref())
     }
 }
 

@@ -4,9 +4,8 @@ use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::task::Waker;
 
-use crate::raw_event::Enqueued;
+use crate::raw_event::{Enqueued, EventRef};
 use crate::wait_block::WaitBlock;
-use crate::wait_handle::EventRef;
 use crate::wait_list::{WaitNode, Waiter};
 use crate::wait_one::{give_back, give_up};
 

@@ -85,9 +85,9 @@ use crate::deadline::Deadline;
 use crate::hooks::{Window, reached};
 use crate::parker::{self, Word};
 use crate::sync::{Acquire, AtomicPtr, Relaxed, Release, const_fn};
-use crate::wait_all::{Offer, Pins, WaitAll};
 use crate::wait_block::{WaitBlock, Wakeup};
 use crate::wait_list::{WaitList, WaitNode, Waiter};
+use crate::watch::{Offer, Pins, WaitAll};
 
 /// How often a thread looks at a locked event before it sleeps. Locks are held for some tens of
 /// instructions, so this is exceeded only when the holder lost its processor.
@@ -106,6 +106,59 @@ pub(crate) enum Reset {
 #[repr(transparent)]
 pub(crate) struct RawEvent {
     word: AtomicPtr<WaitNode>,
+}
+
+/// A borrowed event of either kind: what can be waited for, but not set or reset.
+///
+/// Made by [`WaitHandle::event`](crate::WaitHandle::event). It is a wait handle itself.
+///
+/// ```
+/// use aio_sync::{AutoResetEvent, WaitHandle};
+///
+/// let event = AutoResetEvent::new(true);
+/// let reference = event.event();
+/// assert!(reference.try_wait());
+/// assert!(!reference.try_wait(), "the first wait took the signal");
+/// ```
+#[derive(Clone, Copy)]
+pub struct EventRef<'e> {
+    raw: &'e RawEvent,
+    reset: Reset,
+}
+
+impl<'e> EventRef<'e> {
+    pub(crate) const fn new(raw: &'e RawEvent, reset: Reset) -> Self {
+        Self { raw, reset }
+    }
+
+    pub(crate) fn raw(self) -> &'e RawEvent {
+        self.raw
+    }
+
+    pub(crate) fn reset(self) -> Reset {
+        self.reset
+    }
+
+    pub(crate) fn address(self) -> usize {
+        ptr::from_ref(self.raw).addr()
+    }
+
+    pub(crate) fn is_signaled(self) -> bool {
+        self.raw.is_set(self.reset)
+    }
+
+    /// Satisfies a wait if the event is signaled, and never blocks; takes the signal of an auto-reset event.
+    ///
+    /// ```
+    /// use aio_sync::{ManualResetEvent, WaitHandle};
+    ///
+    /// assert!(ManualResetEvent::new(true).event().try_wait());
+    /// ```
+    #[inline]
+    #[must_use = "true may mean that the signal was taken"]
+    pub fn try_wait(self) -> bool {
+        self.raw.try_wait(self.reset)
+    }
 }
 
 /// A value of the word.
@@ -712,6 +765,12 @@ impl fmt::Debug for RawEvent {
             .field("signaled", &state.is_set())
             .field("has_waiters", &!state.list().is_empty())
             .finish()
+    }
+}
+
+impl fmt::Debug for EventRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventRef").field("event", self.raw).field("reset", &self.reset).finish()
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::ptr;
 use std::task::Waker;
 
 use crate::pinned_wait::PinnedWait;
-use crate::wait_handle::{EventRef, WaitHandle};
+use crate::raw_event::EventRef;
+use crate::wait_handle::WaitHandle;
 
 /// A place in the queue of an event, whose owner is told once when the event is set.
 ///
@@ -128,7 +130,8 @@ impl<H: WaitHandle> Registration<H> {
         let event = this.handle.event();
         // SAFETY: the event is borrowed from the handle. That is in place, pinned with this, and not
         // borrowed exclusively, moved or dropped before the wait has ended: see `take_back` and `drop`.
-        let event = unsafe { event.outliving_its_borrow() };
+        let raw = unsafe { &*ptr::from_ref(event.raw()) };
+        let event = EventRef::new(raw, event.reset());
         this.event = Some(event);
         // SAFETY: as before.
         let wait = unsafe { Pin::new_unchecked(&mut this.wait) };

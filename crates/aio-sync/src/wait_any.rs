@@ -6,10 +6,10 @@
 use std::time::{Duration, Instant};
 
 use crate::hooks::{Window, reached};
-use crate::raw_event::Enqueued;
+use crate::raw_event::{Enqueued, EventRef};
 use crate::sleeper::Sleeper;
 use crate::wait_block::WaitBlock;
-use crate::wait_handle::{EventRef, WaitHandle};
+use crate::wait_handle::WaitHandle;
 use crate::wait_list::{WaitNode, Waiter};
 use crate::wait_options::WaitOptions;
 

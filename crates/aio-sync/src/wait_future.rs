@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::pinned_wait::PinnedWait;
-use crate::wait_handle::EventRef;
+use crate::raw_event::EventRef;
 
 /// A wait for an event, to be awaited on any executor.
 ///
@@ -46,9 +46,21 @@ pub struct WaitFuture<'e> {
     finished: bool,
 }
 
-impl<'e> WaitFuture<'e> {
-    pub(crate) fn new(event: EventRef<'e>) -> Self {
-        Self { event, wait: PinnedWait::new(), finished: false }
+impl<'e> EventRef<'e> {
+    /// Returns a future that is ready when the event is signaled.
+    ///
+    /// ```
+    /// use aio_sync::{AutoResetEvent, WaitHandle};
+    ///
+    /// async fn next(work: &impl WaitHandle) {
+    ///     work.event().wait().await;
+    /// }
+    /// # let event = AutoResetEvent::new(true);
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # assert!(std::future::Future::poll(std::pin::pin!(next(&event)), &mut context).is_ready());
+    /// ```
+    pub fn wait(self) -> WaitFuture<'e> {
+        WaitFuture { event: self, wait: PinnedWait::new(), finished: false }
     }
 }
 

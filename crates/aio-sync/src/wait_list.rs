@@ -13,8 +13,8 @@ use std::fmt;
 use std::ptr;
 
 use crate::sync::{Acquire, AtomicBool, Relaxed, Release, UnsafeCell};
-use crate::wait_all::WaitAll;
 use crate::wait_block::WaitBlock;
+use crate::watch::WaitAll;
 
 /// One wait's place in the queue of one event.
 ///

@@ -4,36 +4,67 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::hooks::{Window, reached};
-use crate::raw_event::{Enqueued, Reset};
+use crate::raw_event::{Enqueued, EventRef, Reset};
 use crate::sleeper::Sleeper;
 use crate::wait_block::WaitBlock;
-use crate::wait_handle::EventRef;
 use crate::wait_list::{WaitNode, Waiter};
 use crate::wait_options::WaitOptions;
 
-/// Blocks until the event is signaled, or returns false when the options say to give up.
-pub(crate) fn wait_with(event: EventRef<'_>, options: &WaitOptions) -> bool {
-    event.try_wait() || wait_slow(event, options)
-}
-
-/// Blocks until the event is signaled.
-#[inline]
-pub(crate) fn wait(event: EventRef<'_>) {
-    if !event.try_wait() {
-        wait_slow(event, &WaitOptions::new());
+impl EventRef<'_> {
+    /// Blocks until the event is signaled.
+    ///
+    /// ```
+    /// use aio_sync::{ManualResetEvent, WaitHandle};
+    ///
+    /// ManualResetEvent::new(true).event().wait_one();
+    /// ```
+    #[inline]
+    pub fn wait_one(self) {
+        if !self.try_wait() {
+            wait_slow(self, &WaitOptions::new());
+        }
     }
-}
 
-/// Blocks until the event is signaled, or returns false when `timeout` has passed.
-pub(crate) fn wait_timeout(event: EventRef<'_>, timeout: Duration) -> bool {
-    // The clock is read only if that is needed, and a zero timeout never blocks.
-    event.try_wait()
-        || (!timeout.is_zero() && wait_slow(event, &WaitOptions::new().timeout(timeout)))
-}
+    /// Blocks until the event is signaled, or returns false when `timeout` has passed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use aio_sync::{ManualResetEvent, WaitHandle};
+    ///
+    /// let event = ManualResetEvent::new(false);
+    /// assert!(!event.event().wait_timeout(Duration::from_millis(1)));
+    /// ```
+    #[must_use = "false means that the event was not signaled"]
+    pub fn wait_timeout(self, timeout: Duration) -> bool {
+        // The clock is read only if that is needed, and a zero timeout never blocks.
+        self.try_wait()
+            || (!timeout.is_zero() && wait_slow(self, &WaitOptions::new().timeout(timeout)))
+    }
 
-/// Blocks until the event is signaled, or returns false when `deadline` has come.
-pub(crate) fn wait_until(event: EventRef<'_>, deadline: Instant) -> bool {
-    event.try_wait() || wait_slow(event, &WaitOptions::new().deadline(deadline))
+    /// Blocks until the event is signaled, or returns false when `deadline` has come.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use aio_sync::{ManualResetEvent, WaitHandle};
+    ///
+    /// assert!(!ManualResetEvent::new(false).event().wait_until(Instant::now()));
+    /// ```
+    #[must_use = "false means that the event was not signaled"]
+    pub fn wait_until(self, deadline: Instant) -> bool {
+        self.try_wait() || wait_slow(self, &WaitOptions::new().deadline(deadline))
+    }
+
+    /// Blocks until the event is signaled, or returns false when the options say to give up.
+    ///
+    /// ```
+    /// use aio_sync::{ManualResetEvent, WaitHandle, WaitOptions};
+    ///
+    /// assert!(ManualResetEvent::new(true).event().wait_with(&WaitOptions::new().spins(0)));
+    /// ```
+    #[must_use = "false means that the event was not signaled"]
+    pub fn wait_with(self, options: &WaitOptions) -> bool {
+        self.try_wait() || wait_slow(self, options)
+    }
 }
 
 /// Sets `signal`, and waits for `on`, in whose queue the thread is before it sets.
@@ -49,7 +80,7 @@ pub(crate) fn signal_and_wait(
     };
     if signal.address() == on.address() {
         set();
-        return wait_with(on, options);
+        return on.wait_with(options);
     }
     let (sleeper, block) = Sleeper::current();
     let node = WaitNode::new(Waiter::Any { block: &block, index: 0 });

@@ -29,8 +29,8 @@ done: release to relaxed|wait_block|swap(DONE, Release)|swap(DONE, Relaxed)
 done: acquire to relaxed|wait_block|self.park.load(Acquire)|self.park.load(Relaxed)
 unlinked: release to relaxed|wait_list|store(false, Release)|store(false, Relaxed)
 unlinked: acquire to relaxed|wait_list|self.linked.load(Acquire)|self.linked.load(Relaxed)
-unpin: release to relaxed|wait_all|fetch_sub(1, Release)|fetch_sub(1, Relaxed)
-unpinned: acquire to relaxed|wait_all|self.pins.load(Acquire)|self.pins.load(Relaxed)
+unpin: release to relaxed|watch|fetch_sub(1, Release)|fetch_sub(1, Relaxed)
+unpinned: acquire to relaxed|watch|self.pins.load(Acquire)|self.pins.load(Relaxed)
 a claim wins always|wait_block|self.claim.compare_exchange(WAITING, index, Relaxed, Relaxed).is_ok()|{ self.claim.store(index, Relaxed); true }
 giving up wins always|wait_block|self.claim.compare_exchange(WAITING, CANCELLED, Relaxed, Relaxed).is_ok()|{ self.claim.store(CANCELLED, Relaxed); true }
 giving up does not wait for the claimer|wait_one|block.await_release();\n        true|true
@@ -40,13 +40,13 @@ set of a set event does nothing|raw_event|} else if state.list().is_empty() {|} 
 a wait for any takes a signal unclaimed|raw_event|let claimed = block.claim(index);|let _ = index; let claimed = block.is_waiting() \|\| true;
 a wait for any takes a manual signal unclaimed|raw_event|rivals.is_none_or(\|(block, index)\| block.claim(index))|rivals.is_none_or(\|(block, index)\| { block.claim(index); true })
 unlink does not look again under the lock|raw_event|if node.is_linked() && is_here() {|if is_here() {
-the watch is not looked at again under its lock|wait_all|unsafe { watch.unlink_if(node, is_current) };|{ let _ = is_current; unsafe { watch.unlink_if(node, \|\| true) } };
-a wait for all returns while it is pinned|wait_all|wait.await_unpinned();\n    satisfied|satisfied
-a busy wait for all is not pinned|wait_all|self.pins.fetch_add(1, Relaxed);|self.pins.fetch_add(0, Relaxed);
-a new watch is unlocked first|wait_all|if ptr::eq(event, watch) {|if false {
-events of several waits are held one by one|wait_all|if wait.contains(event) {\n            return true;\n        }|
-a wait for all leaves early without a lock|wait_all|let moves = !missing.is_set_member();|let moves = true;
-a wait for all takes only the watch's signal|wait_all|event.raw().consume_member();|
+the watch is not looked at again under its lock|watch|unsafe { watch.unlink_if(node, is_current) };|{ let _ = is_current; unsafe { watch.unlink_if(node, \|\| true) } };
+a wait for all returns while it is pinned|watch|wait.await_unpinned();\n    satisfied|satisfied
+a busy wait for all is not pinned|watch|self.pins.fetch_add(1, Relaxed);|self.pins.fetch_add(0, Relaxed);
+a new watch is unlocked first|watch|if ptr::eq(event, watch) {|if false {
+events of several waits are held one by one|watch|if wait.contains(event) {\n            return true;\n        }|
+a wait for all leaves early without a lock|watch|let moves = !missing.is_set_member();|let moves = true;
+a wait for all takes only the watch's signal|watch|event.raw().consume_member();|
 the dead are told after the unlock|raw_event|unsafe { (*node).mark_unlinked() };\n        }|let _ = node;\n        }
 everybody is released before the unlock|raw_event|self.unlock(State::SET);\n        reached(Window::Unlocked);|unsafe { release_claimed([list, satisfied]) }; list = WaitList::EMPTY; satisfied = WaitList::EMPTY;\n        self.unlock(State::SET);\n        reached(Window::Unlocked);
 a waiter is released before the unlock|raw_event|let_go(State::queue(list));\n                reached(Window::Unlocked);\n                // SAFETY: this thread claimed the block, and is done with the events.\n                let wakeup = unsafe { block.release() };|let wakeup = unsafe { block.release() };\n                reached(Window::Released);\n                let_go(State::queue(list));

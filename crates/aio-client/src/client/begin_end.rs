@@ -1,7 +1,9 @@
 //! The client's calls with a callback: begun here, and ended in the callback.
 
-use super::{Client, op, then};
+use super::Client;
+use super::calls::then;
 use crate::async_result::{AsyncResult, Completion};
+use crate::op;
 use crate::operation::OperationHandle;
 
 /// Begin never blocks and never fails: every outcome arrives at end.
@@ -23,9 +25,7 @@ impl Client {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Send, S>) + Send + 'static,
     {
-        OperationHandle::new(
-            self.start_send(message.into(), then::<op::Send, _, _, _>(callback, state)),
-        )
+        OperationHandle::new(self.start_send(message.into(), then(callback, state)))
     }
 
     /// Begins to send a text in the client's encoding.
@@ -34,7 +34,7 @@ impl Client {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Send, S>) + Send + 'static,
     {
-        self.begin_send(self.settings.encoding.get_bytes(text), callback, state)
+        self.begin_send(self.origin.settings.encoding.get_bytes(text), callback, state)
     }
 
     /// Ends a send.
@@ -49,9 +49,7 @@ impl Client {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::Receive, S>) + Send + 'static,
     {
-        OperationHandle::new(
-            self.start_receive_bytes(then::<op::Receive, _, _, _>(callback, state)),
-        )
+        OperationHandle::new(self.start_receive_bytes(then(callback, state)))
     }
 
     /// Ends a receive.
@@ -68,9 +66,7 @@ impl Client {
         S: Send + 'static,
         F: FnOnce(AsyncResult<op::ReceiveText, S>) + Send + 'static,
     {
-        OperationHandle::new(
-            self.start_receive_text(then::<op::ReceiveText, _, _, _>(callback, state)),
-        )
+        OperationHandle::new(self.start_receive_text(then(callback, state)))
     }
 
     /// Ends a receive of a text.
@@ -88,6 +84,6 @@ impl Client {
         F: FnOnce(AsyncResult<op::Connect, S>) + Send + 'static,
     {
         self.close();
-        self.origin().begin_connect(Ok(self.socket().runtime()), callback, state)
+        self.origin.clone().begin_connect(Ok(self.socket().runtime()), callback, state)
     }
 }

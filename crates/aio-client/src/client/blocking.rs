@@ -1,6 +1,7 @@
 //! The client's calls that block.
 
-use super::{Client, Error};
+use super::Client;
+use crate::error::Error;
 
 impl Client {
     /// Sends a message, in its frame, and returns when the system has taken all of it. That says

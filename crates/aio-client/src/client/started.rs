@@ -1,6 +1,7 @@
 //! The client's calls without a callback: started here, to be waited for or awaited.
 
-use super::{Client, op};
+use super::Client;
+use crate::op;
 use crate::operation::Operation;
 
 impl Client {
@@ -12,7 +13,7 @@ impl Client {
 
     /// Starts to send a text in the client's encoding.
     pub fn send_text_async(&self, text: &str) -> Operation<op::Send> {
-        self.send_async(self.settings.encoding.get_bytes(text))
+        self.send_async(self.origin.settings.encoding.get_bytes(text))
     }
 
     /// Starts to [`receive`](Self::receive) the next message. Several may be pending: each takes the
@@ -30,6 +31,6 @@ impl Client {
     /// Closes this connection, and starts to make another: [`reconnect`](Self::reconnect).
     pub fn reconnect_async(&self) -> Operation<op::Connect> {
         self.close();
-        self.origin().connect_async(Ok(self.socket().runtime()))
+        self.origin.clone().connect_async(Ok(self.socket().runtime()))
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::base::operation_queue::Wish;
 use crate::state::completion::Completion;
+use crate::state::completion::Kind;
 use crate::state::in_flight::Handle;
-use crate::state::perform::Kind;
 use aio_sync::{EventRef, WaitHandle};
 use std::fmt;
 use std::io;
@@ -125,8 +125,13 @@ pub struct AsyncResult<K: Kind, S = ()> {
 }
 
 impl<K: Kind, S> AsyncResult<K, S> {
-    pub(crate) fn new(completion: Completion<K, S>, handle: OperationHandle) -> Self {
-        Self { completion, handle }
+    /// What an operation calls that is to call `callback`.
+    pub(crate) fn to(
+        callback: impl FnOnce(Self) + Send,
+    ) -> impl FnOnce(Completion<K, S>, Handle) + Send {
+        move |completion, handle| {
+            callback(Self { completion, handle: OperationHandle::new(handle) });
+        }
     }
 
     pub(crate) fn into_completion(self) -> Completion<K, S> {

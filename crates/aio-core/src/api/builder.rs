@@ -6,14 +6,14 @@ use crate::base::counters::Counters;
 use crate::base::engine::Engine;
 use crate::base::latencies::Latencies;
 use crate::base::limit::Limit;
+use crate::base::listeners::Listeners;
 use crate::base::running::Running;
+use crate::base::shutdown::Shutdown;
 use crate::base::timer::Timer;
 use crate::engine;
-use crate::pool::worker_pool::{Threads, WorkerPool};
-use crate::runtime::registered_wait::Waits;
-use crate::runtime::shutdown::Shutdown;
-use crate::state::context::{PanicPolicy, RuntimeInner};
-use crate::state::listeners::Listeners;
+use crate::pool::threads::Threads;
+use crate::pool::worker_pool::WorkerPool;
+use crate::state::context::{PanicPolicy, RuntimeInner, Waits};
 #[cfg(feature = "testing")]
 use crate::testing::{Faults, Injector};
 use std::env;
@@ -184,7 +184,7 @@ impl Builder {
             counters: Counters::new(workers),
             running: Running::new(workers),
             clock: Clock::new(self.latency_histograms),
-            listeners: Listeners::default(),
+            listeners: Listeners::new(),
             limit: self.max_pending.map(Limit::new),
             latencies: self.latency_histograms.then(|| Latencies::new(workers)),
             shutdown: Shutdown::default(),

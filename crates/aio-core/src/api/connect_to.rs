@@ -7,7 +7,7 @@ use crate::base::error::Aborted;
 use crate::op;
 use crate::op::Destination;
 use crate::runtime::resolver;
-use crate::state::in_flight;
+use crate::state::body;
 use crate::state::in_flight::Owner;
 use crate::state::socket::Socket;
 use std::io;
@@ -50,7 +50,8 @@ impl Runtime {
     {
         let destination = destination.into();
         let (deadline, work) = (destination.deadline(), op::ConnectTo::new(&destination));
-        let (operation, handle) = in_flight::begin(None, deadline, work, callback, state);
+        let (operation, handle) =
+            body::begin(None, deadline, work, AsyncResult::to(callback), state);
         self.set_out(&destination, operation);
         OperationHandle::new(handle)
     }
@@ -62,7 +63,7 @@ impl Runtime {
     ) -> Operation<op::ConnectTo> {
         let destination = destination.into();
         let (deadline, work) = (destination.deadline(), op::ConnectTo::new(&destination));
-        let (operation, pending) = in_flight::start(None, deadline, work);
+        let (operation, pending) = body::start(None, deadline, work);
         self.set_out(&destination, operation);
         Operation::new(pending)
     }

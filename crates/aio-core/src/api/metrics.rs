@@ -1,14 +1,10 @@
 //! What a runtime tells of itself.
 
 use crate::api::runtime::Runtime;
-use crate::base::address::display_address;
 use crate::base::histogram::Histogram;
-use crate::base::kind::KIND_NAMES;
+use crate::base::kind::OperationKind;
 use crate::base::latencies::Stretch;
-use crate::base::running::Callback;
-use crate::state::socket_table;
-use socket2::SockAddr;
-use std::fmt;
+use crate::base::report::OperationReport;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -94,64 +90,6 @@ impl Metrics {
     }
 }
 
-/// An operation, or its callback, in words: see [`Runtime::starvation_report`] and
-/// [`ShutdownReport`](crate::ShutdownReport).
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct OperationReport {
-    /// The name of its kind, as in `begin_NAME`; `post` or `register_wait` for a callback of these, and
-    /// `rayon_job` for a job that a callback has given to rayon.
-    pub operation: &'static str,
-    /// The address of its socket, if it has one that is open and bound.
-    pub local_addr: Option<SockAddr>,
-    /// The address of the peer, if the socket is connected.
-    pub peer_addr: Option<SockAddr>,
-    /// How long it has been pending, or its callback running; on Linux right to some milliseconds.
-    pub age: Duration,
-}
-
-impl OperationReport {
-    pub(crate) fn new(kind: usize, system: Option<&socket2::Socket>, age: Duration) -> Self {
-        Self {
-            operation: KIND_NAMES[kind],
-            local_addr: system.and_then(|system| system.local_addr().ok()),
-            peer_addr: system.and_then(|system| system.peer_addr().ok()),
-            age,
-        }
-    }
-
-    pub(crate) fn of(callback: Callback, age: Duration) -> Self {
-        let socket = callback.socket.and_then(socket_table::find);
-        let system = socket.as_ref().and_then(|socket| socket.descriptor.pin());
-        Self::new(callback.kind, system.as_deref(), age)
-    }
-}
-
-/// The addresses in words.
-impl fmt::Debug for OperationReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OperationReport")
-            .field("operation", &self.operation)
-            .field("local_addr", &self.local_addr.as_ref().map(display_address))
-            .field("peer_addr", &self.peer_addr.as_ref().map(display_address))
-            .field("age", &self.age)
-            .finish()
-    }
-}
-
-impl fmt::Display for OperationReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.operation)?;
-        if let Some(local) = &self.local_addr {
-            write!(f, " on {}", display_address(local))?;
-        }
-        if let Some(peer) = &self.peer_addr {
-            write!(f, " with {}", display_address(peer))?;
-        }
-        write!(f, ", for {:?}", self.age)
-    }
-}
-
 impl Runtime {
     /// Returns what has happened so far, and what is going on.
     ///
@@ -169,13 +107,14 @@ impl Runtime {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let inner = self.inner();
-        let operations = inner.counters.totals_by_kind().into_iter().zip(KIND_NAMES);
+        let totals = inner.counters.totals_by_kind();
         let workers_idle = inner.pool.idle_workers();
         Metrics {
-            operations: operations
-                .enumerate()
-                .map(|(kind, (totals, operation))| OperationMetrics {
-                    operation,
+            operations: OperationKind::ALL
+                .into_iter()
+                .zip(totals)
+                .map(|(kind, totals)| OperationMetrics {
+                    operation: kind.name(),
                     pending: totals.pending(),
                     completed: totals.completed,
                     aborted: totals.aborted,
@@ -214,6 +153,6 @@ impl Runtime {
             .filter(|(age, _)| *age >= threshold)
             .collect();
         held.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
-        held.iter().map(|(age, callback)| OperationReport::of(*callback, *age)).collect()
+        held.iter().map(|(age, callback)| inner.report_of(*callback, *age)).collect()
     }
 }

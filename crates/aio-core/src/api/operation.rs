@@ -3,9 +3,10 @@
 use crate::api::async_result::OperationHandle;
 use crate::base::operation_queue::Wish;
 use crate::port::completion_port::CompletionPort;
+use crate::state::body::Pending;
 use crate::state::completion::Completion;
-use crate::state::in_flight::{Handle, Pending};
-use crate::state::perform::Kind;
+use crate::state::completion::Kind;
+use crate::state::in_flight::Handle;
 use aio_sync::{EventRef, Registration, WaitHandle};
 use std::fmt;
 use std::future::Future;

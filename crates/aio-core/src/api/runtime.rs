@@ -2,18 +2,19 @@
 
 use crate::api::builder::Builder;
 use crate::api::builder::{variable, workers};
+use crate::api::registered_wait::RegisteredWait;
 use crate::base::engine::Engine;
-use crate::pool::worker_pool::Threads;
+use crate::pool::threads::Threads;
 use crate::runtime::registered_wait;
-use crate::runtime::registered_wait::{Place, RegisteredWait};
-use crate::state::context::RuntimeInner;
+use crate::runtime::shutdown::ShutdownReport;
+use crate::state::context::{RunContext, RuntimeInner};
 use crate::state::socket::Socket;
 use aio_sync::WaitHandle;
 use once_cell::sync::OnceCell;
 use socket2::{Domain, Protocol, Type};
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs operations and their callbacks on worker threads.
 ///
@@ -174,7 +175,16 @@ impl Runtime {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, Place::OnWorker, callback)
+        RegisteredWait {
+            wait: registered_wait::register(
+                &self.inner,
+                handle,
+                timeout,
+                once,
+                RunContext::OnWorker,
+                callback,
+            ),
+        }
     }
 
     /// Returns the number of workers.
@@ -191,5 +201,56 @@ impl Runtime {
 
     pub(crate) fn inner(&self) -> &RuntimeInner {
         &self.inner
+    }
+}
+
+/// How a runtime ends.
+impl Runtime {
+    /// Ends the runtime when everything that is pending is finished, or at the deadline, when what is
+    /// pending then is aborted. Blocks until that is done.
+    ///
+    /// Pending accepts complete as aborted at once, and so do accepts that are begun meanwhile: they
+    /// would start something new. Everything else goes on: callbacks can begin the operations that their
+    /// conversations need to come to an end, connects included, and what other threads begin is done, too.
+    /// A drain ends when nothing is pending any more and every callback has returned. A receive on a
+    /// connection whose peer is silent is pending until the deadline, so a server that wants to end sooner
+    /// begins no more receives once it drains, or ends its connections.
+    ///
+    /// After the deadline everything is aborted as by [`abort`](Self::abort), and the callbacks of that are
+    /// run, for five seconds at most. A callback that has been running for a tenth of a second then is not
+    /// waited for but reported.
+    ///
+    /// It may be called twice, by several threads, and together with `abort`, which ends a drain: each call
+    /// waits and reports for itself, all from the first one's begin. In a callback it waits for all
+    /// others but not for its own, and not for those that can run on no other worker; no thread is
+    /// joined then before the runtime is dropped elsewhere.
+    pub fn drain(&self, deadline: Instant) -> ShutdownReport {
+        self.inner.drain(&self.threads, deadline)
+    }
+
+    /// Ends the runtime now: everything that is pending completes as aborted, and so does whatever is
+    /// begun from now on. Blocks until the callbacks have run and returned, for at most five seconds.
+    ///
+    /// Else as [`drain`](Self::drain). To wait less long for callbacks that do not return, drain with a
+    /// deadline that has passed.
+    ///
+    /// ```
+    /// use aio_core::{Runtime, is_aborted};
+    ///
+    /// let runtime = Runtime::builder().workers(1).build()?;
+    /// let socket = runtime.tcp_v4()?;
+    /// assert!(runtime.abort().is_complete());
+    /// let error = socket.send_async(*b"too late").wait().result.unwrap_err();
+    /// assert!(is_aborted(&error));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn abort(&self) -> ShutdownReport {
+        self.inner.abort_now(&self.threads)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.inner.drop_threads(&self.threads);
     }
 }

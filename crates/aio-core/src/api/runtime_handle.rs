@@ -1,15 +1,15 @@
 //! A runtime, as others than its owner may use it.
 
 use crate::api::operation::Operation;
+use crate::api::registered_wait::RegisteredWait;
 use crate::api::runtime::Runtime;
 use crate::base::error::{Aborted, attempted};
-use crate::base::kind::kind_index;
+use crate::base::kind::OperationKind;
 use crate::op;
 use crate::op::Target;
-use crate::runtime::registered_wait::{Place, RegisteredWait};
 use crate::runtime::{registered_wait, resolver};
-use crate::state::context::{Posted, RuntimeInner, Work};
-use crate::state::in_flight;
+use crate::state::body;
+use crate::state::context::{Posted, RunContext, RuntimeInner, Work};
 use crate::state::socket::Socket;
 use aio_sync::WaitHandle;
 use socket2::{Domain, Protocol, Type};
@@ -76,7 +76,7 @@ impl RuntimeHandle {
     /// A callback that waits for what another one does waits forever if no other worker is free to run that:
     /// see [what a callback may do](crate#what-a-callback-may-do) and [`post_step`](Self::post_step).
     pub fn post(&self, callback: impl FnOnce() + Send + 'static) {
-        self.inner.has_fired(const { kind_index("post") });
+        self.inner.has_fired(OperationKind::Post);
         self.inner.post(Work::Call(Posted(Box::new(callback))));
     }
 
@@ -104,7 +104,7 @@ impl RuntimeHandle {
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn post_step(&self, step: impl FnOnce() + Send + 'static) {
-        self.inner.has_fired(const { kind_index("post") });
+        self.inner.has_fired(OperationKind::Post);
         self.inner.post(Work::Step(Posted(Box::new(step))));
     }
 
@@ -119,7 +119,7 @@ impl RuntimeHandle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn look_up_async(&self, host: &str, port: u16) -> Operation<op::LookUp> {
-        let (operation, pending) = in_flight::start(None, None, op::LookUp::new());
+        let (operation, pending) = body::start(None, None, op::LookUp::new());
         if let Some(operation) = self.inner.admit(operation, false) {
             let found = match Target::of(host, port) {
                 _ if self.inner.is_stopping() => Err(Aborted::ShutDown.into()),
@@ -153,7 +153,16 @@ impl RuntimeHandle {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, Place::OnWorker, callback)
+        RegisteredWait {
+            wait: registered_wait::register(
+                &self.inner,
+                handle,
+                timeout,
+                once,
+                RunContext::OnWorker,
+                callback,
+            ),
+        }
     }
 
     /// As [`register_wait`](Self::register_wait), but the callback is a step, as
@@ -169,7 +178,16 @@ impl RuntimeHandle {
         H: WaitHandle + Send + 'static,
         F: FnMut(bool) + Send + 'static,
     {
-        registered_wait::register(&self.inner, handle, timeout, once, Place::InsideCallback, step)
+        RegisteredWait {
+            wait: registered_wait::register(
+                &self.inner,
+                handle,
+                timeout,
+                once,
+                RunContext::InsideCallback,
+                step,
+            ),
+        }
     }
 
     /// Blocks until the event of `handle` is signaled, as its own wait does, or until `timeout` has

@@ -10,12 +10,11 @@ use crate::api::operation::Operation;
 use crate::api::runtime::Runtime;
 use crate::base::address::display_address;
 use crate::base::error::{Aborted, attempted};
-use crate::engine;
+use crate::state::body;
 use crate::state::context::RuntimeInner;
-use crate::state::in_flight;
 use crate::state::perform::Perform;
+use crate::state::socket::Unread;
 use crate::state::socket::{Limit, Socket};
-use crate::state::unread::Unread;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::error::Error;
 use std::fmt;
@@ -234,7 +233,7 @@ impl Socket {
         if self.inner.unread.has_some() {
             return Err(IntoSocket2Error::unread(self));
         }
-        let system = match engine::release(&self.inner) {
+        let system = match self.inner.runtime.driver.release(&self.inner) {
             Ok(system) => system,
             Err(error) => return Err(IntoSocket2Error { socket: self, error }),
         };
@@ -263,7 +262,7 @@ impl Socket {
 
     fn start<K: Perform>(&self, work: K) -> Operation<K> {
         let (deadline, is_late) = self.limit.deadline();
-        let (operation, pending) = in_flight::start(Some(&self.inner), deadline, work);
+        let (operation, pending) = body::start(Some(&self.inner), deadline, work);
         if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
             K::start(&self.inner, operation);
         }
@@ -273,7 +272,7 @@ impl Socket {
     /// Starts an operation and waits for it.
     fn call<K: Perform>(&self, work: K) -> io::Result<K::Output> {
         let (deadline, is_late) = self.limit.deadline();
-        let (operation, pending) = in_flight::start(Some(&self.inner), deadline, work);
+        let (operation, pending) = body::start(Some(&self.inner), deadline, work);
         if !K::MAY_BLOCK && !RuntimeInner::is_on_worker() {
             operation.thread_comes();
         }
@@ -291,7 +290,7 @@ impl Socket {
     {
         let (deadline, is_late) = self.limit.deadline();
         let (operation, handle) =
-            in_flight::begin(Some(&self.inner), deadline, work, callback, state);
+            body::begin(Some(&self.inner), deadline, work, AsyncResult::to(callback), state);
         if let Some(operation) = self.inner.runtime.admit(operation, is_late) {
             K::start(&self.inner, operation);
         }

@@ -1,27 +1,28 @@
-//! What a runtime counts of its operations: in a shard for each worker, and a few for all other threads, so
-//! that counting is no line of memory that everybody writes.
+//! How many operations of a runtime have begun, completed and been delivered, by kind.
+//!
+//! Each worker has a shard, and all other threads share a few, so that no cache line is written by all threads.
 //!
 //! An operation passes three points, in this order, and is counted once at each:
 //!
 //! ```text
-//! begun ──▶ completed, or aborted: its result stands ──▶ delivered: its callback has returned
+//! begun ──▶ completed, or aborted: its result is set ──▶ delivered: its callback has returned
 //! ```
 //!
-//! One without a callback is delivered before those who wait for it learn that it has completed.
+//! An operation without a callback is delivered before a thread that waits for it learns that it has completed.
 //!
-//! 1. A worker's shard is written by that worker alone, so that a load and a store are an addition. The
-//!    others are added to atomically, each by its part of all threads.
+//! 1. Only the worker writes its shard, so a load and a store make an addition. The other shards are added to
+//!    atomically, each by some of the other threads.
 //! 2. An operation moves from the thread that counts it at one point to the thread that counts it at the
 //!    next, so the first count happens before the second. Counts are stored with release and read with
-//!    acquire: whoever has read a count of a later point reads, afterwards, what was counted
+//!    acquire: a thread that has read a count of a later point then reads at least what was counted
 //!    before it. So [`Counters::totals`], which reads all deliveries, then all completions, then
 //!    all begins, never finds more delivered than completed, or more completed than begun.
 //! 3. Counts only grow. If the deliveries that were read first equal the begins that were read after
 //!    them, there was a moment in between at which nothing was pending: what was read as delivered is
 //!    at most what was delivered then, which is at most what was begun then, which is at most what
-//!    was read as begun. So a drain can tell that all is done without stopping anybody.
+//!    was read as begun. So a drain can tell that all is done without stopping a thread.
 
-use crate::base::kind::KIND_NAMES;
+use crate::base::kind::OperationKind;
 use crate::base::sync::{AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 use std::cell::Cell;
@@ -42,7 +43,7 @@ pub(crate) struct Counters {
 }
 
 /// By kind.
-type Shard = [Counts; KIND_NAMES.len()];
+type Shard = [Counts; OperationKind::COUNT];
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -61,7 +62,7 @@ pub(crate) enum Point {
     Delivered,
 }
 
-/// What has been counted, of one kind or of all.
+/// The counts of one kind, or of all kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) begun: u64,
@@ -71,12 +72,12 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Operations whose results do not stand.
+    /// How many operations have begun and have not completed.
     pub(crate) fn pending(&self) -> u64 {
         self.begun - self.completed - self.aborted
     }
 
-    /// Callbacks that have not returned, of operations whose results stand.
+    /// How many operations have completed and have not been delivered.
     pub(crate) fn undelivered(&self) -> u64 {
         self.completed + self.aborted - self.delivered
     }
@@ -120,24 +121,24 @@ impl Counters {
         Self { shards, workers }
     }
 
-    /// Counts an operation of `kind` at `point`. `worker`: which one the calling thread is, if it is one.
+    /// Counts an operation of `kind` at `point`. `worker`: the calling thread's number, if it is a worker.
     #[inline]
-    pub(crate) fn count(&self, worker: Option<usize>, kind: usize, point: Point) {
+    pub(crate) fn count(&self, worker: Option<usize>, kind: OperationKind, point: Point) {
         match worker {
             Some(worker) => {
-                let count = self.shards[worker][kind].at(point);
+                let count = self.shards[worker][kind as usize].at(point);
                 count.store(count.load(Ordering::Relaxed) + 1, Ordering::Release);
             }
             None => {
                 let shard = self.workers + foreign_shard();
-                self.shards[shard][kind].at(point).fetch_add(1, Ordering::Release);
+                self.shards[shard][kind as usize].at(point).fetch_add(1, Ordering::Release);
             }
         }
     }
 
-    /// What has been counted of each kind.
-    pub(crate) fn totals_by_kind(&self) -> Vec<Totals> {
-        let mut totals = vec![Totals::default(); KIND_NAMES.len()];
+    /// Returns the counts of each kind, by its number.
+    pub(crate) fn totals_by_kind(&self) -> [Totals; OperationKind::COUNT] {
+        let mut totals = [Totals::default(); OperationKind::COUNT];
         // In this order: invariant 2.
         for point in [Point::Delivered, Point::Aborted, Point::Completed, Point::Begun] {
             for (kind, totals) in totals.iter_mut().enumerate() {
@@ -151,7 +152,7 @@ impl Counters {
         totals
     }
 
-    /// What has been counted of all kinds.
+    /// Returns the counts of all kinds together.
     pub(crate) fn totals(&self) -> Totals {
         self.totals_by_kind().into_iter().sum()
     }
@@ -180,14 +181,14 @@ impl Totals {
     }
 }
 
-/// The calling thread's part of the shards that are not workers'.
+/// The shard of the calling thread, which is no worker, among those of such threads.
 fn foreign_shard() -> usize {
     static THREADS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     thread_local! {
         static SHARD: Cell<usize> =
             Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % FOREIGN_SHARDS);
     }
-    // A thread that ends takes the first.
+    // A thread whose thread-locals are gone uses the first.
     SHARD.try_with(Cell::get).unwrap_or(0)
 }
 

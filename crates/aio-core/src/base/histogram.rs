@@ -1,7 +1,7 @@
-//! How often something took how long.
+//! [`Histogram`]: how often which durations were recorded.
 //!
-//! Durations are counted in buckets whose width is a sixteenth of the power of two below them: a bucket's ends
-//! are six percent apart at most, whatever the duration, and a histogram is a few kilobytes.
+//! A bucket's width is a sixteenth of the power of two below its durations. So a bucket's ends are at most six percent
+//! apart, whatever the duration, and a histogram takes a few kilobytes.
 
 use std::fmt;
 use std::iter;

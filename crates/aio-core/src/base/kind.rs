@@ -1,4 +1,4 @@
-//! The kinds of operation by name, and the two directions.
+//! The kinds of operation and of system call, and the two directions.
 
 /// The two directions in which operations of a socket are ordered and otherwise independent (I5).
 ///
@@ -10,41 +10,56 @@ pub(crate) enum Direction {
     Send,
 }
 
-/// The names of all kinds, and of what else a runtime runs: what was posted to it, registered waits, and
-/// jobs of rayon's. By these it counts.
-pub(crate) const KIND_NAMES: [&str; 17] = [
-    "accept",
-    "accept_receive",
-    "connect",
-    "connect_to",
-    "disconnect",
-    "look_up",
-    "receive",
-    "receive_from",
-    "receive_list",
-    "receive_message_from",
-    "send",
-    "send_file",
-    "send_list",
-    "send_to",
-    "post",
-    "register_wait",
-    "rayon_job",
-];
+/// What a system call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Accept,
+    Connect,
+    Receive,
+    Send,
+}
 
-/// The index of a name among [`KIND_NAMES`]; does not compile for another, where it is a constant.
-pub(crate) const fn kind_index(name: &str) -> usize {
-    let mut index = 0;
-    while index < KIND_NAMES.len() {
-        let (known, name) = (KIND_NAMES[index].as_bytes(), name.as_bytes());
-        let mut at = 0;
-        while at < name.len() && at < known.len() && name[at] == known[at] {
-            at += 1;
+macro_rules! operation_kinds {
+    ($($kind:ident = $name:literal,)*) => {
+        /// A kind of operation, or of another callback that a runtime counts.
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum OperationKind {
+            $($kind,)*
         }
-        if at == name.len() && at == known.len() {
-            return index;
+
+        impl OperationKind {
+            /// Each at the index that it is `as usize`.
+            pub(crate) const ALL: [Self; [$($name),*].len()] = [$(Self::$kind),*];
+            pub(crate) const COUNT: usize = Self::ALL.len();
+
+            /// Returns the name in metrics and reports: of an operation, as in `begin_NAME`.
+            pub(crate) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
         }
-        index += 1;
-    }
-    panic!("every kind is among KIND_NAMES")
+    };
+}
+
+// In the order of `Metrics::operations`.
+operation_kinds! {
+    Accept = "accept",
+    AcceptReceive = "accept_receive",
+    Connect = "connect",
+    ConnectTo = "connect_to",
+    Disconnect = "disconnect",
+    LookUp = "look_up",
+    Receive = "receive",
+    ReceiveFrom = "receive_from",
+    ReceiveList = "receive_list",
+    ReceiveMessageFrom = "receive_message_from",
+    Send = "send",
+    SendFile = "send_file",
+    SendList = "send_list",
+    SendTo = "send_to",
+    Post = "post",
+    RegisterWait = "register_wait",
+    RayonJob = "rayon_job",
 }

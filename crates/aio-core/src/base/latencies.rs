@@ -1,13 +1,13 @@
 //! How long operations take, by kind, for a runtime that was asked to measure it.
 //!
-//! As the counters, each worker writes histograms of its own, and all other threads share one set. A kind's
-//! are made when it is first measured there.
+//! As with the counters, each worker has histograms of its own, and all other threads share one set. A histogram is
+//! made when the first duration is recorded in it.
 
 use crate::base::histogram::{Histogram, Recorder};
-use crate::base::kind::KIND_NAMES;
+use crate::base::kind::OperationKind;
 use std::sync::OnceLock;
 
-/// A stretch of an operation's way.
+/// A part of an operation's time, from begin to completion and from there to the callback.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stretch {
     UntilCompleted,
@@ -17,7 +17,7 @@ pub(crate) enum Stretch {
 #[derive(Debug)]
 pub(crate) struct Latencies {
     /// Of the workers, then of all other threads; by kind, then by stretch.
-    shards: Box<[[[OnceLock<Recorder>; 2]; KIND_NAMES.len()]]>,
+    shards: Box<[[[OnceLock<Recorder>; 2]; OperationKind::COUNT]]>,
 }
 
 impl Latencies {
@@ -28,18 +28,20 @@ impl Latencies {
     pub(crate) fn record(
         &self,
         worker: Option<usize>,
-        kind: usize,
+        kind: OperationKind,
         stretch: Stretch,
         nanoseconds: u64,
     ) {
         let shard = worker.unwrap_or(self.shards.len() - 1);
-        self.shards[shard][kind][stretch as usize].get_or_init(Recorder::new).record(nanoseconds);
+        self.shards[shard][kind as usize][stretch as usize]
+            .get_or_init(Recorder::new)
+            .record(nanoseconds);
     }
 
-    pub(crate) fn histogram(&self, kind: usize, stretch: Stretch) -> Histogram {
+    pub(crate) fn histogram(&self, kind: OperationKind, stretch: Stretch) -> Histogram {
         let mut histogram = Histogram::default();
         for shard in &self.shards {
-            if let Some(recorder) = shard[kind][stretch as usize].get() {
+            if let Some(recorder) = shard[kind as usize][stretch as usize].get() {
                 recorder.add_to(&mut histogram);
             }
         }

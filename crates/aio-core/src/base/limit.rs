@@ -1,8 +1,8 @@
-//! The most operations that may be pending at once, for a runtime that was given such a limit.
+//! The limit on pending operations of a runtime that has one.
 //!
-//! An operation takes a place when it is begun, and gives it back when its callback has returned or, if it has
-//! none, before those who wait for it learn that it has completed, so that they find the place free.
-//! Every operation writes the one count; a runtime without a limit has none.
+//! An operation takes a place when it begins and gives it back when its callback has returned. An operation without a
+//! callback gives it back before a thread that waits for it learns that it has completed, so that the thread finds the
+//! place free. Every operation writes the one count; a runtime without a limit has none.
 
 use crate::base::sync::{AtomicUsize, Ordering};
 use crossbeam::utils::CachePadded;
@@ -11,8 +11,8 @@ use std::io;
 #[derive(Debug)]
 pub(crate) struct Limit {
     most: usize,
-    /// How many places are taken: never more than there are. One that is refused does not touch it, so that it
-    /// takes no place, not even for a moment, from another.
+    /// How many places are taken, `most` at most. An operation that is refused does not change it, so it takes no
+    /// place from another, not even for a moment.
     taken: CachePadded<AtomicUsize>,
 }
 
@@ -21,7 +21,7 @@ impl Limit {
         Self { most, taken: CachePadded::new(AtomicUsize::new(0)) }
     }
 
-    /// Takes a place, if there is one.
+    /// Takes a place, and returns true, if one is free.
     pub(crate) fn take(&self) -> bool {
         let take = |taken: usize| (taken < self.most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
@@ -34,8 +34,7 @@ impl Limit {
     /// The error of an operation that has found no place.
     pub(crate) fn error(&self) -> io::Error {
         let message = format!(
-            "the runtime takes no more operations than {} at once (max_pending); begin it again when \
-             others are over",
+            "too many operations are pending (max_pending is {}); retry when others have completed",
             self.most
         );
         io::Error::new(io::ErrorKind::ResourceBusy, message)

@@ -276,7 +276,7 @@ impl<O: Queued> OperationQueue<O> {
     }
 
     /// A new operation. `at_once`: the caller may attempt it itself.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(&self, operation: O, at_once: bool) -> Next<O> {
         let mut state = self.lock();
         if state.phase == Phase::Idle && operation.wish().is_none() {
@@ -688,11 +688,12 @@ mod models;
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::state::in_flight::{self, Handle, Next, Owner};
+    use crate::state::body::{self};
+    use crate::state::in_flight::{Handle, Next, Owner};
     use crate::{Runtime, Socket, op};
 
     fn operation(socket: &Socket) -> (Owner, Handle) {
-        in_flight::begin(Some(socket.inner()), None, op::Receive::new([0; 1]), |_| {}, ())
+        body::begin(Some(socket.inner()), None, op::Receive::new([0; 1]), |_, _| {}, ())
     }
 
     fn attempted(next: Next) -> Owner {
@@ -792,7 +793,7 @@ mod tests {
             let (mut peer, _) = listener.accept().unwrap();
             // As a synchronous call does.
             let work = op::Receive::new([0; 1]);
-            let (operation, pending) = in_flight::start(Some(socket.inner()), None, work);
+            let (operation, pending) = body::start(Some(socket.inner()), None, work);
             operation.thread_comes();
             socket.inner().runtime.driver.start(socket.inner(), operation);
             let (report, received) = std::sync::mpsc::channel();

@@ -1,32 +1,31 @@
-//! Which callback each worker runs, and since when: for those who want to know what holds the workers.
+//! Which callback each worker runs, and since when, so that reports can say what holds the workers.
 //!
-//! A worker has a slot. Only the worker writes it, before it runs a callback and when that has returned; what
-//! it writes is a few numbers, so that it takes no lock and keeps nothing alive.
+//! Each worker has a slot, which it alone writes, before it runs a callback and after the callback has returned. A slot
+//! holds a few numbers, so the worker takes no lock and keeps nothing alive.
 //!
 //! 1. `version` is even exactly while a callback runs, and grows with every change. It is made odd before
 //!    the numbers are written and even after; a fence follows the first, and the second is a release. A
 //!    reader reads the version, with acquire, the numbers, and after a fence the version again: if both
 //!    are the same and even, the numbers are those of one callback, which was running in between.
-//! 2. A socket is told by its number (`socket_table.rs`). Who has looked it up may find that it is gone.
+//! 2. A socket is named by its number (`number.rs`), and may be gone when a reader looks it up.
 
 use crate::base::clock::Moment;
-use crate::base::kind::kind_index;
+use crate::base::kind::OperationKind;
+use crate::base::number::SocketNumber;
 use crate::base::sync::{AtomicU64, AtomicUsize, Ordering, fence};
-use crate::state::socket_table::SocketNumber;
 use crossbeam::utils::CachePadded;
 
-/// A callback, by what it belongs to; or a job of rayon's.
+/// What a callback belongs to. A job of rayon counts as a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Callback {
-    /// The index of its kind.
-    pub(crate) kind: usize,
-    /// Where its operation was last, if it is that of an operation at a socket.
+    pub(crate) kind: OperationKind,
+    /// The socket where its operation was last, if it is the callback of an operation at a socket.
     pub(crate) socket: Option<SocketNumber>,
 }
 
 impl Callback {
-    /// A worker that looks for a job has the place of one, since it cannot know before whether it finds one.
-    pub(crate) const JOB: Self = Self { kind: kind_index("rayon_job"), socket: None };
+    /// A worker that looks for a job enters this before it knows whether it finds one.
+    pub(crate) const JOB: Self = Self { kind: OperationKind::RayonJob, socket: None };
 
     pub(crate) fn is_job(self) -> bool {
         self.kind == Self::JOB.kind
@@ -41,6 +40,7 @@ pub(crate) struct Running {
 #[derive(Debug)]
 struct Slot {
     version: AtomicU64,
+    /// An [`OperationKind`].
     kind: AtomicUsize,
     /// A number, or 0.
     socket: AtomicUsize,
@@ -50,7 +50,7 @@ struct Slot {
 impl Slot {
     fn callback(&self) -> Option<(Callback, Moment)> {
         let version = self.version.load(Ordering::Acquire);
-        let kind = self.kind.load(Ordering::Relaxed);
+        let kind = OperationKind::ALL[self.kind.load(Ordering::Relaxed)];
         let socket = SocketNumber::from(self.socket.load(Ordering::Relaxed));
         let since = self.since.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
@@ -76,9 +76,9 @@ impl Running {
     pub(crate) fn begin(&self, worker: usize, callback: Callback, now: Moment) {
         let slot = &self.slots[worker];
         let version = slot.version.load(Ordering::Relaxed);
-        // It was made odd when the callback before returned; what follows is not to be seen before that.
+        // The end of the callback before made it odd. No reader may see the stores that follow before that.
         fence(Ordering::Release);
-        slot.kind.store(callback.kind, Ordering::Relaxed);
+        slot.kind.store(callback.kind as usize, Ordering::Relaxed);
         slot.socket.store(callback.socket.map_or(0, SocketNumber::get), Ordering::Relaxed);
         slot.since.store(now, Ordering::Relaxed);
         slot.version.store(version + 1, Ordering::Release);
@@ -90,12 +90,12 @@ impl Running {
         version.store(version.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
-    /// What `worker`, which calls this, runs.
+    /// Returns what `worker`, which is the calling thread, runs.
     pub(crate) fn of(&self, worker: usize) -> Option<Callback> {
         self.slots[worker].callback().map(|(callback, _)| callback)
     }
 
-    /// The callbacks that are running, by worker, each with the moment since which it is.
+    /// Returns the callbacks that are running, each with its worker and the moment when it began.
     pub(crate) fn all(&self) -> impl Iterator<Item = (usize, Callback, Moment)> {
         self.slots.iter().enumerate().filter_map(|(worker, slot)| {
             slot.callback().map(|(callback, since)| (worker, callback, since))

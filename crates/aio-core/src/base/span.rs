@@ -1,13 +1,13 @@
-//! An operation's span, for who traces: without the feature `tracing` it is nothing.
+//! An operation's span. Without the feature `tracing` it is nothing.
 //!
-//! It is made when the operation is begun, as a child of the span that is current there, lives until the
-//! operation is over, callback included, and is current while the callback runs. That the operation
-//! has completed is an event in it.
+//! The span begins with the operation, as a child of the span that is current there. It ends when the operation has
+//! been delivered, and is current while the callback runs. The completion of the operation is an event in it.
 
 #[cfg(feature = "tracing")]
 mod traced {
+    use crate::base::descriptor::Descriptor;
     use crate::base::error::is_aborted;
-    use crate::state::socket::SocketInner;
+    use crate::base::kind::OperationKind;
     use std::io;
     use tracing::field::Empty;
 
@@ -20,9 +20,11 @@ mod traced {
             Self(None)
         }
 
-        pub(crate) fn begin(kind: &'static str, socket: Option<&SocketInner>) -> Self {
+        /// The operation begins at the socket of `descriptor`, if at any.
+        pub(crate) fn begin(kind: OperationKind, descriptor: Option<&Descriptor>) -> Self {
+            let kind = kind.name();
             let span = tracing::debug_span!(target: "aio_core", "operation", kind, socket = Empty);
-            if let Some(system) = socket.and_then(|socket| socket.descriptor.pin()) {
+            if let Some(system) = descriptor.and_then(Descriptor::pin) {
                 #[cfg(unix)]
                 span.record("socket", std::os::fd::AsRawFd::as_raw_fd(&*system));
                 #[cfg(windows)]
@@ -59,7 +61,8 @@ mod traced {
 
 #[cfg(not(feature = "tracing"))]
 mod untraced {
-    use crate::state::socket::SocketInner;
+    use crate::base::descriptor::Descriptor;
+    use crate::base::kind::OperationKind;
     use std::io;
 
     #[derive(Debug, Default)]
@@ -70,7 +73,7 @@ mod untraced {
             Self
         }
 
-        pub(crate) fn begin(_kind: &'static str, _socket: Option<&SocketInner>) -> Self {
+        pub(crate) fn begin(_kind: OperationKind, _descriptor: Option<&Descriptor>) -> Self {
             Self
         }
 

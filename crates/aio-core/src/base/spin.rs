@@ -1,57 +1,55 @@
-//! Looking out for a while before going to sleep. Knows nothing of what is looked for, nor of how anybody
-//! sleeps.
+//! Adaptive spinning before a thread parks. Knows neither what is polled for nor how the thread parks.
 //!
-//! To put a thread to sleep and to wake it takes longer than what is waited for often does. So a thread looks
-//! [`LOOKS`] times whether it has come, and between lets run whoever else wants its processor, who may be
-//! about to bring it. A thread whose looks were in vain leaves them out the next time, then three times, and
-//! so on up to 31 times. So where something comes seldom this costs little, and a thread that waits for long
-//! nothing.
+//! Parking and waking a thread often takes longer than the wait itself. So a thread polls [`POLLS`] times, and
+//! yields its processor between polls, since the thread that it waits for may need it. A thread whose polls fail
+//! skips the next chance to spin, then three, and so on up to 31. So where something comes seldom spinning
+//! costs little, and a thread that waits for long pays nothing.
 //!
-//! Where others keep the processor for long, a thread that lets them run waits for its turn, which a thread
-//! that sleeps and is woken gets sooner. So it stops looking when [`LONGEST`] has passed.
+//! Where other threads keep the processors busy, a thread that yields waits longer for its turn than a
+//! thread that is parked and woken. So a thread stops spinning after [`LONGEST`].
 
 use std::{cell::Cell, ops::ControlFlow, time::Duration};
 use system::{Moment, yield_now};
 
-/// How often a thread looks out at a time, which takes a part of the time that it takes to wake it.
+/// How often a thread polls at a time. That takes a fraction of the time of a wake-up.
 #[cfg(not(loom))]
-const LOOKS: u32 = 32;
-/// In a model other threads may do any number of things before the one look.
+const POLLS: u32 = 32;
+/// In a model other threads may do any number of things before the one poll.
 #[cfg(loom)]
-const LOOKS: u32 = 1;
+const POLLS: u32 = 1;
 
-/// For how long a thread looks out at a time, but for its last turn.
+/// For how long a thread spins at a time, except the last yield.
 const LONGEST: Duration = Duration::from_micros(500);
 
-/// A thread that never looks out with success does so every 32nd time.
-const MOST_MISSES: u32 = 5;
+/// A thread that never succeeds spins every 32nd time.
+const MOST_FAILURES: u32 = 5;
 
-/// What a thread remembers of its looking out.
+/// What a thread remembers of its spinning.
 #[derive(Debug, Default)]
-pub(crate) struct Lookout {
-    /// How often it was in vain since it had success, [`MOST_MISSES`] at most.
-    misses: Cell<u32>,
-    /// How often it was left out since it was done.
+pub(crate) struct Spinner {
+    /// How often it has failed since its last success, [`MOST_FAILURES`] at most.
+    failures: Cell<u32>,
+    /// How many chances it has skipped since it last spun.
     omitted: Cell<u32>,
 }
 
-impl Lookout {
-    /// Returns true if it is to be done now: after *n* vain tries in a row, every 2ⁿth time that this is asked.
-    pub(crate) fn is_due(&self) -> bool {
+impl Spinner {
+    /// Returns true if the thread is to spin now: after *n* failures in a row, every 2ⁿth time that it asks.
+    pub(crate) fn should_spin(&self) -> bool {
         let asked = self.omitted.get() + 1;
-        let is_due = asked >> self.misses.get() > 0;
+        let is_due = asked >> self.failures.get() > 0;
         self.omitted.set(if is_due { 0 } else { asked });
         is_due
     }
 
-    /// Looks, for a while at most, until `look` says whether to break with success or not, and returns that.
-    /// Only running out of looks or time is a miss.
-    pub(crate) fn watch(&self, mut look: impl FnMut() -> ControlFlow<bool>) -> bool {
+    /// Polls, for a while at most, until `poll` breaks with success or without, and returns which.
+    /// Only running out of polls or time is a failure.
+    pub(crate) fn spin(&self, mut poll: impl FnMut() -> ControlFlow<bool>) -> bool {
         let begun = Moment::now();
-        for _ in 0..LOOKS {
-            if let ControlFlow::Break(success) = look() {
+        for _ in 0..POLLS {
+            if let ControlFlow::Break(success) = poll() {
                 if success {
-                    self.misses.set(0);
+                    self.failures.set(0);
                 }
                 return success;
             }
@@ -60,7 +58,7 @@ impl Lookout {
                 break;
             }
         }
-        self.misses.set(MOST_MISSES.min(self.misses.get() + 1));
+        self.failures.set(MOST_FAILURES.min(self.failures.get() + 1));
         false
     }
 }
@@ -71,7 +69,7 @@ mod system {
     pub(crate) use std::time::Instant as Moment;
 }
 
-/// Nothing can come about in a model by letting others run after the last look, and no time passes.
+/// In a model a yield after the last poll changes nothing, and no time passes.
 #[cfg(loom)]
 mod system {
     use std::time::Duration;
@@ -95,36 +93,36 @@ mod system {
 mod tests {
     use super::*;
 
-    /// Between how many askings it is due, each time that it is, when it is always in vain.
-    fn gaps(lookout: &Lookout, times: usize) -> Vec<usize> {
-        let gap = || (0..).take_while(|_| !lookout.is_due()).count();
-        (0..times).map(|_| (gap(), lookout.watch(|| ControlFlow::Continue(()))).0).collect()
+    /// How many chances a thread skips before each time that it spins, if it always fails.
+    fn gaps(spinner: &Spinner, times: usize) -> Vec<usize> {
+        let gap = || (0..).take_while(|_| !spinner.should_spin()).count();
+        (0..times).map(|_| (gap(), spinner.spin(|| ControlFlow::Continue(()))).0).collect()
     }
 
     #[test]
-    fn what_is_in_vain_is_left_out_for_longer_and_longer_until_it_has_success() {
-        let lookout = Lookout::default();
-        assert_eq!(gaps(&lookout, 8), [0, 1, 3, 7, 15, 31, 31, 31]);
-        assert!(lookout.watch(|| ControlFlow::Break(true)));
-        assert_eq!(gaps(&lookout, 3), [0, 1, 3]);
+    fn spinning_backs_off_until_it_succeeds() {
+        let spinner = Spinner::default();
+        assert_eq!(gaps(&spinner, 8), [0, 1, 3, 7, 15, 31, 31, 31]);
+        assert!(spinner.spin(|| ControlFlow::Break(true)));
+        assert_eq!(gaps(&spinner, 3), [0, 1, 3]);
     }
 
     #[test]
-    fn to_be_told_to_stop_is_neither_success_nor_a_miss() {
-        let lookout = Lookout::default();
-        assert!(!lookout.watch(|| ControlFlow::Break(false)));
-        assert!(lookout.is_due() && lookout.is_due());
+    fn a_break_without_success_is_no_failure() {
+        let spinner = Spinner::default();
+        assert!(!spinner.spin(|| ControlFlow::Break(false)));
+        assert!(spinner.should_spin() && spinner.should_spin());
     }
 
     #[test]
-    fn a_thread_that_gets_no_turn_for_long_stops_looking() {
-        let lookout = Lookout::default();
-        let mut looks = 0;
-        assert!(!lookout.watch(|| {
-            looks += 1;
+    fn a_thread_that_waits_long_for_its_processor_stops_spinning() {
+        let spinner = Spinner::default();
+        let mut polls = 0;
+        assert!(!spinner.spin(|| {
+            polls += 1;
             std::thread::sleep(LONGEST);
             ControlFlow::Continue(())
         }));
-        assert_eq!(looks, 1);
+        assert_eq!(polls, 1);
     }
 }

@@ -6,12 +6,15 @@
 //!
 //! 1. A worker that is about to wait alone (`worker_pool.rs`) becomes the timekeeper if there is none, and only
 //!    then takes the lock and arranges the time: the first deadline or, if that is earlier, the time that is
-//!    arranged already and not over.
+//!    arranged already and not over. If there are no times, it does neither.
 //! 2. A thread that enters a deadline does so under the lock, and there looks for the timekeeper and the arranged
 //!    time. If the deadline is earlier, it arranges the deadline, and wakes the timekeeper.
 //! 3. So no deadline is slept through. If the timekeeper has the lock of 1 last, it sees the deadline. If the other
 //!    thread has it last, it sees the timekeeper and the arranged time, which is one at which the timekeeper
 //!    comes back, or for which another thread is about to wake it.
+//!    A timekeeper that finds no times does not take the lock. It becomes the timekeeper and
+//!    then reads `times`; the other thread stores `times` and then looks for the
+//!    timekeeper. Between the two steps of each is a sequentially consistent fence, so one sees the other.
 //! 4. A deadline that is taken out leaves the arranged time as it is. The timekeeper may come back for nothing,
 //!    once for each time that is arranged. In return a connection that gets an answer to each request before its
 //!    deadline, and so enters and takes out a first deadline each time, wakes the timekeeper once for
@@ -19,7 +22,7 @@
 //! 5. Canceling an operation for its deadline's sake is canceling: one that has done its work completes
 //!    with it, and one that has not has taken nothing (I2).
 
-use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::PoisonError;
@@ -31,8 +34,8 @@ const NOBODY: usize = usize::MAX;
 #[derive(Debug)]
 pub(crate) struct Timer<E> {
     state: Mutex<State<E>>,
-    /// How many entries there are; readable without the lock.
-    count: AtomicUsize,
+    /// What there is, readable without the lock: twice the number of entries, and one more if a time is arranged.
+    times: AtomicUsize,
     /// Given up without the lock, so that a thread with the lock may wake a worker that has just done so.
     keeper: AtomicUsize,
 }
@@ -55,7 +58,7 @@ impl<E> Timer<E> {
     pub(crate) fn new() -> Self {
         Self {
             state: Mutex::new(State { entries: BTreeMap::new(), arranged: None }),
-            count: AtomicUsize::new(0),
+            times: AtomicUsize::new(0),
             keeper: AtomicUsize::new(NOBODY),
         }
     }
@@ -65,17 +68,26 @@ impl<E> Timer<E> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes what there is, after a change.
+    #[inline]
+    fn note(&self, state: &State<E>) {
+        let times = 2 * state.entries.len() + usize::from(state.arranged.is_some());
+        self.times.store(times, Ordering::Relaxed);
+    }
+
     /// Enters something; `identity` tells it apart from everything else that is entered. Returns the
     /// worker that must be woken to take note.
     pub(crate) fn enter(&self, deadline: Instant, identity: usize, entry: E) -> Option<usize> {
         let mut state = self.state();
         state.entries.insert((deadline, identity), entry);
-        self.count.store(state.entries.len(), Ordering::Relaxed);
+        self.note(&state);
+        fence(Ordering::SeqCst);
         let keeper = self.keeper.load(Ordering::Relaxed);
         if keeper == NOBODY || state.arranged.is_some_and(|arranged| arranged <= deadline) {
             return None;
         }
         state.arranged = Some(deadline);
+        self.note(&state);
         Some(keeper)
     }
 
@@ -84,7 +96,7 @@ impl<E> Timer<E> {
         let removed = {
             let mut state = self.state();
             let removed = state.entries.remove(&(deadline, identity));
-            self.count.store(state.entries.len(), Ordering::Relaxed);
+            self.note(&state);
             removed
         };
         // Not the last handle, but if it were, what it drops would not be dropped under the lock.
@@ -93,7 +105,7 @@ impl<E> Timer<E> {
 
     /// Takes out what is due.
     pub(crate) fn due(&self) -> Vec<E> {
-        if self.count.load(Ordering::Relaxed) == 0 {
+        if self.times.load(Ordering::Relaxed) < 2 {
             return Vec::new();
         }
         let now = Instant::now();
@@ -104,7 +116,7 @@ impl<E> Timer<E> {
         // Everything at this very moment is due too: no identity is as great.
         let later = state.entries.split_off(&(now, usize::MAX));
         let due = mem::replace(&mut state.entries, later);
-        self.count.store(state.entries.len(), Ordering::Relaxed);
+        self.note(&state);
         due.into_values().collect()
     }
 
@@ -115,14 +127,15 @@ impl<E> Timer<E> {
         if claim.is_err() {
             return None;
         }
-        let mut state = self.state();
-        let first = state.first();
-        if first.is_none() && state.arranged.is_none() {
+        fence(Ordering::SeqCst);
+        if self.times.load(Ordering::Relaxed) == 0 {
             return None;
         }
+        let mut state = self.state();
         let now = Instant::now();
         let arranged = state.arranged.filter(|arranged| *arranged > now);
-        state.arranged = first.into_iter().chain(arranged).min();
+        state.arranged = state.first().into_iter().chain(arranged).min();
+        self.note(&state);
         Some(state.arranged?.saturating_duration_since(now))
     }
 

@@ -7,9 +7,12 @@
 //!    enters itself there and then looks whether the wait is over. Both have a sequentially consistent fence
 //!    in between, so one of the two sees what the other did: either the worker leaves the wait out, or the
 //!    thread finds the worker, and that it polls, and wakes it. A holder is never taken out: the worst that an
-//!    old entry costs is a wake-up in vain. A worker that has entered itself for a wait which was over may have
-//!    replaced the one that polls for the next wait: it finds that out after its fence, and wakes all others, which
-//!    drop what is over and enter themselves again.
+//!    old entry costs is a wake-up in vain.
+//! 3. A worker that enters itself wakes the worker that it replaces, if that one polls. A wait may end and the next
+//!    begin before the thread that ended the first looks at the holder, and a worker may come late to a wait that
+//!    is over: either would hide a worker that polls. The one that is woken drops what is over, and enters itself
+//!    again for what is not; of two, only one has a wait that is not over. As in 2, a fence lies between what either
+//!    does (enter, or say that it polls) and where it looks (whether the other polls, or who has entered).
 
 use crate::base::sync::{AtomicBool, AtomicU16, Ordering, fence};
 use std::io;
@@ -52,7 +55,10 @@ impl<S: Signal> Wakeable<S> {
     pub(crate) fn begin(&self) -> bool {
         self.polling.store(true, Ordering::Relaxed);
         // Invariant 1. What was done before the wake-up is seen after this.
-        self.woken.swap(false, Ordering::AcqRel)
+        let woken = self.woken.swap(false, Ordering::AcqRel);
+        // Invariants 2 and 3, for a worker that has entered itself before.
+        fence(Ordering::SeqCst);
+        woken
     }
 
     /// The worker has found the signal.
@@ -94,29 +100,29 @@ impl Holder {
         Self(AtomicU16::new(Self::NOBODY))
     }
 
-    /// The worker `me` is about to poll for the direction.
-    pub(crate) fn enter(&self, me: usize) {
+    /// The worker `me` is about to poll for the direction, and has said so. It looks after this whether the wait is
+    /// over. Returns the worker that it replaces, which is to be woken if it polls.
+    pub(crate) fn enter(&self, me: usize) -> Option<usize> {
         let me = u16::try_from(me).expect("a pool has fewer workers than that");
         // Written once for many waits: others look at it from other processors.
-        if self.0.load(Ordering::Relaxed) != me {
-            self.0.store(me, Ordering::Relaxed);
+        if self.0.load(Ordering::Relaxed) == me {
+            return None;
         }
-    }
-
-    /// The worker has entered itself everywhere. It looks after this whether the waits are over.
-    pub(crate) fn has_entered() {
-        // Invariant 2.
+        let replaced = self.0.swap(me, Ordering::Relaxed);
+        // Invariants 2 and 3.
         fence(Ordering::SeqCst);
+        Self::worker(replaced)
     }
 
     /// The caller has ended waits of the directions that have these holders. Returns those to be woken.
     pub(crate) fn to_wake<const N: usize>(holders: [&Self; N]) -> [Option<usize>; N] {
         // Invariant 2.
         fence(Ordering::SeqCst);
-        holders.map(|Self(holder)| {
-            let holder = holder.load(Ordering::Relaxed);
-            (holder != Self::NOBODY).then_some(holder.into())
-        })
+        holders.map(|Self(holder)| Self::worker(holder.load(Ordering::Relaxed)))
+    }
+
+    fn worker(holder: u16) -> Option<usize> {
+        (holder != Self::NOBODY).then_some(holder.into())
     }
 }
 

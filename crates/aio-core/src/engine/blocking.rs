@@ -33,9 +33,9 @@ use crate::base::kind::Direction;
 use crate::base::operation_queue::Ticket;
 use crate::base::wake::{Holder, Wake, Wakeable};
 use crate::engine::outage::{Failures, Outage};
-use crate::pool::worker_pool::{self as pool, Current};
+use crate::engine::turns::WaitSource;
+use crate::pool::worker_pool as pool;
 use crate::state::context::{Report, Work};
-use crate::state::driver::Driver;
 use crate::state::socket::SocketInner;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -78,8 +78,6 @@ struct Waits {
 /// What a worker needs to poll, kept for the next time: the vectors are empty.
 #[derive(Default)]
 struct Scratch {
-    /// True once the worker has entered itself as a holder for a wait that was over.
-    entered_late: bool,
     pins: Vec<Pinned<'static>>,
     descriptors: Vec<PollFd<'static>>,
     failures: Failures,
@@ -111,20 +109,18 @@ struct Wait {
 }
 
 impl Wait {
-    /// Holds the socket for the worker `me`. Returns false if the wait is over. `entered_late`: set if the worker has
-    /// entered itself for a wait that was over then.
-    fn hold(&mut self, me: usize, entered_late: &mut bool) -> bool {
+    /// Holds the socket for the worker `me`. Returns false if the wait is over. `replaced` gets the worker that held
+    /// the socket before.
+    fn hold(&mut self, me: usize, replaced: impl FnOnce(usize)) -> bool {
         let Some(socket) = self.socket.upgrade() else { return false };
-        let queue = socket.queue(self.direction);
-        // A worker that is here for an old wait is not to hide the one that polls for the new one.
-        if !queue.is_waiting(self.ticket) {
+        if !socket.queue(self.direction).is_waiting(self.ticket) {
             return false;
         }
-        socket.holders[self.direction as usize].enter(me);
-        let is_wanted = queue.is_waiting(self.ticket);
-        *entered_late |= !is_wanted;
+        if let Some(other) = socket.holders[self.direction as usize].enter(me) {
+            replaced(other);
+        }
         self.held = Some(socket);
-        is_wanted
+        true
     }
 
     fn held(&self) -> &Arc<SocketInner> {
@@ -211,6 +207,13 @@ impl Blocking {
         best.expect("a runtime has a worker")
     }
 
+    /// A wait that `worker` may be polling for is over: it must let go of the socket now, not at the next event.
+    fn have_let_go(&self, worker: usize) {
+        if self.workers[worker].wakeable.is_polling() {
+            self.wake(worker);
+        }
+    }
+
     /// Empties the lists that were abandoned into `waits`.
     fn adopt(&self, me: usize, waits: &mut Vec<Wait>) {
         if self.abandoned.load(Ordering::Relaxed) == 0 {
@@ -235,19 +238,14 @@ impl Waiter {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls for `waits`, as the worker `me`; turns those that are ready into work, and drops those that are over.
+    /// Polls for `waits`, whose sockets are held, and lets go of them; turns those that are ready into work.
     fn poll(
         &self,
-        me: usize,
         waits: &mut Vec<Wait>,
         scratch: &mut Scratch,
         timeout: Option<Duration>,
         found: &mut Vec<Work>,
     ) {
-        // The two directions of a socket side by side. What was sorted before still is.
-        waits.sort_by_key(|wait| wait.socket.as_ptr());
-        waits.retain_mut(|wait| wait.hold(me, &mut scratch.entered_late));
-        Holder::has_entered();
         match self.poll_held(waits, scratch, timeout) {
             Ok(()) => {
                 scratch.failures.end();
@@ -285,7 +283,6 @@ impl Waiter {
         for wait in waits {
             // A wait that was ended this moment: the caller comes back, and drops it.
             if !wait.is_wanted() {
-                scratch.entered_late = true;
                 return Ok(());
             }
             // One whose socket was closed was ended before.
@@ -339,20 +336,7 @@ impl Waiter {
     }
 }
 
-impl Blocking {
-    /// `me` may have hidden another worker as the holder of a direction: the others look at their waits, and enter
-    /// themselves again.
-    #[cold]
-    fn wake_others(&self, me: usize) {
-        for (index, worker) in self.workers.iter().enumerate() {
-            if index != me && worker.wakeable.is_polling() {
-                self.wake(index);
-            }
-        }
-    }
-}
-
-impl Driver for Blocking {
+impl WaitSource for Blocking {
     fn engine(&self) -> Engine {
         Engine::Blocking
     }
@@ -370,7 +354,7 @@ impl Driver for Blocking {
             direction,
             ticket,
         };
-        if let Some(me) = Current::worker_of(&socket.runtime.pool) {
+        if let Some(me) = socket.runtime.pool.current_worker() {
             let mut waits = self.workers[me].waits();
             if !waits.abandoned {
                 self.workers[me].outage.check()?;
@@ -386,13 +370,8 @@ impl Driver for Blocking {
     }
 
     fn wait_ended(&self, socket: &SocketInner) {
-        // The worker that polls for it holds the socket: it must let go now, not at the next event.
         let [receive, send] = &socket.holders;
-        for worker in Holder::to_wake([receive, send]).into_iter().flatten() {
-            if self.workers[worker].wakeable.is_polling() {
-                self.wake(worker);
-            }
-        }
+        Holder::to_wake([receive, send]).into_iter().flatten().for_each(|it| self.have_let_go(it));
     }
 
     fn wait(&self, worker: usize, wait: pool::Wait, found: &mut Vec<Work>) {
@@ -407,12 +386,12 @@ impl Driver for Blocking {
         };
         self.adopt(worker, &mut waits);
         let before = waits.len();
+        // The two directions of a socket side by side. What was sorted before still is.
+        waits.sort_by_key(|wait| wait.socket.as_ptr());
+        waits.retain_mut(|wait| wait.hold(worker, |replaced| self.have_let_go(replaced)));
         let timeout = if woken { Some(Duration::ZERO) } else { wait.timeout };
-        me.poll(worker, &mut waits, &mut scratch, timeout, found);
+        me.poll(&mut waits, &mut scratch, timeout, found);
         me.wakeable.end();
-        if mem::take(&mut scratch.entered_late) {
-            self.wake_others(worker);
-        }
         me.count.fetch_sub(before - waits.len(), Ordering::Relaxed);
         let mut mine = me.waits();
         // What has come meanwhile goes behind them.

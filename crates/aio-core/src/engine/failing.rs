@@ -4,14 +4,12 @@
 //! while one of them completes, the others are where a worker finds them. The thread that makes them fail does not
 //! rely on that: it completes one after the other, as all workers may be held by callbacks.
 
-use crate::state::context::{RuntimeInner, Work};
+use crate::base::sync::Mutex;
+use crate::state::context::{Failing, RuntimeInner, Work};
 use crate::state::in_flight::Owner;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-
-#[derive(Debug)]
-pub(crate) struct Failing(Mutex<VecDeque<(Owner, io::Error)>>);
+use std::sync::{Arc, PoisonError};
 
 impl Failing {
     /// Lets workers complete the operations; the caller is to [`finish`](Self::finish) them.

@@ -33,12 +33,12 @@
 //! for the event. A thread that waits for an accept with first bytes sees to its parts, one after the other.
 
 use crate::base::kind::Direction;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Wish;
 use crate::base::wake::{Signal, Wake};
-use crate::engine::try_first;
+use crate::engine::turns::{TryFirst, WaitSource};
 use crate::state::in_flight::Handle;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table::SocketNumber;
 use aio_sync::{Registration, WaitHandle};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::cell::OnceCell;
@@ -181,14 +181,18 @@ fn promote(socket: SocketNumber, direction: Direction) -> bool {
 }
 
 /// Blocks until `operation` has completed or the deadline has passed; true if it has completed. The calling
-/// thread is no worker.
-pub(crate) fn wait(operation: &Handle, deadline: Option<Instant>) -> bool {
+/// thread is no worker. Returns `None` if the thread cannot poll for the operation.
+pub(super) fn wait<S: WaitSource>(
+    turns: &TryFirst<S>,
+    operation: &Handle,
+    deadline: Option<Instant>,
+) -> Option<bool> {
     let waited = if operation.is_composite() {
-        attend_parts(operation, deadline)
+        attend_parts(turns, operation, deadline)
     } else {
-        attend(operation, deadline)
+        attend(turns, operation, deadline)
     };
-    waited.unwrap_or_else(|Unable| wait_for_worker(operation, deadline))
+    waited.ok()
 }
 
 /// The thread cannot poll for an operation.
@@ -196,13 +200,17 @@ pub(crate) fn wait(operation: &Handle, deadline: Option<Instant>) -> bool {
 struct Unable;
 
 /// The parts of a composite operation, one after the other, if the calling thread has begun it.
-fn attend_parts(operation: &Handle, deadline: Option<Instant>) -> Result<bool, Unable> {
+fn attend_parts<S: WaitSource>(
+    turns: &TryFirst<S>,
+    operation: &Handle,
+    deadline: Option<Instant>,
+) -> Result<bool, Unable> {
     if operation.thread().is_none() {
         return Err(Unable);
     }
     // When a part has completed, the next one has begun.
     while let Some(part) = operation.part() {
-        let is_over = attend(&part, deadline)?;
+        let is_over = attend(turns, &part, deadline)?;
         if !is_over || operation.completed().is_set() {
             return Ok(is_over);
         }
@@ -210,17 +218,22 @@ fn attend_parts(operation: &Handle, deadline: Option<Instant>) -> Result<bool, U
     Err(Unable)
 }
 
-fn attend(operation: &Handle, deadline: Option<Instant>) -> Result<bool, Unable> {
+fn attend<S: WaitSource>(
+    turns: &TryFirst<S>,
+    operation: &Handle,
+    deadline: Option<Instant>,
+) -> Result<bool, Unable> {
     if operation.may_block() {
         return Err(Unable);
     }
     if operation.thread().is_none() {
         let soon = Instant::now() + WORKERS_FIRST;
-        if wait_for_event(operation, Some(deadline.map_or(soon, |deadline| deadline.min(soon)))) {
+        if operation.event().wait_until(deadline.map_or(soon, |deadline| deadline.min(soon))) {
             return Ok(true);
         }
     }
     let mut attending = Attending {
+        turns,
         operation,
         alarm: Alarm::of_this_thread(),
         deadline,
@@ -234,31 +247,9 @@ fn attend(operation: &Handle, deadline: Option<Instant>) -> Result<bool, Unable>
     waited
 }
 
-/// Blocks until then, while a worker sees to the operation.
-fn wait_for_worker(operation: &Handle, deadline: Option<Instant>) -> bool {
-    // When the operation's own deadline passes, callbacks may be holding all workers.
-    let own = operation.deadline();
-    if let Some(own) = own.filter(|own| deadline.is_none_or(|deadline| *own < deadline)) {
-        if operation.event().wait_until(own) {
-            return true;
-        }
-        operation.cancel(Wish::TimeOut);
-    }
-    wait_for_event(operation, deadline)
-}
-
-fn wait_for_event(operation: &Handle, deadline: Option<Instant>) -> bool {
-    match deadline {
-        Some(deadline) => operation.event().wait_until(deadline),
-        None => {
-            operation.event().wait_one();
-            true
-        }
-    }
-}
-
 /// A thread that waits for an operation.
-struct Attending<'a> {
+struct Attending<'a, S> {
+    turns: &'a TryFirst<S>,
     operation: &'a Handle,
     alarm: Option<Arc<Alarm>>,
     deadline: Option<Instant>,
@@ -272,7 +263,7 @@ struct Attending<'a> {
     follows: bool,
 }
 
-impl Attending<'_> {
+impl<S: WaitSource> Attending<'_, S> {
     fn attend(&mut self) -> Result<bool, Unable> {
         let alarm = self.alarm.clone().ok_or(Unable)?;
         let operation = self.operation;
@@ -307,11 +298,11 @@ impl Attending<'_> {
                 continue;
             }
             self.polls = false;
-            try_first::ready_here(&socket, direction);
+            self.turns.ready_here(&socket, direction);
             if self.is_over() {
                 break;
             }
-            try_first::tell(&socket, direction);
+            self.turns.tell(&socket, direction);
             let at_once = begun.is_some_and(|begun| begun.elapsed() < PAUSES.0);
             pause = Some(match pause {
                 Some(pause) if at_once => PAUSES.1.min(2 * pause),
@@ -331,7 +322,7 @@ impl Attending<'_> {
         // Others may follow with it.
         let may_be_followed = self.follows;
         self.follows = self.follows && self.is_among_followers();
-        match try_first::poll_here(socket, self.operation, may_be_followed) {
+        match self.turns.poll_here(socket, self.operation, may_be_followed) {
             Some(polls) => self.polls = polls,
             None if self.follows => self.listen(alarm, None)?,
             None => {
@@ -396,10 +387,10 @@ impl Attending<'_> {
             // If it was to poll, another is to.
             !self.stop_following()
         } else {
-            try_first::leave(&socket, self.operation, mem::take(&mut self.polls))
+            self.turns.leave(&socket, self.operation, mem::take(&mut self.polls))
         };
         if is_followed && !promote(number, direction) {
-            try_first::hand_over(&socket, direction);
+            self.turns.hand_over(&socket, direction);
         }
     }
 }

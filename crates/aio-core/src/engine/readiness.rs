@@ -14,7 +14,7 @@
 //! the microsecond: a longer wait ends early by the rest, and the worker comes back for that, which is
 //! waited for with `ppoll` on the poller.
 //!
-//! A token is the socket's number (`socket_table.rs`): an event that was fetched before its socket was
+//! A token is the socket's number (`number.rs`): an event that was fetched before its socket was
 //! closed finds a socket that wants nothing any more, or nobody, and never the one that has the descriptor
 //! now (I6).
 //!
@@ -27,14 +27,14 @@
 
 use crate::base::engine::Engine;
 use crate::base::kind::Direction;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Ticket;
 use crate::engine::outage::{Failures, Outage};
+use crate::engine::turns::WaitSource;
 use crate::pool::worker_pool::Wait;
 use crate::state::context::{Report, Work};
-use crate::state::driver::Driver;
+use crate::state::socket;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
 use aio_sync::AutoResetEvent;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -42,7 +42,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::process;
-use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
@@ -121,7 +120,7 @@ impl Readiness {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
             Err(error) => return self.fails(leader, worker, error, timeout, found),
         }
-        let sockets = socket_table::finder();
+        let sockets = socket::finder();
         for event in &leader.events {
             if event.token() == WAKER {
                 // This wait has ended; the wake-up is not to end the next one too.
@@ -157,10 +156,9 @@ impl Readiness {
         if leader.failures.last() {
             self.outage.begin(error);
             // When they find that they have to wait again they are told, for `wait_for` fails.
-            let are_ours = |socket: &SocketInner| {
-                ptr::addr_eq(&raw const *socket.runtime.driver, ptr::from_ref(self))
-            };
-            for socket in socket_table::sockets_that(are_ours) {
+            // The leader is a worker of the runtime that waits here.
+            let are_ours = |socket: &SocketInner| socket.runtime.pool.current_worker().is_some();
+            for socket in socket::sockets_that(are_ours) {
                 let [receive, send] =
                     [&socket.receive, &socket.send].map(|queue| queue.ticket().is_some());
                 if receive || send {
@@ -283,7 +281,7 @@ mod registration {
     pub(crate) const FORGOTTEN: u8 = 3;
 }
 
-impl Driver for Readiness {
+impl WaitSource for Readiness {
     fn engine(&self) -> Engine {
         Engine::Readiness
     }

@@ -4,17 +4,20 @@ use super::receive::Receive;
 use super::retry;
 use crate::base::buffer::IoBufMut;
 use crate::base::error::{Aborted, attempted};
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::{Blocked, Wish};
-use crate::engine;
+use crate::base::unread::{Envelope, Order, Piece};
+use crate::state::body::{self, Continuation};
 use crate::state::completion::Completion;
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
 use crate::state::context::RuntimeInner;
-use crate::state::in_flight::{self, Continuation, Owner};
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::in_flight::Call;
+use crate::state::in_flight::Owner;
+use crate::state::perform::GivenBack;
+use crate::state::perform::{Attempt, Perform};
 use crate::state::socket::Socket;
 use crate::state::socket::SocketInner;
-use crate::state::unread::{Envelope, GivenBack, Order, Piece};
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -32,12 +35,13 @@ impl Accept {
 impl sealed::Sealed for Accept {}
 
 impl Kind for Accept {
-    const NAME: &'static str = "accept";
+    const NAME: &'static str = Self::KIND.name();
     type Output = Socket;
     type Buffer = ();
 }
 
 impl Perform for Accept {
+    const KIND: OperationKind = OperationKind::Accept;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {
@@ -140,13 +144,14 @@ impl<B: IoBufMut> AcceptReceive<B> {
 impl<B: IoBufMut> sealed::Sealed for AcceptReceive<B> {}
 
 impl<B: IoBufMut> Kind for AcceptReceive<B> {
-    const NAME: &'static str = "accept_receive";
+    const NAME: &'static str = Self::KIND.name();
     /// The accepted socket, and how many bytes it has received.
     type Output = (Socket, usize);
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for AcceptReceive<B> {
+    const KIND: OperationKind = OperationKind::AcceptReceive;
     const DIRECTION: Direction = Direction::Receive;
 
     const IS_COMPOSITE: bool = true;
@@ -159,7 +164,7 @@ impl<B: IoBufMut> Perform for AcceptReceive<B> {
             outcome: Ok(None),
             buffer: PhantomData,
         };
-        let accept = in_flight::begin_part(&handle, listener, Accept::new(), then);
+        let accept = body::begin_part(&handle, listener, Accept::new(), then);
         listener.runtime.driver.start(listener, accept);
     }
 
@@ -242,7 +247,7 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
             Err(error) => return whole.end_whole(runtime, Some(error)),
         };
         let handle = whole.handle();
-        runtime.listeners.enter_waiting(&listener, handle.clone());
+        runtime.listeners.enter_waiting(listener.number, handle.identity(), handle.clone());
         if matches!(listener.receive.stopped(), Some(Aborted::Closed | Aborted::Released)) {
             // The close may have looked before: `listeners.rs`, invariant 3.
             handle.cancel(Wish::Close);
@@ -250,8 +255,8 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
         let buffer = whole.work::<AcceptReceive<B>>().buffer.take();
         let receive = Receive::new(buffer.expect("no part has had it"));
         let then = Receiving { whole, listener, error: None };
-        let receive = in_flight::begin_part(&handle, &socket, receive, then);
-        engine::start_later(&socket, receive);
+        let receive = body::begin_part(&handle, &socket, receive, then);
+        socket.runtime.driver.start_later(&socket, receive);
         None
     }
 }
@@ -288,7 +293,7 @@ impl<B: IoBufMut> Continuation<Receive<B>> for Receiving {
 
     fn go_on(self, runtime: &RuntimeInner) -> Option<Owner> {
         let Self { whole, listener, error } = self;
-        runtime.listeners.remove_waiting(&listener, &whole);
+        runtime.listeners.remove_waiting(listener.number, whole.identity());
         whole.end_whole(runtime, error)
     }
 }

@@ -2,9 +2,11 @@
 
 use crate::base::address::display_address;
 use crate::base::error::{Aborted, attempted, came_to};
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose, sealed};
+use crate::state::completion::{Kind, sealed};
+use crate::state::in_flight::Call;
+use crate::state::perform::{Attempt, Perform};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr};
@@ -168,12 +170,13 @@ fn is_in_progress(error: &io::Error) -> bool {
 impl sealed::Sealed for Connect {}
 
 impl Kind for Connect {
-    const NAME: &'static str = "connect";
+    const NAME: &'static str = Self::KIND.name();
     type Output = ();
     type Buffer = ();
 }
 
 impl Perform for Connect {
+    const KIND: OperationKind = OperationKind::Connect;
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {
@@ -213,12 +216,13 @@ impl Disconnect {
 impl sealed::Sealed for Disconnect {}
 
 impl Kind for Disconnect {
-    const NAME: &'static str = "disconnect";
+    const NAME: &'static str = Self::KIND.name();
     type Output = ();
     type Buffer = ();
 }
 
 impl Perform for Disconnect {
+    const KIND: OperationKind = OperationKind::Disconnect;
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<()> {

@@ -2,17 +2,19 @@
 
 use super::connect::Connect;
 use crate::base::error::{Aborted, attempted, came_to, is_aborted};
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::operation_queue::Blocked;
-use crate::engine;
+use crate::base::unread::Order;
+use crate::state::body::{self, Continuation};
 use crate::state::completion::Completion;
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
 use crate::state::context::{RuntimeInner, Work};
-use crate::state::in_flight::{self, Continuation, Owner};
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform};
+use crate::state::in_flight::Call;
+use crate::state::in_flight::Owner;
+use crate::state::perform::{Attempt, Perform};
 use crate::state::socket::Socket;
 use crate::state::socket::SocketInner;
-use crate::state::unread::Order;
 use socket2::{Domain, Protocol, Type};
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -204,7 +206,7 @@ impl ConnectTo {
         let handle = whole.handle();
         let then = Connecting { whole, error: None };
         let connect = ConnectOne(Connect::new(address.into()));
-        start(&socket, in_flight::begin_part(&handle, &socket, connect, then));
+        start(&socket, body::begin_part(&handle, &socket, connect, then));
         None
     }
 
@@ -278,12 +280,13 @@ impl ConnectTo {
 impl sealed::Sealed for ConnectTo {}
 
 impl Kind for ConnectTo {
-    const NAME: &'static str = "connect_to";
+    const NAME: &'static str = Self::KIND.name();
     type Output = Socket;
     type Buffer = ();
 }
 
 impl Perform for ConnectTo {
+    const KIND: OperationKind = OperationKind::ConnectTo;
     const DIRECTION: Direction = Direction::Send;
 
     const IS_COMPOSITE: bool = true;
@@ -312,6 +315,7 @@ impl Kind for ConnectOne {
 }
 
 impl Perform for ConnectOne {
+    const KIND: OperationKind = OperationKind::ConnectTo;
     const DIRECTION: Direction = Direction::Send;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Socket> {
@@ -358,7 +362,9 @@ impl Continuation<ConnectOne> for Connecting {
                 work.failures.push((work.current, error));
                 let runtime = runtime.me.upgrade();
                 let runtime = runtime.expect("a runtime exists while its operations complete");
-                ConnectTo::next(&runtime, whole, engine::start_later)
+                ConnectTo::next(&runtime, whole, |socket, connect| {
+                    socket.runtime.driver.start_later(socket, connect);
+                })
             }
             outcome => whole.end_whole(runtime, outcome),
         }

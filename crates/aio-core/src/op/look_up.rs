@@ -1,10 +1,12 @@
 //! Look up the addresses of a host.
 
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind};
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
 use crate::state::context::RuntimeInner;
+use crate::state::in_flight::Call;
 use crate::state::in_flight::Owner;
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform};
+use crate::state::perform::{Attempt, Perform};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ impl LookUp {
 impl sealed::Sealed for LookUp {}
 
 impl Kind for LookUp {
-    const NAME: &'static str = "look_up";
+    const NAME: &'static str = Self::KIND.name();
     /// The addresses, in the order in which the system would have them tried.
     type Output = Vec<SocketAddr>;
     type Buffer = ();
@@ -41,6 +43,7 @@ impl Kind for LookUp {
 
 impl Perform for LookUp {
     // It never comes to a socket.
+    const KIND: OperationKind = OperationKind::LookUp;
     const DIRECTION: Direction = Direction::Send;
 
     const IS_COMPOSITE: bool = true;

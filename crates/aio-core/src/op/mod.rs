@@ -1,7 +1,7 @@
 //! The kinds of operation: what each needs, what it does, and what it yields.
 //!
 //! A kind is a type parameter of [`AsyncResult`](crate::AsyncResult) and
-//! [`Completion`], so that the result of a receive cannot be given to
+//! [`Completion`](crate::Completion), so that the result of a receive cannot be given to
 //! `end_send`. Its value is the work itself: the buffer and how far the work has come.
 //!
 //! An attempt makes the socket2 call without blocking. It is made by the thread that begins the
@@ -37,7 +37,7 @@ pub use receive::{Message, Receive, ReceiveFrom, ReceiveList, ReceiveMessageFrom
 pub use send::{Send, SendList, SendTo};
 pub use send_file::SendFile;
 
-pub use crate::state::perform::Kind;
+pub use crate::state::completion::Kind;
 
 use std::io;
 

@@ -1,30 +1,33 @@
-//! Receive: into a buffer, into a list of buffers, a datagram and whom it is from.
+//! Receive: into a buffer, into a list of buffers, or a datagram with its sender.
 
 use super::receive_vectored::receive_vectored;
 use super::{BUFFERS_PER_CALL, retry};
 use crate::base::buffer::IoBufMut;
 use crate::base::error::attempted;
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
+use crate::base::unread::{Envelope, Origin, Piece};
 use crate::state::completion::Completion;
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
-use crate::state::unread::{Envelope, GivenBack, Origin, Piece};
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
+use crate::state::in_flight::Call;
+use crate::state::perform::GivenBack;
+use crate::state::perform::{Attempt, Perform};
 use socket2::SockAddr;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 
-/// Has the system tell how long a datagram was that did not fit.
+/// Makes the system report the whole length of a datagram that did not fit.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const FLAGS: i32 = libc::MSG_TRUNC;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const FLAGS: i32 = 0;
 
-/// A datagram that was received: its part that fitted is in the buffer.
+/// A datagram that was received, or the part of it that fits, which is in the buffer.
 struct Datagram {
     /// How many bytes are in the buffer.
     length: usize,
-    /// How many bytes it had, as far as the system tells.
+    /// How many bytes it had, as far as the system reports.
     at_least: usize,
     truncated: bool,
     from: SockAddr,
@@ -67,14 +70,18 @@ impl Datagram {
         })
     }
 
-    /// What an operation remembers that may have to give the datagram back; nothing of a stream.
-    fn origin(&self, call: Call<'_>) -> Option<Box<Envelope>> {
-        if call.socket.is_stream() {
-            return None;
-        }
+    /// What is received of a socket that receives no more. The system gives no address; the peer, if there is one,
+    /// comes closest.
+    fn from_nobody(call: Call<'_>) -> io::Result<Self> {
+        let from = call.system.peer_addr().or_else(|_| call.system.local_addr())?;
+        Ok(Self { length: 0, at_least: 0, truncated: false, from })
+    }
+
+    /// What an operation remembers that may have to give the datagram back.
+    fn origin(&self) -> Box<Envelope> {
         let Self { at_least, truncated, from, .. } = self;
         let origin = Origin { from: from.clone(), at_least: *at_least, truncated: *truncated };
-        Some(Box::new(Envelope::Datagram(origin)))
+        Box::new(Envelope::Datagram(origin))
     }
 
     /// RC-8: what does not fit is lost, which must not go unnoticed.
@@ -114,8 +121,8 @@ fn first<'a>(bytes: &'a mut [u8], most: &mut usize) -> &'a mut [u8] {
     &mut bytes[..length]
 }
 
-/// The system would tell a receive the error of a connect that fails, and tell it once; and on a socket
-/// that has failed to connect it would report the end of a stream.
+/// Fails before the socket is connected. The system would report the error of a failed connect to a receive, and only
+/// once; after that it would report the end of a stream.
 fn check_connection(call: Call<'_>) -> io::Result<()> {
     if call.socket.lacks_connection() {
         return Err(io::Error::new(
@@ -126,10 +133,10 @@ fn check_connection(call: Call<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The system has nothing for a receive now. Some that wait would wait for ever.
+/// The system has nothing for a receive now. The receive waits, unless it would wait forever.
 ///
-/// RF-1: nothing arrives at a socket before it has an address. And once it is shut down for receiving,
-/// `recv(2)` returns 0 if it may block; if it may not, it goes on to say that it would, on a datagram socket.
+/// RF-1: an unbound datagram socket cannot receive, so its receive fails. Once a datagram socket is shut down for
+/// receiving, a blocking `recv(2)` returns 0, but one that does not block still reports that it would.
 fn would_block<T>(
     call: Call<'_>,
     name: &str,
@@ -149,32 +156,27 @@ fn would_block<T>(
     Attempt::done(Err(io::Error::new(io::ErrorKind::InvalidInput, message)))
 }
 
-/// Whom nothing is from. The system gives no address; the peer, if there is one, comes closest.
-fn from_nobody(call: Call<'_>) -> io::Result<SockAddr> {
-    call.system.peer_addr().or_else(|_| call.system.local_addr())
-}
-
 fn failed<T>(error: io::Error) -> Attempt<T> {
     Attempt::done(Err(attempted("receive", error)))
 }
 
-/// RC-5: what has got nothing into its room has come to the end of the stream, or to what the system
-/// reports so when it has told somebody else that the connection is broken. The latter is no end.
+/// RC-5: a receive of zero bytes is the end of the stream, unless the connection has broken and the system has reported
+/// that to another call. Then the receive fails with that error.
 fn check_end<T>(call: Call<'_>, received: usize, room: usize) -> Option<Attempt<T>> {
     if received > 0 || room == 0 || !call.socket.is_connection() {
         return None;
     }
-    // Asked before the failure: a send that is being told it at this moment has noted it afterwards.
+    // Asked before the failure: a send that gets the error at this moment notes it before its attempt ends.
     let may_be_told = call.socket.send.is_attempting();
     if let Some(error) = call.socket.failure() {
         return Some(failed(error));
     }
-    // After an end there is a peer. The send may take long, if a disk does.
+    // After a real end there is still a peer. The send may take long, if it waits for a disk.
     let is_gone = may_be_told && call.system.peer_addr().is_err();
     is_gone.then_some(Attempt::WouldBlock(Blocked::Unreported))
 }
 
-/// Gives back what an operation has received that was dropped: the bytes of a stream, or a datagram.
+/// Gives back what a dropped operation has received: bytes of a stream, or a datagram.
 fn give_back(to: GivenBack<'_>, bytes: Vec<u8>) {
     let GivenBack { socket, order, envelope } = to;
     match envelope.map(|envelope| *envelope) {
@@ -186,76 +188,126 @@ fn give_back(to: GivenBack<'_>, bytes: Vec<u8>) {
     }
 }
 
-/// Receives into a buffer: [`Socket::begin_receive`](crate::Socket::begin_receive).
-#[derive(Debug)]
-pub struct Receive<B> {
-    buffer: B,
-    received: usize,
-    /// Of a datagram that was received.
+/// What a receive has taken.
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: usize,
+    /// Of a datagram.
     origin: Option<Box<Envelope>>,
 }
 
-impl<B: IoBufMut> Receive<B> {
-    pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0, origin: None }
-    }
-}
-
-impl<B: IoBufMut> sealed::Sealed for Receive<B> {}
-
-impl<B: IoBufMut> Kind for Receive<B> {
-    const NAME: &'static str = "receive";
-    type Output = usize;
-    type Buffer = B;
-}
-
-impl<B: IoBufMut> Perform for Receive<B> {
-    const DIRECTION: Direction = Direction::Receive;
-
-    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+impl Taken {
+    /// Receives into `slices`: a datagram, or bytes of a stream. The latter by `read`, which gets at most so many bytes.
+    #[inline]
+    fn bytes(
+        &mut self,
+        call: Call<'_>,
+        name: &str,
+        slices: &mut [&mut [u8]],
+        mut read: impl FnMut(&mut [&mut [u8]], usize) -> io::Result<usize>,
+    ) -> Attempt<usize> {
         if let Err(error) = check_connection(call) {
             return failed(error);
         }
-        let (mut system, is_stream) = (call.system, call.socket.is_stream());
-        let bytes = self.buffer.as_mut_slice();
-        let room = bytes.len();
+        let room: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut capacity = room;
-        let received = retry(|| match (is_stream, room) {
-            (_, 0) => peek(call),
-            (true, all) => {
-                if call.socket.unread.is_used() {
-                    if let Some(unread) = call.socket.unread.bytes(&mut [&mut *bytes]) {
-                        capacity = unread;
-                        return Ok(unread);
-                    }
+        let received = retry(|| {
+            if room == 0 {
+                return peek(call);
+            }
+            if !call.socket.is_stream() {
+                let datagram = Datagram::receive(call, slices)?;
+                self.note(call, &datagram);
+                return datagram.whole().map(|whole| whole.length);
+            }
+            if call.socket.unread.is_used() {
+                if let Some(unread) = call.socket.unread.bytes(slices) {
+                    capacity = unread;
+                    return Ok(unread);
                 }
-                capacity = call.permit(Purpose::Receive, all)?;
-                call.told(system.read(&mut bytes[..capacity]))
             }
-            (false, _) => {
-                let datagram = Datagram::receive(call, &mut [&mut *bytes])?;
-                self.received = datagram.length;
-                self.origin = datagram.origin(call);
-                datagram.whole().map(|whole| whole.length)
-            }
+            capacity = call.permit(Purpose::Receive, room)?;
+            call.told(read(slices, capacity))
         });
         match received {
-            None => would_block(call, Self::NAME, || Ok(0)),
+            None => would_block(call, name, || Ok(0)),
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => check_end(call, received, room).unwrap_or_else(|| {
-                self.received = received;
+                self.bytes = received;
                 let drained = drained(call, received, capacity);
                 Attempt::Done { result: Ok(received), drained }
             }),
         }
     }
 
+    /// Receives a datagram into `bytes`. The operation yields what `output` makes of it.
+    fn datagram<T>(
+        &mut self,
+        call: Call<'_>,
+        name: &str,
+        bytes: &mut [u8],
+        output: impl FnOnce(Datagram) -> io::Result<T>,
+    ) -> Attempt<T> {
+        if let Err(error) = check_connection(call) {
+            return failed(error);
+        }
+        match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
+            None => would_block(call, name, || output(Datagram::from_nobody(call)?)),
+            Some(Err(error)) => failed(error),
+            Some(Ok(datagram)) => {
+                check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
+                    self.note(call, &datagram);
+                    output(datagram).map_or_else(failed, |output| Attempt::done(Ok(output)))
+                })
+            }
+        }
+    }
+
+    /// Notes what may have to be given back: of a stream, its bytes alone.
+    fn note(&mut self, call: Call<'_>, datagram: &Datagram) {
+        self.bytes = datagram.length;
+        self.origin = (!call.socket.is_stream()).then(|| datagram.origin());
+    }
+}
+
+/// Receives into a buffer: [`Socket::begin_receive`](crate::Socket::begin_receive).
+#[derive(Debug)]
+pub struct Receive<B> {
+    buffer: B,
+    taken: Taken,
+}
+
+impl<B: IoBufMut> Receive<B> {
+    pub(crate) fn new(buffer: B) -> Self {
+        Self { buffer, taken: Taken::default() }
+    }
+}
+
+impl<B: IoBufMut> sealed::Sealed for Receive<B> {}
+
+impl<B: IoBufMut> Kind for Receive<B> {
+    const NAME: &'static str = Self::KIND.name();
+    type Output = usize;
+    type Buffer = B;
+}
+
+impl<B: IoBufMut> Perform for Receive<B> {
+    const KIND: OperationKind = OperationKind::Receive;
+    const DIRECTION: Direction = Direction::Receive;
+
+    fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
+        let mut system = call.system;
+        let slices = &mut [self.buffer.as_mut_slice()];
+        self.taken
+            .bytes(call, Self::NAME, slices, |slices, most| system.read(&mut slices[0][..most]))
+    }
+
     fn bytes_transferred(&self) -> usize {
-        self.received
+        self.taken.bytes
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        self.origin.take()
+        self.taken.origin.take()
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
@@ -272,80 +324,47 @@ impl<B: IoBufMut> Perform for Receive<B> {
 #[derive(Debug)]
 pub struct ReceiveList<B> {
     buffers: Vec<B>,
-    received: usize,
-    /// Of a datagram that was received.
-    origin: Option<Box<Envelope>>,
+    taken: Taken,
 }
 
 impl<B: IoBufMut> ReceiveList<B> {
     pub(crate) fn new(buffers: Vec<B>) -> Self {
-        Self { buffers, received: 0, origin: None }
+        Self { buffers, taken: Taken::default() }
     }
 }
 
 impl<B: IoBufMut> sealed::Sealed for ReceiveList<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveList<B> {
-    const NAME: &'static str = "receive_list";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = Vec<B>;
 }
 
 impl<B: IoBufMut> Perform for ReceiveList<B> {
+    const KIND: OperationKind = OperationKind::ReceiveList;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
-        if let Err(error) = check_connection(call) {
-            return failed(error);
-        }
-        let (mut system, is_stream) = (call.system, call.socket.is_stream());
+        let mut system = call.system;
         let mut slices: Vec<_> = self.buffers.iter_mut().map(B::as_mut_slice).collect();
         slices.retain(|slice| !slice.is_empty());
-        if is_stream {
+        if call.socket.is_stream() {
             // A receive may be short, so the rest can stay empty; a datagram must fit.
             slices.truncate(BUFFERS_PER_CALL);
         }
-        let all: usize = slices.iter().map(|slice| slice.len()).sum();
-        let mut capacity = all;
-        let received = if all == 0 {
-            retry(|| peek(call))
-        } else if is_stream {
-            retry(|| {
-                if let Some(unread) = call.socket.unread.bytes(&mut slices) {
-                    capacity = unread;
-                    return Ok(unread);
-                }
-                capacity = call.permit(Purpose::Receive, all)?;
-                let mut most = capacity;
-                let slices =
-                    slices.iter_mut().map(|slice| IoSliceMut::new(first(slice, &mut most)));
-                call.told(system.read_vectored(&mut slices.collect::<Vec<_>>()))
-            })
-        } else {
-            retry(|| {
-                let datagram = Datagram::receive(call, &mut slices)?;
-                self.received = datagram.length;
-                self.origin = datagram.origin(call);
-                datagram.whole().map(|whole| whole.length)
-            })
-        };
-        match received {
-            None => would_block(call, Self::NAME, || Ok(0)),
-            Some(Err(error)) => failed(error),
-            Some(Ok(received)) => check_end(call, received, all).unwrap_or_else(|| {
-                self.received = received;
-                let drained = drained(call, received, capacity);
-                Attempt::Done { result: Ok(received), drained }
-            }),
-        }
+        self.taken.bytes(call, Self::NAME, &mut slices, |slices, mut most| {
+            let slices = slices.iter_mut().map(|slice| IoSliceMut::new(first(slice, &mut most)));
+            system.read_vectored(&mut slices.collect::<Vec<_>>())
+        })
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.received
+        self.taken.bytes
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        self.origin.take()
+        self.taken.origin.take()
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
@@ -364,62 +383,45 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
     }
 }
 
-/// Receives a datagram and whom it is from:
+/// Receives a datagram, with its sender:
 /// [`Socket::begin_receive_from`](crate::Socket::begin_receive_from).
 #[derive(Debug)]
 pub struct ReceiveFrom<B> {
     buffer: B,
-    received: usize,
-    /// Of a datagram that was received.
-    origin: Option<Box<Envelope>>,
+    taken: Taken,
 }
 
 impl<B: IoBufMut> ReceiveFrom<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0, origin: None }
+        Self { buffer, taken: Taken::default() }
     }
 }
 
 impl<B: IoBufMut> sealed::Sealed for ReceiveFrom<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveFrom<B> {
-    const NAME: &'static str = "receive_from";
-    /// How many bytes, and from whom.
+    const NAME: &'static str = Self::KIND.name();
+    /// How many bytes, and the sender.
     type Output = (usize, SockAddr);
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for ReceiveFrom<B> {
+    const KIND: OperationKind = OperationKind::ReceiveFrom;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<(usize, SockAddr)> {
-        if let Err(error) = check_connection(call) {
-            return failed(error);
-        }
-        let bytes = self.buffer.as_mut_slice();
-        let received = retry(|| Datagram::receive(call, &mut [&mut *bytes]));
-        match received {
-            None => would_block(call, Self::NAME, || Ok((0, from_nobody(call)?))),
-            Some(Err(error)) => failed(error),
-            Some(Ok(datagram)) => {
-                check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
-                    self.received = datagram.length;
-                    self.origin = datagram.origin(call);
-                    match datagram.whole() {
-                        Ok(whole) => Attempt::done(Ok((whole.length, whole.from))),
-                        Err(error) => failed(error),
-                    }
-                })
-            }
-        }
+        self.taken.datagram(call, Self::NAME, self.buffer.as_mut_slice(), |datagram| {
+            datagram.whole().map(|whole| (whole.length, whole.from))
+        })
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.received
+        self.taken.bytes
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        self.origin.take()
+        self.taken.origin.take()
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {
@@ -437,66 +439,51 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
 pub struct Message {
     /// How many bytes are in the buffer.
     pub length: usize,
-    /// Whom they are from.
+    /// The sender.
     pub from: SockAddr,
     /// True if the datagram had more bytes than the buffer; they are lost.
     pub truncated: bool,
 }
 
-/// Receives a datagram, or the part of it that fits, and whom it is from:
+/// Receives a datagram, or the part of it that fits, with its sender:
 /// [`Socket::begin_receive_message_from`](crate::Socket::begin_receive_message_from).
 #[derive(Debug)]
 pub struct ReceiveMessageFrom<B> {
     buffer: B,
-    received: usize,
-    /// Of a datagram that was received.
-    origin: Option<Box<Envelope>>,
+    taken: Taken,
 }
 
 impl<B: IoBufMut> ReceiveMessageFrom<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, received: 0, origin: None }
+        Self { buffer, taken: Taken::default() }
     }
 }
 
 impl<B: IoBufMut> sealed::Sealed for ReceiveMessageFrom<B> {}
 
 impl<B: IoBufMut> Kind for ReceiveMessageFrom<B> {
-    const NAME: &'static str = "receive_message_from";
+    const NAME: &'static str = Self::KIND.name();
     type Output = Message;
     type Buffer = B;
 }
 
 impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
+    const KIND: OperationKind = OperationKind::ReceiveMessageFrom;
     const DIRECTION: Direction = Direction::Receive;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<Message> {
-        if let Err(error) = check_connection(call) {
-            return failed(error);
-        }
-        let bytes = self.buffer.as_mut_slice();
-        match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
-            None => would_block(call, Self::NAME, || {
-                Ok(Message { length: 0, from: from_nobody(call)?, truncated: false })
-            }),
-            Some(Err(error)) => failed(error),
-            Some(Ok(datagram)) => {
-                check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
-                    self.origin = datagram.origin(call);
-                    let Datagram { length, truncated, from, .. } = datagram;
-                    self.received = length;
-                    Attempt::done(Ok(Message { length, from, truncated }))
-                })
-            }
-        }
+        self.taken.datagram(call, Self::NAME, self.buffer.as_mut_slice(), |datagram| {
+            let Datagram { length, truncated, from, .. } = datagram;
+            Ok(Message { length, from, truncated })
+        })
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.received
+        self.taken.bytes
     }
 
     fn envelope(&mut self) -> Option<Box<Envelope>> {
-        self.origin.take()
+        self.taken.origin.take()
     }
 
     fn give_back(completion: Completion<Self>, to: GivenBack<'_>) {

@@ -4,15 +4,17 @@ use super::{BUFFERS_PER_CALL, retry};
 use crate::base::address::display_address;
 use crate::base::buffer::IoBuf;
 use crate::base::error::attempted;
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
+use crate::state::in_flight::Call;
+use crate::state::perform::{Attempt, Perform};
 use socket2::{Domain, SockAddr};
 use std::io::{self, IoSlice};
 
-/// Calls that one attempt makes before it lets others have their turn (I4): a peer that reads as fast
-/// as we send must not hold a worker, or the thread that began the send, for ever.
+/// How many calls one attempt makes before others get their turn (I4): a peer that reads as fast as this side sends must
+/// not hold a worker, or the thread that began the send, forever.
 pub(super) const CALLS_PER_TURN: usize = 16;
 
 /// A send to a peer that has gone is an error, never a signal that ends the process.
@@ -23,80 +25,97 @@ pub(super) const FLAGS: i32 = libc::MSG_NOSIGNAL;
 #[cfg(any(not(unix), target_vendor = "apple"))]
 pub(super) const FLAGS: i32 = 0;
 
-/// Calls `send` with how much has been sent, until all of it has been, or it would block, or the turn
-/// is over. `what` says what was attempted.
-fn send_all(
-    sent: &mut usize,
+/// How far a send has come.
+#[derive(Debug, Default)]
+struct Sent {
+    /// How many bytes, from the front, the transport has taken.
+    bytes: usize,
+    /// Of how many; known when it is attempted. Not asked for later, when a lock may be held (I8).
     all: usize,
-    is_stream: bool,
-    what: impl FnOnce() -> String,
-    mut send: impl FnMut(usize) -> io::Result<usize>,
-) -> Attempt<usize> {
-    if all == 0 && is_stream {
-        return Attempt::done(Ok(0));
-    }
-    let before = *sent;
-    for _ in 0..CALLS_PER_TURN {
-        match retry(|| send(*sent)) {
-            None if *sent > before => return Attempt::WouldBlock(Blocked::Advanced),
-            None => return Attempt::WouldBlock(Blocked::InVain),
-            Some(Err(error)) => return Attempt::done(Err(attempted(what(), error))),
-            Some(Ok(more)) => {
-                *sent += more;
-                // A datagram is sent whole or not at all.
-                if *sent == all || !is_stream {
-                    return Attempt::done(Ok(*sent));
+}
+
+impl Sent {
+    /// Calls `send` with how much has been sent and how much more may be, until `all` has been, or it would block, or
+    /// the turn is over. `what` says what was attempted.
+    fn advance(
+        &mut self,
+        call: Call<'_>,
+        all: usize,
+        what: impl FnOnce() -> String,
+        mut send: impl FnMut(usize, usize) -> io::Result<usize>,
+    ) -> Attempt<usize> {
+        self.all = all;
+        let is_stream = call.socket.is_stream();
+        if all == 0 && is_stream {
+            return Attempt::done(Ok(0));
+        }
+        let before = self.bytes;
+        for _ in 0..CALLS_PER_TURN {
+            let sent = retry(|| {
+                let most = call.permit(Purpose::Send, all - self.bytes)?;
+                call.told(send(self.bytes, most))
+            });
+            match sent {
+                None if self.bytes > before => return Attempt::WouldBlock(Blocked::Advanced),
+                None => return Attempt::WouldBlock(Blocked::InVain),
+                Some(Err(error)) => return Attempt::done(Err(attempted(what(), error))),
+                Some(Ok(more)) => {
+                    self.bytes += more;
+                    // A datagram is sent whole or not at all.
+                    if self.bytes == all || !is_stream {
+                        return Attempt::done(Ok(self.bytes));
+                    }
                 }
             }
         }
+        Attempt::Yielded
     }
-    Attempt::Yielded
+
+    fn is_partly_done(&self) -> bool {
+        self.bytes > 0 && self.bytes < self.all
+    }
 }
 
 /// Sends all bytes of a buffer: [`Socket::begin_send`](crate::Socket::begin_send).
 #[derive(Debug)]
 pub struct Send<B> {
     buffer: B,
-    /// How many bytes from the front of the buffer the transport has taken.
-    sent: usize,
-    /// Of how many; known when it is attempted. Not asked for later, when a lock may be held (I8).
-    all: usize,
+    sent: Sent,
 }
 
 impl<B: IoBuf> Send<B> {
     pub(crate) fn new(buffer: B) -> Self {
-        Self { buffer, sent: 0, all: 0 }
+        Self { buffer, sent: Sent::default() }
     }
 }
 
 impl<B: IoBuf> sealed::Sealed for Send<B> {}
 
 impl<B: IoBuf> Kind for Send<B> {
-    const NAME: &'static str = "send";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = B;
 }
 
 impl<B: IoBuf> Perform for Send<B> {
+    const KIND: OperationKind = OperationKind::Send;
     const DIRECTION: Direction = Direction::Send;
     const IS_SEND: bool = true;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
         let bytes = self.buffer.as_slice();
-        self.all = bytes.len();
         let what = || "send".to_owned();
-        send_all(&mut self.sent, self.all, call.socket.is_stream(), what, |sent| {
-            let most = call.permit(Purpose::Send, bytes.len() - sent)?;
-            call.told(call.system.send_with_flags(&bytes[sent..][..most], FLAGS))
+        self.sent.advance(call, bytes.len(), what, |sent, most| {
+            call.system.send_with_flags(&bytes[sent..][..most], FLAGS)
         })
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.sent
+        self.sent.bytes
     }
 
     fn is_partly_done(&self) -> bool {
-        self.sent > 0 && self.sent < self.all
+        self.sent.is_partly_done()
     }
 
     fn into_buffer(self) -> B {
@@ -109,14 +128,12 @@ impl<B: IoBuf> Perform for Send<B> {
 #[derive(Debug)]
 pub struct SendList<B> {
     buffers: Vec<B>,
-    sent: usize,
-    /// As for [`Send`].
-    all: usize,
+    sent: Sent,
 }
 
 impl<B: IoBuf> SendList<B> {
     pub(crate) fn new(buffers: Vec<B>) -> Self {
-        Self { buffers, sent: 0, all: 0 }
+        Self { buffers, sent: Sent::default() }
     }
 }
 
@@ -139,37 +156,35 @@ fn part<B: IoBuf>(
 impl<B: IoBuf> sealed::Sealed for SendList<B> {}
 
 impl<B: IoBuf> Kind for SendList<B> {
-    const NAME: &'static str = "send_list";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = Vec<B>;
 }
 
 impl<B: IoBuf> Perform for SendList<B> {
+    const KIND: OperationKind = OperationKind::SendList;
     const DIRECTION: Direction = Direction::Send;
     const IS_SEND: bool = true;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
-        let is_stream = call.socket.is_stream();
-        self.all = self.buffers.iter().map(|buffer| buffer.as_slice().len()).sum();
+        let all = self.buffers.iter().map(|buffer| buffer.as_slice().len()).sum();
         // A datagram must leave in one call; the system says so if it has too many parts.
-        let most = if is_stream { BUFFERS_PER_CALL } else { usize::MAX };
-        let (buffers, all) = (&self.buffers, self.all);
+        let most_slices = if call.socket.is_stream() { BUFFERS_PER_CALL } else { usize::MAX };
         let mut slices = Vec::new();
         let what = || "send".to_owned();
-        send_all(&mut self.sent, self.all, is_stream, what, |sent| {
-            let bytes = call.permit(Purpose::Send, all - sent)?;
+        self.sent.advance(call, all, what, |sent, most| {
             slices.clear();
-            slices.extend(part(buffers, sent, bytes).take(most));
-            call.told(call.system.send_vectored_with_flags(&slices, FLAGS))
+            slices.extend(part(&self.buffers, sent, most).take(most_slices));
+            call.system.send_vectored_with_flags(&slices, FLAGS)
         })
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.sent
+        self.sent.bytes
     }
 
     fn is_partly_done(&self) -> bool {
-        self.sent > 0 && self.sent < self.all
+        self.sent.is_partly_done()
     }
 
     fn into_buffer(self) -> Vec<B> {
@@ -182,42 +197,40 @@ impl<B: IoBuf> Perform for SendList<B> {
 pub struct SendTo<B> {
     buffer: B,
     address: SockAddr,
-    sent: usize,
-    /// As for [`Send`].
-    all: usize,
+    sent: Sent,
 }
 
 impl<B: IoBuf> SendTo<B> {
     pub(crate) fn new(buffer: B, address: SockAddr) -> Self {
-        Self { buffer, address, sent: 0, all: 0 }
+        Self { buffer, address, sent: Sent::default() }
     }
 }
 
 impl<B: IoBuf> sealed::Sealed for SendTo<B> {}
 
 impl<B: IoBuf> Kind for SendTo<B> {
-    const NAME: &'static str = "send_to";
+    const NAME: &'static str = Self::KIND.name();
     type Output = usize;
     type Buffer = B;
 }
 
 impl<B: IoBuf> Perform for SendTo<B> {
+    const KIND: OperationKind = OperationKind::SendTo;
     const DIRECTION: Direction = Direction::Send;
     const IS_SEND: bool = true;
 
     fn attempt(&mut self, call: Call<'_>) -> Attempt<usize> {
         let (bytes, address) = (self.buffer.as_slice(), &self.address);
-        self.all = bytes.len();
         let what = || format!("send to {}", display_address(address));
-        let is_stream = call.socket.is_stream();
-        let attempt = send_all(&mut self.sent, self.all, is_stream, what, |sent| {
-            let most = call.permit(Purpose::Send, bytes.len() - sent)?;
-            call.told(call.system.send_to_with_flags(&bytes[sent..][..most], address, FLAGS))
+        let attempt = self.sent.advance(call, bytes.len(), what, |sent, most| {
+            call.system.send_to_with_flags(&bytes[sent..][..most], address, FLAGS)
         });
         match attempt {
-            // The queue of a local receiver is full. The system tells that it has room again to senders that
-            // are connected to it; this one may not be.
-            Attempt::WouldBlock(_) if !is_stream && address.domain() == Domain::UNIX => {
+            // The queue of a local receiver is full. The system reports room again only to senders that are
+            // connected to the receiver; this one may not be.
+            Attempt::WouldBlock(_)
+                if !call.socket.is_stream() && address.domain() == Domain::UNIX =>
+            {
                 Attempt::WouldBlock(Blocked::Unreported)
             }
             attempt => attempt,
@@ -225,11 +238,11 @@ impl<B: IoBuf> Perform for SendTo<B> {
     }
 
     fn bytes_transferred(&self) -> usize {
-        self.sent
+        self.sent.bytes
     }
 
     fn is_partly_done(&self) -> bool {
-        self.sent > 0 && self.sent < self.all
+        self.sent.is_partly_done()
     }
 
     fn into_buffer(self) -> B {

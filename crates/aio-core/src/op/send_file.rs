@@ -5,10 +5,12 @@ use super::send::{CALLS_PER_TURN, FLAGS};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::sigpipe::without_sigpipe;
 use crate::base::error::attempted;
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
-use crate::state::perform::sealed;
-use crate::state::perform::{Attempt, Call, Kind, Perform, Purpose};
+use crate::state::completion::Kind;
+use crate::state::completion::sealed;
+use crate::state::in_flight::Call;
+use crate::state::perform::{Attempt, Perform};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use std::fs::File;
 use std::io;
@@ -130,13 +132,14 @@ fn read_at(file: &File, bytes: &mut [u8], position: u64) -> io::Result<usize> {
 impl sealed::Sealed for SendFile {}
 
 impl Kind for SendFile {
-    const NAME: &'static str = "send_file";
+    const NAME: &'static str = Self::KIND.name();
     /// How many bytes.
     type Output = u64;
     type Buffer = File;
 }
 
 impl Perform for SendFile {
+    const KIND: OperationKind = OperationKind::SendFile;
     const DIRECTION: Direction = Direction::Send;
     const IS_SEND: bool = true;
     const MAY_BLOCK: bool = true;

@@ -26,10 +26,10 @@
 //! 5. The runtime holds every wait that has not ended, and a stopping one unregisters them. One that
 //!    it does not find, or finds held, looks for that itself once it is armed.
 
-use crate::base::kind::kind_index;
+use crate::base::kind::OperationKind;
 use crate::base::sync::{Mutex, MutexGuard};
-use crate::state::context::{RuntimeInner, Timed, Work};
-use aio_sync::{EventRef, ManualResetEvent, Registration, WaitHandle};
+use crate::state::context::{Registered, RunContext, RuntimeInner, Timed, Waits, Work};
+use aio_sync::{ManualResetEvent, Registration, WaitHandle};
 use std::collections::HashMap;
 use std::fmt;
 use std::mem;
@@ -37,72 +37,6 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
-
-/// A wait that a [`Runtime`](crate::Runtime) has registered: see
-/// [`Runtime::register_wait`](crate::Runtime::register_wait).
-///
-/// Dropping it changes nothing. It is itself a wait handle, set when the wait has ended and its callback
-/// will not run again.
-#[derive(Clone)]
-pub struct RegisteredWait {
-    wait: Arc<dyn Registered>,
-}
-
-impl RegisteredWait {
-    /// Ends the wait. Returns true if it had not ended before.
-    ///
-    /// Its callback may be running, or about to run once more if its event or its time has come; that is
-    /// over when this handle, as a wait handle, is set. May be called from the callback itself.
-    #[must_use = "false means that it had ended before; the callback may run once more"]
-    pub fn unregister(&self) -> bool {
-        self.wait.unregister()
-    }
-
-    /// Returns true once the wait has ended and its callback will not run again.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.wait.ended().is_set()
-    }
-
-    /// Blocks until the wait has ended and its callback will not run again. Not for its own callback.
-    ///
-    /// In another callback I/O goes on meanwhile, as in [`Operation::wait`](crate::Operation::wait); but the
-    /// callback of this wait, if it is still to run, needs another worker.
-    pub fn wait_one(&self) {
-        RuntimeInner::wait_for_event(self.wait.ended().event(), None);
-    }
-}
-
-impl WaitHandle for RegisteredWait {
-    fn event(&self) -> EventRef<'_> {
-        self.wait.ended().event()
-    }
-}
-
-impl fmt::Debug for RegisteredWait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegisteredWait").field("has_ended", &self.has_ended()).finish()
-    }
-}
-
-/// A registered wait, of whatever handle and callback.
-pub(crate) trait Registered: fmt::Debug + Send + Sync {
-    /// Its time is over.
-    fn time_out(self: Arc<Self>);
-
-    /// A worker is here to run the callback.
-    fn run(self: Arc<Self>);
-
-    /// Where that may be.
-    fn place(&self) -> Place;
-
-    fn unregister(&self) -> bool;
-
-    fn ended(&self) -> &ManualResetEvent;
-}
-
-/// The waits of a runtime that have not ended.
-pub(crate) type Waits = Mutex<HashMap<usize, Arc<dyn Registered>>>;
 
 /// Everything of a wait that has its place under the lock.
 struct State<H: WaitHandle, F> {
@@ -128,15 +62,6 @@ enum Phase {
 struct Parts<H: WaitHandle, F> {
     registration: Pin<Box<Registration<H>>>,
     callback: F,
-}
-
-/// Where the callback of a wait may run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// On a worker that is in no callback.
-    OnWorker,
-    /// There, or inside a callback that waits: it is a step.
-    InsideCallback,
 }
 
 /// What a wait needs of its runtime.
@@ -171,7 +96,7 @@ impl Home for RuntimeInner {
     }
 
     fn post(&self, wait: Arc<dyn Registered>) {
-        self.has_fired(const { kind_index("register_wait") });
+        self.has_fired(OperationKind::RegisterWait);
         self.post(Work::Wait(wait));
     }
 
@@ -196,7 +121,7 @@ struct EventWait<R, H: WaitHandle, F> {
     runtime: Arc<R>,
     timeout: Option<Duration>,
     once: bool,
-    place: Place,
+    place: RunContext,
     state: Mutex<State<H, F>>,
     ended: ManualResetEvent,
 }
@@ -207,14 +132,14 @@ pub(crate) fn register<H, F>(
     handle: H,
     timeout: Option<Duration>,
     once: bool,
-    place: Place,
+    place: RunContext,
     callback: F,
-) -> RegisteredWait
+) -> Arc<dyn Registered>
 where
     H: WaitHandle + Send + 'static,
     F: FnMut(bool) + Send + 'static,
 {
-    RegisteredWait { wait: register_at(runtime, handle, timeout, once, place, callback) }
+    register_at(runtime, handle, timeout, once, place, callback)
 }
 
 fn register_at<R, H, F>(
@@ -222,7 +147,7 @@ fn register_at<R, H, F>(
     handle: H,
     timeout: Option<Duration>,
     once: bool,
-    place: Place,
+    place: RunContext,
     callback: F,
 ) -> Arc<dyn Registered>
 where
@@ -384,7 +309,7 @@ where
         }
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> RunContext {
         self.place
     }
 

@@ -21,7 +21,7 @@
 use crate::base::error::{Aborted, attempted, error_like};
 use crate::base::operation_queue::Wish;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS, Ticket};
-use crate::state::context::{RuntimeInner, Work};
+use crate::state::context::{Posted, RuntimeInner, Work};
 use crate::state::in_flight::{Cancel, Owner, Part};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -105,10 +105,17 @@ impl Lookup {
     /// The name has been looked up, or cannot be: has a worker tell its operation.
     fn found(self: &Arc<Self>, addresses: io::Result<Vec<SocketAddr>>) {
         if self.is_wanted() {
-            let answer = Answer { lookup: self.clone(), addresses };
-            self.runtime.post(Work::Found(Box::new(answer)));
+            let lookup = self.clone();
+            self.runtime.post(Work::Found(Posted(Box::new(move || lookup.tell(addresses)))));
         }
         self.is_over();
+    }
+
+    /// A worker is here to tell the operation.
+    fn tell(&self, addresses: io::Result<Vec<SocketAddr>>) {
+        if let Some((operation, _)) = self.take() {
+            (self.go_on)(&self.runtime, operation, addresses);
+        }
     }
 
     fn is_over(&self) {
@@ -144,22 +151,6 @@ impl Job for Arc<Lookup> {
     fn fail(self: Box<Self>, error: &io::Error) {
         let what = "start a thread to look up a host name";
         self.found(Err(attempted(what, error_like(error))));
-    }
-}
-
-/// What a lookup has come to.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    lookup: Arc<Lookup>,
-    addresses: io::Result<Vec<SocketAddr>>,
-}
-
-impl Answer {
-    /// A worker is here to tell the operation.
-    pub(crate) fn tell(self) {
-        if let Some((operation, _)) = self.lookup.take() {
-            (self.lookup.go_on)(&self.lookup.runtime, operation, self.addresses);
-        }
     }
 }
 
@@ -229,7 +220,7 @@ pub(crate) fn abort(runtime: &RuntimeInner) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::state::in_flight::{self, Pending};
+    use crate::state::body::{self, Pending};
     use crate::{Runtime, is_aborted, op};
     use std::sync::Condvar;
     use std::thread;
@@ -258,7 +249,7 @@ mod tests {
 
     fn start(runtime: &Runtime, name: &str, timeout: Option<Duration>) -> Pending<op::LookUp> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let (operation, pending) = in_flight::start(None, deadline, op::LookUp::new());
+        let (operation, pending) = body::start(None, deadline, op::LookUp::new());
         let socket = runtime.tcp_v4().unwrap();
         let inner = socket.runtime_inner();
         let operation = inner.admit(operation, false).unwrap();

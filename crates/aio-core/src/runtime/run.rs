@@ -3,19 +3,20 @@
 use crate::base::clock::Moment;
 use crate::base::counters::Point;
 use crate::base::error::Aborted;
-use crate::base::kind::{Direction, kind_index};
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Stretch;
 use crate::base::operation_queue::Wish;
 use crate::base::process_threads;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS};
+use crate::base::report::OperationReport;
 use crate::base::running::Callback;
-use crate::engine;
-use crate::pool::worker_pool::{Current, Host, Inside, Wait, WorkerPool, wait_inside};
-use crate::runtime::registered_wait::Place;
+use crate::pool::inside::{Inside, wait_inside};
+use crate::pool::worker_pool::{Hooks, Wait, WorkerPool};
 use crate::runtime::{registered_wait, resolver};
-use crate::state::context::{PanicPolicy, Posted, Report, RuntimeInner, Timed, Work};
+use crate::state::context::{PanicPolicy, Posted, RunContext, RuntimeInner, Timed, Work};
 use crate::state::in_flight::{Handle, Owner};
-use crate::state::socket_table;
+use crate::state::socket;
+use crate::state::socket::SocketInner;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
 use aio_sync::{BlockingWait, EventRef, Registration, WaitHandle, set_blocking_wait};
@@ -41,7 +42,7 @@ thread_local! {
 impl RuntimeInner {
     /// Which of the workers the calling thread is, if it is one.
     pub(crate) fn worker(&self) -> Option<usize> {
-        Current::worker_of(&self.pool)
+        self.pool.current_worker()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -52,11 +53,11 @@ impl RuntimeInner {
     /// The calling thread never runs it here (I3).
     pub(crate) fn post(&self, work: Work) {
         #[cfg(feature = "testing")]
-        let Some(work) = self.keep_back(work) else { return };
+        let Some(work) = self.delay(work) else { return };
         self.post_now(work);
         #[cfg(feature = "testing")]
         if self.injector.as_ref().is_some_and(Injector::has_been_overtaken) {
-            self.post_what_was_kept_back();
+            self.post_delayed();
         }
     }
 
@@ -67,37 +68,38 @@ impl RuntimeInner {
         PROCESS_THREADS.push(Lane::Deliver, Box::new(Delivery { runtime, work }));
     }
 
-    /// Keeps `work` back for a while, if the injector says so; else returns it.
+    /// Delays `work`, if the injector says so; else returns it.
     #[cfg(feature = "testing")]
-    fn keep_back(&self, work: Work) -> Option<Work> {
-        let Some(injector) = &self.injector else { return Some(work) };
-        match injector.keep_back(work, || self.is_stopping()) {
+    fn delay(&self, work: Work) -> Option<Work> {
+        let injector = self.injector.as_ref().filter(|_| work.may_be_delayed());
+        let Some(injector) = injector else { return Some(work) };
+        match injector.delay(work, || self.is_stopping()) {
             Ok(until) => {
-                // One entry is enough for all at one time: who comes for it takes everything out.
-                self.watch(until, 0, Timed::KeptBack);
+                // One entry is enough for all at one time: the worker that comes for it takes everything out.
+                self.watch(until, 0, Timed::Delayed);
                 None
             }
             Err(work) => Some(work),
         }
     }
 
-    /// Keeps an operation back for a while that a worker has got done, if the injector says so; else returns
-    /// it. Other threads may be who all workers are waiting for.
+    /// Delays the completion of an operation that a worker has got done, if the injector says so; else returns the
+    /// operation. Of other threads it delays none: all workers may be waiting for one.
     #[cfg(feature = "testing")]
-    pub(crate) fn keep_back_done(&self, operation: Owner) -> Option<Owner> {
+    pub(crate) fn delay_completion(&self, operation: Owner) -> Option<Owner> {
         if self.injector.is_none() || self.worker().is_none() {
             return Some(operation);
         }
-        match self.keep_back(Work::Done(operation))? {
+        match self.delay(Work::Done(operation))? {
             Work::Done(operation) => Some(operation),
             work => unreachable!("it is returned as it was: {work:?}"),
         }
     }
 
-    /// Posts what has been kept back.
+    /// Posts what has been delayed.
     #[cfg(feature = "testing")]
-    fn post_what_was_kept_back(&self) {
-        for work in self.injector.iter().flat_map(Injector::take_back) {
+    fn post_delayed(&self) {
+        for work in self.injector.iter().flat_map(Injector::take_delayed) {
             self.post_now(work);
         }
     }
@@ -106,71 +108,51 @@ impl RuntimeInner {
         match work {
             Work::Completed(operation) => self.deliver(operation),
             Work::Wait(wait) => {
-                self.run_callback(const { kind_index("register_wait") }, || wait.run());
+                self.run_callback(OperationKind::RegisterWait, || wait.run());
             }
             Work::Call(Posted(callback)) | Work::Step(Posted(callback)) => {
-                self.run_callback(const { kind_index("post") }, || self.contain(callback));
+                self.run_callback(OperationKind::Post, || self.contain(callback));
             }
             Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
             Work::Due(timed) => self.is_due(timed),
-            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
+            Work::Ready { socket, report } => {
                 // What a turn completes first is delivered by the worker that is here. What else it
                 // completes others may deliver, if this callback takes long.
-                if let Some(operation) = self.take_turns(work) {
-                    #[cfg(feature = "testing")]
-                    if self.injector.is_some() {
-                        return self.post(Work::Completed(operation));
-                    }
-                    self.deliver(operation);
-                }
+                self.deliver_here(self.driver.run_report(&socket, report));
             }
+            Work::Turn { socket, direction } => {
+                self.deliver_here(self.take_turn(&socket, direction));
+            }
+            Work::Found(Posted(tell)) => tell(),
         }
     }
 
-    /// Lets sockets have their turns. Returns an operation with a callback that this has completed, and posts the
-    /// others.
-    fn take_turns(&self, work: Work) -> Option<Owner> {
-        match work {
-            Work::Ready { socket, report } => {
-                let Report { ticket, stays_ready, .. } = report;
-                let mut completed = None;
-                if report.receive
-                    && engine::concerns(&socket, Direction::Receive, ticket, stays_ready)
-                {
-                    completed = engine::ready(&socket, Direction::Receive, stays_ready);
-                }
-                if report.send && engine::concerns(&socket, Direction::Send, ticket, false) {
-                    // The second turn may run a waker, or wait for a disk.
-                    if let Some(operation) = completed.take() {
-                        self.post(Work::Completed(operation));
-                    }
-                    completed = engine::ready(&socket, Direction::Send, false);
-                }
-                completed
-            }
-            // One that could go on for long does not outlast its runtime.
-            Work::Turn { socket, .. } if self.is_stopping() => {
-                engine::stop(&socket, Aborted::ShutDown);
-                None
-            }
-            Work::Turn { socket, direction } => engine::take_turn(&socket, direction),
-            Work::Found(answer) => {
-                answer.tell();
-                None
-            }
-            #[cfg(feature = "testing")]
-            Work::Done(_) => unreachable!("this is no turn"),
-            Work::Completed(_)
-            | Work::Fail(_)
-            | Work::Due(_)
-            | Work::Wait(_)
-            | Work::Call(_)
-            | Work::Step(_) => {
-                unreachable!("these are no turns")
-            }
+    /// Runs the callback of what a turn has completed, if it has one.
+    fn deliver_here(&self, completed: Option<Owner>) {
+        let Some(operation) = completed else { return };
+        #[cfg(feature = "testing")]
+        if self.injector.is_some() {
+            return self.post(Work::Completed(operation));
         }
+        self.deliver(operation);
+    }
+
+    fn post_completed(&self, completed: Option<Owner>) {
+        if let Some(operation) = completed {
+            self.post(Work::Completed(operation));
+        }
+    }
+
+    /// A worker is here for a turn that another thread has left to it.
+    fn take_turn(&self, socket: &Arc<SocketInner>, direction: Direction) -> Option<Owner> {
+        // One that could go on for long does not outlast its runtime.
+        if self.is_stopping() {
+            self.driver.stop(socket, Aborted::ShutDown);
+            return None;
+        }
+        self.driver.take_turn(socket, direction)
     }
 
     /// Ends what is due. Code of a user's may run: wakers, the maps of `post_to`, drops of what was lent.
@@ -182,12 +164,12 @@ impl RuntimeInner {
             }
             Timed::Wait(wait) => wait.time_out(),
             Timed::Rest(number, direction) => {
-                if let Some(socket) = socket_table::find(number) {
+                if let Some(socket) = socket::find(number) {
                     self.post(Work::Turn { socket, direction });
                 }
             }
             #[cfg(feature = "testing")]
-            Timed::KeptBack => self.post_what_was_kept_back(),
+            Timed::Delayed => self.post_delayed(),
         }
     }
 
@@ -205,7 +187,7 @@ impl RuntimeInner {
     }
 
     /// Runs a callback that is not that of an operation.
-    fn run_callback(&self, kind: usize, run: impl FnOnce()) {
+    fn run_callback(&self, kind: OperationKind, run: impl FnOnce()) {
         let (worker, now) = (self.worker(), self.clock.now());
         self.run_where_seen(worker, Callback { kind, socket: None }, now, run);
         self.is_over(worker, kind, false);
@@ -240,8 +222,15 @@ impl RuntimeInner {
         self.running.all().filter(move |(_, callback, since)| is_one(*callback, *since))
     }
 
+    /// A callback in words, which has been running for so long.
+    pub(crate) fn report_of(&self, callback: Callback, age: Duration) -> OperationReport {
+        let socket = callback.socket.and_then(socket::find);
+        let system = socket.as_ref().and_then(|socket| socket.descriptor.pin());
+        OperationReport::new(callback.kind, system.as_deref(), age)
+    }
+
     /// An operation, or a callback of another kind, is over.
-    pub(crate) fn is_over(&self, worker: Option<usize>, kind: usize, takes_place: bool) {
+    pub(crate) fn is_over(&self, worker: Option<usize>, kind: OperationKind, takes_place: bool) {
         if let Some(limit) = self.limit.as_ref().filter(|_| takes_place) {
             limit.give_back();
         }
@@ -249,7 +238,7 @@ impl RuntimeInner {
     }
 
     /// Counts a callback that is about to be posted and is not that of an operation.
-    pub(crate) fn has_fired(&self, kind: usize) {
+    pub(crate) fn has_fired(&self, kind: OperationKind) {
         let worker = self.worker();
         self.counters.count(worker, kind, Point::Begun);
         self.counters.count(worker, kind, Point::Completed);
@@ -284,11 +273,15 @@ impl RuntimeInner {
         }
     }
 
-    /// Blocks until `operation` has completed or the deadline has passed; on a worker as
-    /// [`wait_for_event`](Self::wait_for_event), else as [`engine::wait`].
+    /// Blocks until `operation` has completed or the deadline has passed; true if it has completed. A thread that is
+    /// no worker sees to the operation itself, if it can.
     pub(crate) fn wait_for(operation: &Handle, deadline: Option<Instant>) -> bool {
         if !Self::is_on_worker() {
-            return engine::wait(operation, deadline);
+            let here =
+                |socket: Arc<SocketInner>| socket.runtime.driver.wait_here(operation, deadline);
+            if let Some(is_over) = operation.place().and_then(here) {
+                return is_over;
+            }
         }
         // When the operation's own deadline passes, callbacks may be holding all workers of its runtime.
         let own = operation.deadline();
@@ -324,7 +317,7 @@ impl RuntimeInner {
     /// The runtime whose worker the calling thread is, and which one, if it is one.
     pub(crate) fn home() -> Option<(Arc<Self>, usize)> {
         let home = HOME.try_with(|home| home.borrow().upgrade()).ok().flatten()?;
-        let me = Current::worker_of(&home.pool)?;
+        let me = home.pool.current_worker()?;
         Some((home, me))
     }
 
@@ -441,7 +434,7 @@ impl BlockingWait for KeepsMoving {
     }
 }
 
-impl Host for RuntimeInner {
+impl Hooks for RuntimeInner {
     type Work = Work;
 
     fn pool(&self) -> &WorkerPool<Work> {
@@ -460,7 +453,7 @@ impl Host for RuntimeInner {
 
     fn is_nestable(&self, work: &Work) -> bool {
         match work {
-            Work::Wait(wait) => wait.place() == Place::InsideCallback,
+            Work::Wait(wait) => wait.place() == RunContext::InsideCallback,
             Work::Completed(_) | Work::Call(_) => false,
             #[cfg(feature = "testing")]
             Work::Done(_) => true,
@@ -477,23 +470,25 @@ impl Host for RuntimeInner {
         match work {
             Work::Wait(wait) => {
                 wait.run();
-                self.is_over(self.worker(), const { kind_index("register_wait") }, false);
+                self.is_over(self.worker(), OperationKind::RegisterWait, false);
             }
             Work::Step(Posted(step)) => {
                 self.contain(step);
-                self.is_over(self.worker(), const { kind_index("post") }, false);
+                self.is_over(self.worker(), OperationKind::Post, false);
             }
             Work::Fail(failing) => failing.fail_one(self),
             #[cfg(feature = "testing")]
             Work::Done(operation) => operation.complete(self),
             Work::Due(timed) => self.is_due(timed),
-            Work::Ready { .. } | Work::Turn { .. } | Work::Found(_) => {
-                // As a part of what runs now: what is kept for later waits until that is over, and so
-                // does what this completes, for which another worker may be free.
-                if let Some(operation) = self.take_turns(work) {
-                    self.post(Work::Completed(operation));
-                }
+            // As a part of what runs now: what is kept for later waits until that is over, and so
+            // does what this completes, for which another worker may be free.
+            Work::Ready { socket, report } => {
+                self.post_completed(self.driver.run_report(&socket, report));
             }
+            Work::Turn { socket, direction } => {
+                self.post_completed(self.take_turn(&socket, direction));
+            }
+            Work::Found(Posted(tell)) => tell(),
             Work::Completed(_) | Work::Call(_) => {
                 unreachable!("a callback does not nest: {work:?}")
             }
@@ -554,9 +549,9 @@ impl Host for RuntimeInner {
         resolver::abort(self);
         registered_wait::abort(self);
         #[cfg(feature = "testing")]
-        self.post_what_was_kept_back();
-        for socket in socket_table::sockets_of(self) {
-            engine::stop(&socket, Aborted::ShutDown);
+        self.post_delayed();
+        for socket in socket::sockets_of(self) {
+            self.driver.stop(&socket, Aborted::ShutDown);
         }
     }
 }

@@ -24,18 +24,15 @@
 //!    [`PATIENCE`] each, and no other callback waits, or none can run since these hold all workers.
 //! 4. A call on a worker waits as every wait in a callback does, so that I/O goes on; it joins no thread.
 
-use crate::api::metrics::OperationReport;
-use crate::api::runtime::Runtime;
-use crate::base::counters::Totals;
-use crate::engine;
-use crate::pool::worker_pool;
-use crate::pool::worker_pool::{Current, Inside, Threads};
+use crate::base::report::OperationReport;
+use crate::pool::inside::{Inside, wait_inside};
+use crate::pool::threads::Threads;
 use crate::state::context::RuntimeInner;
 use crate::state::in_flight::Owner;
-use crate::state::socket::SocketInner;
+use crate::state::socket::{self, SocketInner};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long `abort` and the drop of a runtime wait for callbacks; and, altogether, a drain after its deadline.
@@ -47,7 +44,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How often a call looks whether it is over.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What a shutdown came to: see [`Runtime::drain`] and [`Runtime::abort`].
+/// What a shutdown came to: see [`Runtime::drain`](crate::Runtime::drain) and
+/// [`Runtime::abort`](crate::Runtime::abort).
 ///
 /// ```
 /// use aio_core::Runtime;
@@ -106,130 +104,9 @@ impl fmt::Display for ShutdownReport {
     }
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Shutdown {
-    draining: AtomicBool,
-    /// True once somebody wants to know what is interrupted.
-    is_reported: AtomicBool,
-    /// True once a call has not waited for the end, and has said so.
-    given_up: AtomicBool,
-    /// What had been counted when the shutdown began.
-    before: OnceLock<Totals>,
-    interrupted: Mutex<Vec<OperationReport>>,
-    calling: Mutex<Calling>,
-}
-
-/// The workers that are in one of the calls.
-#[derive(Debug, Default)]
-struct Calling {
-    workers: Vec<usize>,
-    /// How many of these are in a callback.
-    callbacks: u64,
-}
-
-impl Shutdown {
-    fn calling(&self) -> MutexGuard<'_, Calling> {
-        // Nothing that can panic runs under the lock.
-        self.calling.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn interrupted(&self) -> MutexGuard<'_, Vec<OperationReport>> {
-        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Runtime {
-    /// Ends the runtime when everything that is pending is finished, or at the deadline, when what is
-    /// pending then is aborted. Blocks until that is done.
-    ///
-    /// Pending accepts complete as aborted at once, and so do accepts that are begun meanwhile: they
-    /// would start something new. Everything else goes on: callbacks can begin the operations that their
-    /// conversations need to come to an end, connects included, and what other threads begin is done, too.
-    /// A drain ends when nothing is pending any more and every callback has returned. A receive on a
-    /// connection whose peer is silent is pending until the deadline, so a server that wants to end sooner
-    /// begins no more receives once it drains, or ends its connections.
-    ///
-    /// After the deadline everything is aborted as by [`abort`](Self::abort), and the callbacks of that are
-    /// run, for five seconds at most. A callback that has been running for a tenth of a second then is not
-    /// waited for but reported.
-    ///
-    /// It may be called twice, by several threads, and together with `abort`, which ends a drain: each call
-    /// waits and reports for itself, all from the first one's begin. In a callback it waits for all
-    /// others but not for its own, and not for those that can run on no other worker; no thread is
-    /// joined then before the runtime is dropped elsewhere.
-    pub fn drain(&self, deadline: Instant) -> ShutdownReport {
-        let call = self.inner.call();
-        self.inner.begin_draining();
-        self.inner
-            .wait_until(deadline, || self.inner.is_stopping() || self.inner.has_nothing_pending());
-        let limit = deadline.max(Instant::now()).checked_add(LIMIT).unwrap_or(deadline);
-        self.end(&call, deadline, limit)
-    }
-
-    /// Ends the runtime now: everything that is pending completes as aborted, and so does whatever is
-    /// begun from now on. Blocks until the callbacks have run and returned, for at most five seconds.
-    ///
-    /// Else as [`drain`](Self::drain). To wait less long for callbacks that do not return, drain with a
-    /// deadline that has passed.
-    ///
-    /// ```
-    /// use aio_core::{Runtime, is_aborted};
-    ///
-    /// let runtime = Runtime::builder().workers(1).build()?;
-    /// let socket = runtime.tcp_v4()?;
-    /// assert!(runtime.abort().is_complete());
-    /// let error = socket.send_async(*b"too late").wait().result.unwrap_err();
-    /// assert!(is_aborted(&error));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn abort(&self) -> ShutdownReport {
-        let call = self.inner.call();
-        let limit = Instant::now() + LIMIT;
-        self.end(&call, limit, limit)
-    }
-
-    /// Takes the runtime to its end, waits for that, and reports.
-    fn end(&self, call: &Call<'_>, deadline: Instant, limit: Instant) -> ShutdownReport {
-        let inner = &*self.inner;
-        let shutdown = &inner.shutdown;
-        shutdown.is_reported.store(true, Ordering::Relaxed);
-        Threads::stop(inner);
-        inner.wait_until(limit, || {
-            inner.pool.has_ended()
-                || call.worker.is_some() && inner.has_nothing_pending()
-                || Instant::now() >= deadline && inner.is_stuck()
-        });
-        if call.worker.is_none() {
-            if inner.pool.has_ended() {
-                self.join();
-            } else {
-                shutdown.given_up.store(true, Ordering::Relaxed);
-            }
-        }
-        inner.report()
-    }
-
-    fn join(&self) {
-        // Whoever else shuts the runtime down may wait here, but not for long: the workers have ended.
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).join();
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        let inner = &*self.inner;
-        Threads::stop(inner);
-        // A worker that drops its own runtime, in a callback, must not wait for itself. And who has
-        // been told of a callback that does not return does not wait for it again.
-        if Current::worker_of(&inner.pool).is_none() {
-            if !inner.shutdown.given_up.load(Ordering::Relaxed) {
-                inner.wait_until(Instant::now() + LIMIT, || inner.pool.has_ended());
-            }
-            if inner.pool.has_ended() {
-                self.join();
-            }
-        }
-    }
+fn join(threads: &Mutex<Threads>) {
+    // Another thread that shuts the runtime down may hold the lock, but not for long: the workers have ended.
+    threads.lock().unwrap_or_else(PoisonError::into_inner).join();
 }
 
 /// A call that ends the runtime, as long as it lasts.
@@ -251,8 +128,65 @@ impl Drop for Call<'_> {
 }
 
 impl RuntimeInner {
+    /// See [`Runtime::drain`](crate::Runtime::drain).
+    pub(crate) fn drain(&self, threads: &Mutex<Threads>, deadline: Instant) -> ShutdownReport {
+        let call = self.call();
+        self.begin_draining();
+        self.wait_until(deadline, || self.is_stopping() || self.has_nothing_pending());
+        let limit = deadline.max(Instant::now()).checked_add(LIMIT).unwrap_or(deadline);
+        self.end(&call, threads, deadline, limit)
+    }
+
+    /// See [`Runtime::abort`](crate::Runtime::abort).
+    pub(crate) fn abort_now(&self, threads: &Mutex<Threads>) -> ShutdownReport {
+        let call = self.call();
+        let limit = Instant::now() + LIMIT;
+        self.end(&call, threads, limit, limit)
+    }
+
+    /// Takes the runtime to its end, waits for that, and reports.
+    fn end(
+        &self,
+        call: &Call<'_>,
+        threads: &Mutex<Threads>,
+        deadline: Instant,
+        limit: Instant,
+    ) -> ShutdownReport {
+        let shutdown = &self.shutdown;
+        shutdown.is_reported.store(true, Ordering::Relaxed);
+        self.pool.stop(self);
+        self.wait_until(limit, || {
+            self.pool.has_ended()
+                || call.worker.is_some() && self.has_nothing_pending()
+                || Instant::now() >= deadline && self.is_stuck()
+        });
+        if call.worker.is_none() {
+            if self.pool.has_ended() {
+                join(threads);
+            } else {
+                shutdown.given_up.store(true, Ordering::Relaxed);
+            }
+        }
+        self.report()
+    }
+
+    /// The runtime is dropped by its owner.
+    pub(crate) fn drop_threads(&self, threads: &Mutex<Threads>) {
+        self.pool.stop(self);
+        // A worker that drops its own runtime, in a callback, must not wait for itself. A thread that has
+        // been told of a callback that does not return does not wait for it again.
+        if self.pool.current_worker().is_none() {
+            if !self.shutdown.given_up.load(Ordering::Relaxed) {
+                self.wait_until(Instant::now() + LIMIT, || self.pool.has_ended());
+            }
+            if self.pool.has_ended() {
+                join(threads);
+            }
+        }
+    }
+
     fn call(&self) -> Call<'_> {
-        let worker = Current::worker_of(&self.pool);
+        let worker = self.pool.current_worker();
         let running = worker.and_then(|worker| self.running.of(worker));
         let in_callback = running.is_some_and(|callback| !callback.is_job());
         if let Some(worker) = worker {
@@ -266,8 +200,8 @@ impl RuntimeInner {
 
     fn begin_draining(&self) {
         self.shutdown.draining.store(true, Ordering::SeqCst);
-        for listener in self.listeners.all() {
-            engine::refuse_accepts(&listener);
+        for listener in self.listeners.all().into_iter().filter_map(socket::find) {
+            self.driver.refuse_accepts(&listener);
         }
         // For jobs that were left before that was said.
         self.pool.call(self);
@@ -283,7 +217,7 @@ impl RuntimeInner {
         let calling = self.shutdown.calling();
         let calls = self.pool.calls_answered(self, &calling.workers);
         let totals = self.counters.totals();
-        // Nor was there a job, if none has called meanwhile (`worker_pool/jobs.rs`).
+        // Nor was there a job, if none has called meanwhile (`pool/jobs.rs`).
         totals.begun - totals.delivered == calling.callbacks && calls == Some(self.pool.calls())
             || totals.pending() == 0 && calling.workers.len() >= self.pool.present_workers()
     }
@@ -304,7 +238,7 @@ impl RuntimeInner {
     /// Waits until `is_over` or the deadline; on a worker, of whatever runtime, its I/O goes on.
     fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
         if let Some((home, me)) = Self::home() {
-            worker_pool::wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
+            wait_inside(&*home, me, Inside::Nestable, Some(deadline), is_over);
             return;
         }
         while !is_over() {
@@ -336,7 +270,7 @@ impl RuntimeInner {
             running = callbacks
                 .into_iter()
                 .filter(|(worker, ..)| !calling.contains(worker))
-                .map(|(_, callback, begun)| OperationReport::of(callback, self.clock.since(begun)))
+                .map(|(_, callback, begun)| self.report_of(callback, self.clock.since(begun)))
                 .collect();
         }
         ShutdownReport {

@@ -1,8 +1,24 @@
-//! What an operation came to.
+//! What a kind of operation is, and what an operation came to.
 
-use crate::state::perform::Kind;
 use std::fmt;
 use std::io;
+
+/// A kind of operation.
+///
+/// Implemented by the types of this module and by nothing else.
+pub trait Kind: sealed::Sealed + Send + 'static {
+    /// The operation's name, as in `begin_NAME`.
+    const NAME: &'static str;
+    /// What a successful operation yields.
+    type Output: Send + 'static;
+    /// What the operation borrows from its caller and gives back in every outcome.
+    type Buffer: Send + 'static;
+}
+
+pub(crate) mod sealed {
+    #[expect(unnameable_types, reason = "so that nobody else can implement `Kind`")]
+    pub trait Sealed {}
+}
 
 /// What an operation came to, and everything that was lent to it.
 ///

@@ -5,22 +5,23 @@ use crate::base::counters::Counters;
 use crate::base::kind::Direction;
 use crate::base::latencies::Latencies;
 use crate::base::limit::Limit;
+use crate::base::listeners::Listeners;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::Ticket;
 use crate::base::running::Running;
+use crate::base::shutdown::Shutdown;
+use crate::base::sync::Mutex;
 use crate::base::timer::Timer;
-use crate::engine::failing::Failing;
 use crate::pool::worker_pool::WorkerPool;
-use crate::runtime::registered_wait::{Registered, Waits};
-use crate::runtime::resolver::Answer;
-use crate::runtime::shutdown::Shutdown;
 use crate::state::driver::Driver;
 use crate::state::in_flight::{Handle, Owner};
-use crate::state::listeners::Listeners;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table::SocketNumber;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
+use aio_sync::ManualResetEvent;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
@@ -48,14 +49,14 @@ pub(crate) struct RuntimeInner {
     pub(crate) counters: Counters,
     pub(crate) running: Running,
     pub(crate) clock: Clock,
-    pub(crate) listeners: Listeners,
+    pub(crate) listeners: Listeners<Handle>,
     pub(crate) limit: Option<Limit>,
     pub(crate) latencies: Option<Latencies>,
     pub(crate) shutdown: Shutdown,
     pub(crate) on_panic: PanicPolicy,
     pub(crate) callback_panics: AtomicU64,
     #[cfg(feature = "testing")]
-    pub(crate) injector: Option<Injector>,
+    pub(crate) injector: Option<Injector<Work>>,
 }
 
 /// What has a deadline.
@@ -65,9 +66,9 @@ pub(crate) enum Timed {
     Wait(Arc<dyn Registered>),
     /// A direction of a socket has rested: see `operation_queue.rs`, invariant 7.
     Rest(SocketNumber, Direction),
-    /// What an [`Injector`] keeps back.
+    /// What an [`Injector`] delays.
     #[cfg(feature = "testing")]
-    KeptBack,
+    Delayed,
 }
 
 /// What workers run.
@@ -75,7 +76,7 @@ pub(crate) enum Timed {
 pub(crate) enum Work {
     /// This operation has completed: run its callback.
     Completed(Owner),
-    /// This operation is done, and was kept from completing: complete it.
+    /// This operation is done, and its completion was delayed: complete it.
     #[cfg(feature = "testing")]
     Done(Owner),
     /// The engine reports that this socket may be able to make progress.
@@ -85,7 +86,7 @@ pub(crate) enum Work {
     /// Another thread has left this turn to a worker.
     Turn { socket: Arc<SocketInner>, direction: Direction },
     /// This name has been looked up: its operation goes on.
-    Found(Box<Answer>),
+    Found(Posted),
     /// The deadline of this has passed.
     Due(Timed),
     /// This wait's event is set, or its time is over: run its callback.
@@ -96,6 +97,14 @@ pub(crate) enum Work {
     Step(Posted),
 }
 
+#[cfg(feature = "testing")]
+impl Work {
+    /// True if no promise says when it runs.
+    pub(crate) fn may_be_delayed(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Completed(_) | Self::Ready { .. } | Self::Turn { .. })
+    }
+}
+
 pub(crate) struct Posted(pub(crate) Box<dyn FnOnce() + Send>);
 
 impl fmt::Debug for Posted {
@@ -103,6 +112,38 @@ impl fmt::Debug for Posted {
         f.pad("Posted")
     }
 }
+
+/// A registered wait, of whatever handle and callback.
+pub(crate) trait Registered: fmt::Debug + Send + Sync {
+    /// Its time is over.
+    fn time_out(self: Arc<Self>);
+
+    /// A worker is here to run the callback.
+    fn run(self: Arc<Self>);
+
+    /// Where that may be.
+    fn place(&self) -> RunContext;
+
+    fn unregister(&self) -> bool;
+
+    fn ended(&self) -> &ManualResetEvent;
+}
+
+/// The waits of a runtime that have not ended.
+pub(crate) type Waits = Mutex<HashMap<usize, Arc<dyn Registered>>>;
+
+/// Where the callback of a wait may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunContext {
+    /// On a worker that is in no callback.
+    OnWorker,
+    /// There, or inside a callback that waits: it is a step.
+    InsideCallback,
+}
+
+/// Operations that fail together, each with its error: see `engine/failing.rs`.
+#[derive(Debug)]
+pub(crate) struct Failing(pub(crate) Mutex<VecDeque<(Owner, io::Error)>>);
 
 /// A report of an engine that waits for readiness.
 #[derive(Clone, Copy, Debug)]

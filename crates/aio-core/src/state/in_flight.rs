@@ -8,7 +8,7 @@
 //! current  of a composite operation: the part that is under way
 //! ```
 //!
-//! 1. An [`Owner`] is made once per operation, in [`begin`] or [`start`], and cannot be cloned. It
+//! 1. An [`Owner`] is made once per operation, in `begin` or `start` (`body.rs`), and cannot be cloned. It
 //!    moves: from the thread that begins, to the socket's operation queue, to the worker that
 //!    attempts it, to the completion queue, to the worker that delivers it. Whoever holds it has the
 //!    body to itself, and moving it between threads synchronizes as any move does.
@@ -20,12 +20,12 @@
 //! 4. The result stands in the body before the event is set, and the event is set before the
 //!    completion is posted: in the callback `is_completed` is true and the wait handle is set.
 //! 5. A *composite* operation (an accept that receives, a connect to one of several addresses, a lookup) is in no
-//!    queue. It consists of [parts](begin_part), one after the other, each of which has a [`Continuation`] that holds
+//!    queue. It consists of *parts* (`begin_part`), one after the other, each of which has a `Continuation` that holds
 //!    the owner of the composite. Users know of the composite alone: its parts are not counted, take no place of a
 //!    limited runtime, have no entry in the timer and no span, and are reported as the composite. A part has the
 //!    composite's deadline, and begins with its cancel request (`base/current_part.rs`). A part that is aborted ends
 //!    the composite with the same error, so a composite needs no abort of its own.
-//! 6. An operation without a callback has one [`Pending`], which [`start`] returned, and a `standing`, which says
+//! 6. An operation without a callback has one `Pending`, which `start` returned, and a `standing`, which says
 //!    whose its body is. *Undecided*: the owner's. *Stands*: the completion is in the body, which is the
 //!    `Pending`'s; the owner touches the body no more, sets the event and ends. *Abandoned*: the owner's for good,
 //!    since the `Pending` was dropped. The two others leave *Undecided* by one compare-exchange, so one of them wins.
@@ -36,50 +36,30 @@
 //! 7. Owner, handles and pending each have one of the operation's [`References`], as long as they live. The thread
 //!    that takes the last one away drops the operation.
 
-use crate::api::async_result::{AsyncResult, OperationHandle};
-use crate::api::metrics::OperationReport;
 use crate::base::clock::{Clock, Moment};
 use crate::base::counters::Point;
 use crate::base::current_part::CurrentPart;
 use crate::base::error::is_aborted;
-use crate::base::kind::{Direction, KIND_NAMES, kind_index};
+use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Stretch;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::{self, Blocked, Place, Placed, Queued, Thread, Wish};
 use crate::base::references::References;
-use crate::base::span::Span;
-use crate::state::completion::Completion;
+use crate::base::report::OperationReport;
+use crate::base::unread::Order;
 use crate::state::context::{RuntimeInner, Work};
-use crate::state::perform::{Attempt, Call, Kind, Perform};
+use crate::state::socket;
 use crate::state::socket::SocketInner;
-use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
-use crate::state::unread::{Envelope, GivenBack, Order};
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::any::Any;
-use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop, offset_of};
+use std::mem::{ManuallyDrop, offset_of};
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
-
-/// The allocation. The header comes first, so that a pointer to it is one to the whole.
-#[repr(C)]
-struct InFlight<B> {
-    header: Header,
-    body: UnsafeCell<B>,
-}
-
-/// The allocation of a composite operation: invariant 5.
-#[repr(C)]
-struct Composite<B> {
-    operation: InFlight<B>,
-    current: CurrentPart<Part>,
-}
 
 /// A part of a composite operation.
 #[derive(Clone)]
@@ -103,28 +83,28 @@ impl Part {
     }
 }
 
-struct Header {
-    references: References,
-    kind: &'static KindOf,
+pub(super) struct Header {
+    pub(super) references: References,
+    pub(super) kind: &'static KindOf,
     /// The number of the socket where it is pending or, once it has completed, was pending last; 0 if there
     /// has been none. That of a composite operation is its current part's.
-    socket: AtomicUsize,
+    pub(super) socket: AtomicUsize,
     /// When it is to be canceled, if it has not completed.
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
     /// Its place in the line of its socket.
-    place: Place,
+    pub(super) place: Place,
     /// What has been asked for: 0, or a [`Wish`]. Read by the operation queue under its lock.
-    wish: AtomicU8,
+    pub(super) wish: AtomicU8,
     /// A [`standing`].
-    standing: AtomicU8,
+    pub(super) standing: AtomicU8,
     /// True if it takes one of the places of a limited runtime.
-    has_place: AtomicBool,
+    pub(super) has_place: AtomicBool,
     /// 0, or a [`Thread`]. Read by the operation queue, under its lock.
-    thread: AtomicU8,
+    pub(super) thread: AtomicU8,
     /// When it was begun, by its runtime's clock; then, if that is measured, when it completed.
-    moment: AtomicU64,
+    pub(super) moment: AtomicU64,
     /// Set when the result stands in the body.
-    completed: ManualResetEvent,
+    pub(super) completed: ManualResetEvent,
 }
 
 /// Every pending operation has one.
@@ -132,7 +112,7 @@ struct Header {
 const _: () = assert!(size_of::<Header>() <= 80);
 
 /// The values of [`Header::standing`]: invariant 6.
-mod standing {
+pub(super) mod standing {
     pub(crate) const UNDECIDED: u8 = 0;
     pub(crate) const STANDS: u8 = 1;
     pub(crate) const ABANDONED: u8 = 2;
@@ -141,39 +121,38 @@ mod standing {
 }
 
 /// What operations with bodies of one type have in common.
-struct KindOf {
-    /// The index of the name by which users know it: see [`KIND_NAMES`].
-    index: usize,
-    is_accept: bool,
-    direction: Direction,
+pub(super) struct KindOf {
+    pub(super) id: OperationKind,
+    pub(super) is_accept: bool,
+    pub(super) direction: Direction,
     /// True if an operation that nobody waits for any more is to go on all the same.
-    is_send: bool,
-    may_block: bool,
+    pub(super) is_send: bool,
+    pub(super) may_block: bool,
     /// Makes the operation's call: see [`Owner::attempt`].
     ///
     /// # Safety
     ///
     /// The operation is one of this kind, and the caller is its owner.
-    attempt: unsafe fn(&Shared, Call<'_>) -> Attempted,
+    pub(super) attempt: unsafe fn(&Shared, Call<'_>) -> Attempted,
     /// Finds the part of the body that all kinds have.
     ///
     /// # Safety
     ///
     /// The operation is one of this kind. The caller does with the pointer what an owner may.
-    progress: unsafe fn(&Shared) -> *mut dyn Progress,
-    end: End,
+    pub(super) progress: unsafe fn(&Shared) -> *mut dyn Progress,
+    pub(super) end: End,
     /// Finds the current part of a composite operation.
     ///
     /// # Safety
     ///
     /// The operation is one of this kind.
-    current: Option<unsafe fn(&Shared) -> &CurrentPart<Part>>,
+    pub(super) current: Option<unsafe fn(&Shared) -> &CurrentPart<Part>>,
     /// Drops the operation, and frees its memory.
     ///
     /// # Safety
     ///
     /// The operation is one of this kind, and nobody will touch it again.
-    free: unsafe fn(NonNull<Header>),
+    pub(super) free: unsafe fn(NonNull<Header>),
 }
 
 /// What becomes of an operation whose result stands.
@@ -182,17 +161,18 @@ struct KindOf {
 ///
 /// Of each function: the operation is one of this kind, and its body is the caller's.
 #[derive(Clone, Copy)]
-enum End {
+pub(super) enum End {
     /// It is kept for the thread or task that waits.
     Keep {
-        /// See [`finish`].
+        /// See `finish` in `body.rs`.
         finish: unsafe fn(&Shared, Option<Order>),
-        /// See [`give_back`].
+        /// See `give_back` there.
         give_back: unsafe fn(&Shared),
     },
-    /// Its callback runs: see [`deliver`].
+    /// Its callback runs: see `deliver` in `body.rs`.
     Call(unsafe fn(Shared)),
-    /// The composite operation of which it is a part goes on: see [`settle_part`] and [`go_on`].
+    /// The composite operation of which it is a part goes on: see `settle_part` and
+    /// `go_on` in `body.rs`.
     Continue {
         settle: unsafe fn(&Shared, &RuntimeInner, Option<Order>),
         go_on: unsafe fn(&Shared, &RuntimeInner) -> Option<Owner>,
@@ -209,7 +189,7 @@ impl Header {
     }
 
     #[inline]
-    fn new(
+    pub(super) fn new(
         kind: &'static KindOf,
         socket: Option<&Arc<SocketInner>>,
         deadline: Option<Instant>,
@@ -246,7 +226,7 @@ impl Header {
 }
 
 /// A counted reference to an operation of whatever kind; one word.
-struct Shared(NonNull<Header>);
+pub(super) struct Shared(pub(super) NonNull<Header>);
 
 // SAFETY: whoever has only this reads the header, which is `Send` and `Sync`; the body, which is `Send`, is
 // reached through the one owner, then through the one `Pending`, or by who drops it last, which is like
@@ -256,31 +236,6 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Allocates an operation, and returns the two references to it.
-    #[inline]
-    fn new<B: Body>(header: Header, body: B) -> (Self, Self) {
-        let operation = InFlight { header, body: UnsafeCell::new(body) };
-        let header = if B::Kind::IS_COMPOSITE {
-            let memory = crate::base::memory::allocate::<Composite<B>>();
-            // SAFETY: this is memory for it.
-            unsafe { memory.write(Composite { operation, current: CurrentPart::new() }) };
-            memory.cast()
-        } else {
-            let memory = crate::base::memory::allocate::<InFlight<B>>();
-            // SAFETY: as above.
-            unsafe { memory.write(operation) };
-            memory.cast()
-        };
-        (Self(header), Self(header))
-    }
-
-    /// The body, whose type has to be known.
-    fn body<B>(&self) -> *mut B {
-        let operation = self.0.cast::<InFlight<B>>().as_ptr();
-        // SAFETY: the pointer is one to the whole allocation, and no reference is made of it.
-        UnsafeCell::raw_get(unsafe { &raw const (*operation).body })
-    }
-
     /// The current part, if this is a composite operation.
     fn current(&self) -> Option<&CurrentPart<Part>> {
         // SAFETY: the function is that of the operation's kind.
@@ -324,52 +279,20 @@ impl Drop for Shared {
     }
 }
 
-/// Drops an operation, and frees its memory.
-///
-/// # Safety
-///
-/// As [`KindOf::free`] has it.
-unsafe fn free<B: Body>(operation: NonNull<Header>) {
-    if B::Kind::IS_COMPOSITE {
-        // SAFETY: it was allocated for this type in `Shared::new`, and the rest is the caller's promise.
-        unsafe { drop_and_release(operation.cast::<Composite<B>>()) };
-    } else {
-        // SAFETY: as above.
-        unsafe { drop_and_release(operation.cast::<InFlight<B>>()) };
+/// What an attempt may use: the socket, and its pinned descriptor.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) socket: &'a Arc<SocketInner>,
+    pub(crate) system: &'a socket2::Socket,
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.system.fmt(f)
     }
 }
 
-/// Drops a value, and frees its memory even if that panics.
-///
-/// # Safety
-///
-/// The memory is from `allocate::<T>`, the value is there, and nobody will touch it again.
-unsafe fn drop_and_release<T>(value: NonNull<T>) {
-    struct Memory<T>(NonNull<T>);
-    impl<T> Drop for Memory<T> {
-        fn drop(&mut self) {
-            // SAFETY: the caller's promise, and the value has been dropped.
-            unsafe { crate::base::memory::release(self.0) };
-        }
-    }
-    let memory = Memory(value);
-    // SAFETY: the caller's promise.
-    unsafe { memory.0.drop_in_place() };
-}
-
-/// Finds the current part of a composite operation.
-///
-/// # Safety
-///
-/// As [`KindOf::current`] has it.
-unsafe fn current<B>(operation: &Shared) -> &CurrentPart<Part> {
-    let composite = operation.0.cast::<Composite<B>>().as_ptr();
-    // SAFETY: it was allocated for this type in `Shared::new`. The current part is shared by all references, and
-    // lies beside what the owner borrows mutably.
-    unsafe { &(*composite).current }
-}
-
-/// What an attempt came to: as [`Attempt`], but what it yields stays with the operation.
+/// What an attempt came to: as `Attempt`, but what it yields stays with the operation.
 pub(crate) enum Attempted {
     /// `is_partly_done` as [`Owner::is_partly_done`] has it.
     Done {
@@ -380,18 +303,8 @@ pub(crate) enum Attempted {
     Yielded,
 }
 
-/// What belongs to the owner.
-trait Body: Send {
-    type Kind: Perform;
-
-    /// See [`KindOf::index`].
-    const INDEX: usize = kind_index(<Self::Kind as Kind>::NAME);
-
-    fn progress(&mut self) -> &mut InProgress<Self::Kind>;
-}
-
 /// An operation's work and how far it has come, of whatever kind.
-trait Progress: Any {
+pub(super) trait Progress: Any {
     fn fail(&mut self, error: io::Error);
     /// Says in `error` what the operation was.
     fn explain(&self, error: io::Error) -> io::Error;
@@ -399,410 +312,6 @@ trait Progress: Any {
     fn give_up(&mut self);
     /// Tells who traces that the result stands.
     fn trace_result(&self);
-}
-
-struct InProgress<K: Kind> {
-    /// Keeps the socket open while the operation is pending there.
-    socket: Option<Arc<SocketInner>>,
-    work: Option<K>,
-    result: Option<io::Result<K::Output>>,
-    span: Span,
-}
-
-impl<K: Perform> InProgress<K> {
-    fn new(socket: Option<&Arc<SocketInner>>, work: K) -> Self {
-        let span = Span::begin(K::NAME, socket.map(|socket| &**socket));
-        Self { socket: socket.cloned(), work: Some(work), result: None, span }
-    }
-
-    /// That of a part, which has no span.
-    fn of_part(socket: &Arc<SocketInner>, work: K) -> Self {
-        let (socket, work) = (Some(socket.clone()), Some(work));
-        Self { socket, work, result: None, span: Span::none() }
-    }
-
-    fn attempt(&mut self, call: Call<'_>) -> Attempted {
-        let work = self.work.as_mut().expect("an operation is attempted before it is completed");
-        match work.attempt(call) {
-            Attempt::Done { result, drained } => {
-                self.result = Some(result);
-                Attempted::Done { drained, is_partly_done: work.is_partly_done() }
-            }
-            Attempt::WouldBlock(how) => Attempted::WouldBlock(how),
-            Attempt::Yielded => Attempted::Yielded,
-        }
-    }
-
-    fn complete<S>(&mut self, state: S) -> Completion<K, S> {
-        const ONCE: &str = "an operation is completed once";
-        let work = self.work.take().expect(ONCE);
-        let result = self.result.take().expect(ONCE);
-        self.socket = None;
-        let bytes_transferred = work.bytes_transferred();
-        Completion { result, bytes_transferred, buffer: work.into_buffer(), state }
-    }
-}
-
-impl<K: Perform> Progress for InProgress<K> {
-    fn fail(&mut self, error: io::Error) {
-        self.result = Some(Err(error));
-    }
-
-    fn explain(&self, error: io::Error) -> io::Error {
-        match &self.work {
-            Some(work) => work.explain(error),
-            None => error,
-        }
-    }
-
-    fn is_partly_done(&self) -> bool {
-        self.work.as_ref().is_some_and(K::is_partly_done)
-    }
-
-    fn give_up(&mut self) {
-        if let (Some(Err(_)), Some(work), Some(socket)) =
-            (&self.result, &mut self.work, &self.socket)
-        {
-            work.give_up(socket);
-        }
-    }
-
-    fn trace_result(&self) {
-        let error = self.result.as_ref().and_then(|result| result.as_ref().err());
-        self.span.completed(error, self.work.as_ref().map_or(0, K::bytes_transferred));
-    }
-}
-
-/// The body of an operation whose completion goes to a callback.
-struct WithCallback<K: Kind, S, F> {
-    progress: InProgress<K>,
-    then: Option<(F, S)>,
-}
-
-impl<K, S, F> Body for WithCallback<K, S, F>
-where
-    K: Perform,
-    S: Send,
-    F: FnOnce(AsyncResult<K, S>) + Send,
-{
-    type Kind = K;
-
-    fn progress(&mut self) -> &mut InProgress<K> {
-        &mut self.progress
-    }
-}
-
-/// Runs the callback of an operation that has completed. What was its owner's becomes the callback's handle.
-///
-/// # Safety
-///
-/// As [`End`] has it.
-unsafe fn deliver<K, S, F>(operation: Shared)
-where
-    K: Perform,
-    F: FnOnce(AsyncResult<K, S>),
-{
-    let (callback, completion, span) = {
-        let body = operation.body::<WithCallback<K, S, F>>();
-        // SAFETY: the body is of this type, and nobody but its owner, which the caller was, touches it
-        // (invariants 1 and 2).
-        let body = unsafe { &mut *body };
-        let (callback, state) = body.then.take().expect("an operation is delivered once");
-        (callback, body.progress.complete(state), mem::take(&mut body.progress.span))
-    };
-    let handle = OperationHandle::new(Handle(operation));
-    span.run(|| callback(AsyncResult::new(completion, handle)));
-}
-
-/// The body of an operation whose completion is waited for.
-struct Kept<K: Kind> {
-    progress: InProgress<K>,
-    completion: Option<Completion<K>>,
-    /// Where it was begun. The parts of a composite operation may be at other sockets.
-    begun_at: Option<SocketNumber>,
-    /// What has to be known to give back what it has taken: see [`Perform::give_back`].
-    envelope: Option<Box<Envelope>>,
-    order: Option<Order>,
-}
-
-impl<K: Perform> Body for Kept<K> {
-    type Kind = K;
-
-    fn progress(&mut self) -> &mut InProgress<K> {
-        &mut self.progress
-    }
-}
-
-impl<K: Perform> Kept<K> {
-    /// The result stands.
-    fn finish(&mut self, order: Option<Order>) {
-        self.envelope = self.progress.work.as_mut().and_then(K::envelope);
-        self.order = order;
-        self.completion = Some(self.progress.complete(()));
-        let _ = mem::take(&mut self.progress.span);
-    }
-
-    /// Nobody will look at the completion: what it has taken goes back to the socket.
-    fn give_back(&mut self) {
-        let Some(completion) = self.completion.take() else { return };
-        let (envelope, order) = (self.envelope.take(), self.order.take());
-        // If the socket is gone, nobody can receive from it any more.
-        if let (Some(socket), Some(order)) = (self.begun_at.and_then(socket_table::find), order) {
-            K::give_back(completion, GivenBack { socket: &socket, order, envelope });
-        }
-    }
-}
-
-/// Goes on when a part of a composite operation is over. It holds the owner of the composite.
-pub(crate) trait Continuation<K: Kind>: Send + 'static {
-    /// The kind of the composite.
-    type Whole: Kind;
-
-    /// The part's result stands, and the queue has not let the next operation begin. What the part has taken is
-    /// passed on to the composite here: invariant 6. `order` is that of what the part may have taken.
-    fn settle(&mut self, runtime: &RuntimeInner, completion: Completion<K>, order: Option<Order>);
-
-    /// Begins the next part, or completes the composite. May run inside a callback that waits. Returns the composite
-    /// if it has completed and has a callback: that is the caller's to deliver.
-    #[must_use = "its callback is still to be run"]
-    fn go_on(self, runtime: &RuntimeInner) -> Option<Owner>;
-}
-
-/// The body of a part of a composite operation.
-struct PartOf<K: Kind, C> {
-    progress: InProgress<K>,
-    is_settled: bool,
-    then: Option<C>,
-}
-
-impl<K: Perform, C: Continuation<K>> Body for PartOf<K, C> {
-    type Kind = K;
-
-    const INDEX: usize = kind_index(<C::Whole as Kind>::NAME);
-
-    fn progress(&mut self) -> &mut InProgress<K> {
-        &mut self.progress
-    }
-}
-
-/// The result of a part stands. The second call changes nothing.
-///
-/// # Safety
-///
-/// As [`End`] has it.
-unsafe fn settle_part<K, C>(operation: &Shared, runtime: &RuntimeInner, order: Option<Order>)
-where
-    K: Perform,
-    C: Continuation<K>,
-{
-    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
-    let body = unsafe { &mut *operation.body::<PartOf<K, C>>() };
-    if !mem::replace(&mut body.is_settled, true) {
-        let completion = body.progress.complete(());
-        if let Some(then) = &mut body.then {
-            then.settle(runtime, completion, order);
-        }
-    }
-}
-
-/// A part is over: see [`Continuation::go_on`].
-///
-/// # Safety
-///
-/// As [`End`] has it.
-unsafe fn go_on<K, C>(operation: &Shared, runtime: &RuntimeInner) -> Option<Owner>
-where
-    K: Perform,
-    C: Continuation<K>,
-{
-    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
-    let body = unsafe { &mut *operation.body::<PartOf<K, C>>() };
-    body.then.take().expect("a part is over once").go_on(runtime)
-}
-
-/// Makes an operation's call.
-///
-/// # Safety
-///
-/// As [`KindOf::attempt`] has it.
-unsafe fn attempt<B: Body>(operation: &Shared, call: Call<'_>) -> Attempted {
-    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
-    let body = unsafe { &mut *operation.body::<B>() };
-    body.progress().attempt(call)
-}
-
-/// Finds the part of the body that all kinds have.
-///
-/// # Safety
-///
-/// As [`KindOf::progress`] has it.
-unsafe fn progress<B: Body>(operation: &Shared) -> *mut dyn Progress {
-    // SAFETY: the body is of this type, and the caller's (invariants 1 and 2).
-    let body = unsafe { &mut *operation.body::<B>() };
-    body.progress()
-}
-
-/// Completes an operation without a callback: its result stands.
-///
-/// # Safety
-///
-/// As [`End`] has it.
-unsafe fn finish<K: Perform>(operation: &Shared, order: Option<Order>) {
-    // SAFETY: the body is of this type, and the caller's (invariant 6).
-    let body = unsafe { &mut *operation.body::<Kept<K>>() };
-    body.finish(order);
-}
-
-/// Gives back what an operation has taken whose completion nobody will look at, if it has taken something.
-///
-/// # Safety
-///
-/// As [`End`] has it.
-unsafe fn give_back<K: Perform>(operation: &Shared) {
-    // SAFETY: the body is of this type, and the caller's (invariant 6).
-    let body = unsafe { &mut *operation.body::<Kept<K>>() };
-    body.give_back();
-}
-
-impl KindOf {
-    const fn new<B: Body + 'static>(end: End) -> Self {
-        Self {
-            index: B::INDEX,
-            is_accept: kind_index(<B::Kind as Kind>::NAME) == kind_index("accept"),
-            direction: B::Kind::DIRECTION,
-            is_send: B::Kind::IS_SEND,
-            may_block: B::Kind::MAY_BLOCK,
-            attempt: attempt::<B>,
-            progress: progress::<B>,
-            end,
-            current: if B::Kind::IS_COMPOSITE { Some(current::<B>) } else { None },
-            free: free::<B>,
-        }
-    }
-}
-
-/// Makes an operation that will call `callback`, on `socket` if it is known where it begins.
-pub(crate) fn begin<K, S, F>(
-    socket: Option<&Arc<SocketInner>>,
-    deadline: Option<Instant>,
-    work: K,
-    callback: F,
-    state: S,
-) -> (Owner, Handle)
-where
-    K: Perform,
-    S: Send + 'static,
-    F: FnOnce(AsyncResult<K, S>) + Send + 'static,
-{
-    let kind = const { &KindOf::new::<WithCallback<K, S, F>>(End::Call(deliver::<K, S, F>)) };
-    let (owner, handle) = Shared::new(
-        Header::new(kind, socket, deadline),
-        WithCallback { progress: InProgress::new(socket, work), then: Some((callback, state)) },
-    );
-    (Owner(owner), Handle(handle))
-}
-
-/// Makes an operation that will be waited for, on `socket` if it is known where it begins.
-pub(crate) fn start<K: Perform>(
-    socket: Option<&Arc<SocketInner>>,
-    deadline: Option<Instant>,
-    work: K,
-) -> (Owner, Pending<K>) {
-    let kind = const {
-        let end = End::Keep { finish: finish::<K>, give_back: give_back::<K> };
-        &KindOf::new::<Kept<K>>(end)
-    };
-    let body = Kept {
-        progress: InProgress::new(socket, work),
-        completion: None,
-        begun_at: socket.map(|socket| socket.number),
-        envelope: None,
-        order: None,
-    };
-    let (owner, handle) = Shared::new(Header::new(kind, socket, deadline), body);
-    (Owner(owner), Pending { handle: Handle(handle), taken: false, kind: PhantomData })
-}
-
-/// Makes the next part of the composite operation `whole`, whose owner is with `then`: invariant 5.
-pub(crate) fn begin_part<K: Perform, C: Continuation<K>>(
-    whole: &Handle,
-    socket: &Arc<SocketInner>,
-    work: K,
-    then: C,
-) -> Owner {
-    let kind = const {
-        let end = End::Continue { settle: settle_part::<K, C>, go_on: go_on::<K, C> };
-        &KindOf::new::<PartOf<K, C>>(end)
-    };
-    let header = Header::new(kind, Some(socket), whole.deadline());
-    header.moment.store(whole.0.moment.load(Ordering::Relaxed), Ordering::Relaxed);
-    // A thread that waits for the composite comes to its first part, and to the others when they have begun.
-    if let Some(thread) = whole.thread() {
-        header.thread.store(thread as u8, Ordering::Relaxed);
-        whole.thread_is_here();
-    }
-    let progress = InProgress::of_part(socket, work);
-    let body = PartOf { progress, is_settled: false, then: Some(then) };
-    let (owner, part) = Shared::new(header, body);
-    whole.0.socket.store(socket.number.get(), Ordering::Relaxed);
-    if let Some(wish) = whole.enter(Part::Operation(Handle(part))) {
-        owner.wish.store(wish as u8, Ordering::Relaxed);
-    }
-    Owner(owner)
-}
-
-/// The one that gets an operation's completion when it has no callback. Never cloned.
-pub(crate) struct Pending<K: Kind> {
-    handle: Handle,
-    /// True once the completion has been returned.
-    taken: bool,
-    /// The operation's body is a `Kept<K>`.
-    kind: PhantomData<fn() -> K>,
-}
-
-impl<K: Kind> Pending<K> {
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Returns the completion once the operation has completed, once.
-    pub(crate) fn take(&mut self) -> Option<Completion<K>> {
-        if !self.handle.completed().is_set() {
-            return None;
-        }
-        // SAFETY: the event has been seen to be set, so the owner is no more, what it wrote is
-        // visible, and the body is this one's (invariant 6), which is borrowed exclusively. `start` made
-        // the two of one type.
-        let body = unsafe { &mut *self.handle.0.body::<Kept<K>>() };
-        self.taken = true;
-        body.completion.take()
-    }
-}
-
-/// Nobody will look at the completion any more. A pending operation is canceled, unless it is a send; what one
-/// that has done its work has taken goes back to the socket (invariant 6).
-impl<K: Kind> Drop for Pending<K> {
-    fn drop(&mut self) {
-        let operation = &self.handle.0;
-        if self.taken {
-            return;
-        }
-        let End::Keep { give_back, .. } = operation.kind.end else {
-            unreachable!("an operation that is waited for is kept")
-        };
-        let abandoned = operation.standing.compare_exchange(
-            standing::UNDECIDED,
-            standing::ABANDONED,
-            Ordering::Acquire,
-            Ordering::Acquire,
-        );
-        if abandoned.is_err() {
-            // SAFETY: the function is that of the operation's kind, and the body is this one's (invariant 6).
-            unsafe { give_back(operation) };
-        } else if !self.handle.is_send() {
-            self.handle.cancel(Wish::Cancel);
-        }
-    }
 }
 
 // SAFETY: the place is a part of the header, which stays where it is, and each operation has its own.
@@ -859,37 +368,15 @@ impl Queued for Owner {
 }
 
 /// The one that may touch an operation's body. Never cloned.
-pub(crate) struct Owner(Shared);
+pub(crate) struct Owner(pub(super) Shared);
 
 impl Owner {
-    fn progress(&mut self) -> &mut dyn Progress {
+    pub(super) fn progress(&mut self) -> &mut dyn Progress {
         // SAFETY: the function is that of the operation's kind.
         let progress = unsafe { (self.0.kind.progress)(&self.0) };
         // SAFETY: there is one owner (invariant 1), it is borrowed mutably for as long as the
         // reference lives, and nobody else touches the body (invariant 2).
         unsafe { &mut *progress }
-    }
-
-    /// The same of an operation of a kind that is known.
-    fn progress_of<K: Perform>(&mut self) -> &mut InProgress<K> {
-        let progress: &mut dyn Any = self.progress();
-        progress.downcast_mut().expect("a continuation knows the kind of its composite operation")
-    }
-
-    /// The work of an operation of this kind that has not completed.
-    pub(crate) fn work<K: Perform>(&mut self) -> &mut K {
-        self.progress_of::<K>().work.as_mut().expect("its result does not stand")
-    }
-
-    /// The result of a composite operation, of this kind, stands.
-    pub(crate) fn stands<K: Perform>(
-        &mut self,
-        runtime: &RuntimeInner,
-        result: io::Result<K::Output>,
-        order: Option<Order>,
-    ) {
-        self.progress_of::<K>().result = Some(result);
-        self.settle(runtime, || order);
     }
 
     /// The current part of a composite operation is over, and no other follows for now.
@@ -908,9 +395,9 @@ impl Owner {
         self.0.identity()
     }
 
-    /// The index of its name among [`KIND_NAMES`].
-    pub(crate) fn kind(&self) -> usize {
-        self.0.kind.index
+    /// The kind by which users know it.
+    pub(crate) fn kind(&self) -> OperationKind {
+        self.0.kind.id
     }
 
     pub(crate) fn direction(&self) -> Direction {
@@ -1167,7 +654,7 @@ impl fmt::Debug for Owner {
 
 /// What anybody may do with an operation.
 #[derive(Clone)]
-pub(crate) struct Handle(Shared);
+pub(crate) struct Handle(pub(super) Shared);
 
 impl Handle {
     pub(crate) fn completed(&self) -> &ManualResetEvent {
@@ -1188,7 +675,7 @@ impl Handle {
 
     /// The socket where it is, or was last, if that is there.
     pub(crate) fn place(&self) -> Option<Arc<SocketInner>> {
-        self.0.socket().and_then(socket_table::find)
+        self.0.socket().and_then(socket::find)
     }
 
     pub(crate) fn direction(&self) -> Direction {
@@ -1264,12 +751,6 @@ impl WaitHandle for Handle {
     }
 }
 
-impl<K: Kind> fmt::Debug for Pending<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.handle.fmt(f)
-    }
-}
-
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.deref().fmt(f)
@@ -1279,7 +760,7 @@ impl fmt::Debug for Handle {
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation")
-            .field("name", &KIND_NAMES[self.kind.index])
+            .field("name", &self.kind.id.name())
             .field("completed", &self.completed.is_set())
             .field("wish", &self.wish)
             .finish_non_exhaustive()

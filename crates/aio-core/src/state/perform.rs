@@ -1,26 +1,13 @@
-//! What a kind of operation is, and what an attempt may use.
+//! What the crate does with a kind of operation.
 
-use crate::base::kind::Direction;
+use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
-use crate::state::completion::Completion;
-use crate::state::in_flight::Owner;
+use crate::base::unread::{Envelope, Order};
+use crate::state::completion::{Completion, Kind};
+use crate::state::in_flight::{Call, Owner};
 use crate::state::socket::SocketInner;
-use crate::state::unread::{Envelope, GivenBack};
-use std::fmt;
 use std::io;
 use std::sync::Arc;
-
-/// A kind of operation.
-///
-/// Implemented by the types of this module and by nothing else.
-pub trait Kind: sealed::Sealed + Send + 'static {
-    /// The operation's name, as in `begin_NAME`.
-    const NAME: &'static str;
-    /// What a successful operation yields.
-    type Output: Send + 'static;
-    /// What the operation borrows from its caller and gives back in every outcome.
-    type Buffer: Send + 'static;
-}
 
 /// What one attempt came to.
 #[derive(Debug)]
@@ -40,13 +27,9 @@ impl<T> Attempt<T> {
     }
 }
 
-pub(crate) mod sealed {
-    #[expect(unnameable_types, reason = "so that nobody else can implement `Kind`")]
-    pub trait Sealed {}
-}
-
 /// What the crate does with a [`Kind`].
 pub(crate) trait Perform: Kind {
+    const KIND: OperationKind;
     const DIRECTION: Direction;
 
     /// True for what sends bytes: the peer has to learn if it did not finish.
@@ -107,20 +90,12 @@ pub(crate) trait Perform: Kind {
     }
 }
 
-/// What an attempt may use: the socket, and its pinned descriptor.
-#[derive(Clone, Copy)]
-pub(crate) struct Call<'a> {
+/// Where to give back what an operation has taken.
+pub(crate) struct GivenBack<'a> {
+    /// The socket where the operation was begun.
     pub(crate) socket: &'a Arc<SocketInner>,
-    pub(crate) system: &'a socket2::Socket,
-}
-
-/// What a system call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Accept,
-    Connect,
-    Receive,
-    Send,
+    pub(crate) order: Order,
+    pub(crate) envelope: Option<Box<Envelope>>,
 }
 
 impl Call<'_> {
@@ -129,8 +104,9 @@ impl Call<'_> {
     #[inline]
     pub(crate) fn permit(self, purpose: Purpose, bytes: usize) -> io::Result<usize> {
         #[cfg(feature = "testing")]
-        if let Some(injector) = &self.socket.runtime.injector {
-            return injector.permit(self.socket, purpose, bytes);
+        if let Some(faults) = &self.socket.faults {
+            let report = || self.socket.report_ready(purpose.direction());
+            return faults.permit(self.system, purpose, bytes, report);
         }
         #[cfg(not(feature = "testing"))]
         let _ = purpose;
@@ -145,11 +121,5 @@ impl Call<'_> {
             self.socket.note_failure(error);
         }
         result
-    }
-}
-
-impl fmt::Debug for Call<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.system.fmt(f)
     }
 }

@@ -2,20 +2,21 @@
 
 use crate::base::descriptor::Descriptor;
 use crate::base::kind::Direction;
+use crate::base::number::SocketNumber;
+use crate::base::table::Table;
+use crate::base::unread::{Order, Origin, Piece, Store};
 use crate::base::wake::Holder;
-use crate::engine;
 use crate::state::context::RuntimeInner;
-use crate::state::in_flight::OperationQueue;
-use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
-use crate::state::unread::{Order, Store};
 #[cfg(feature = "testing")]
-use crate::testing::{Injections, Injector};
-use socket2::{Domain, Protocol, Type};
+use crate::state::context::{Report, Work};
+use crate::state::in_flight::OperationQueue;
+#[cfg(feature = "testing")]
+use crate::testing::SocketFaults;
+use socket2::{Domain, Protocol, SockAddr, Type};
 use std::io;
 use std::net::Shutdown;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
 /// A socket whose operations are begun and ended.
@@ -27,12 +28,12 @@ use std::time::{Duration, Instant};
 /// Each `begin_*` takes what the operation needs, a callback, and a state for the callback, and
 /// returns at once. The operation is tried right away; if it would have to wait, it waits in the
 /// runtime's [`Engine`](crate::Engine). When it is over, a worker runs the callback, which gets an
-/// [`AsyncResult`] and gives it to the `end_*` of its kind. Operations of one direction (connect and
+/// [`AsyncResult`](crate::AsyncResult) and gives it to the `end_*` of its kind. Operations of one direction (connect and
 /// send, accept and receive) take effect in the order in which they were begun; the two directions
 /// are independent. Callbacks of one socket may run at the same time and in any order.
 ///
 /// [`connect`](Self::connect), [`send`](Self::send), [`receive`](Self::receive) and their like block
-/// until it is over. Each `*_async` starts the same operation without a callback and returns an [`Operation`], to be
+/// until it is over. Each `*_async` starts the same operation without a callback and returns an [`Operation`](crate::Operation), to be
 /// waited for with or without a limit, to be awaited, or to be canceled.
 ///
 /// ```
@@ -151,10 +152,10 @@ impl Socket {
         system: socket2::Socket,
         nature: Nature,
     ) -> io::Result<Self> {
-        let number = socket_table::reserve()?;
+        let number = reserve()?;
         Ok(Self {
             inner: Arc::new_cyclic(|me| SocketInner {
-                number: socket_table::enter(number, me.clone()),
+                number: enter(number, me.clone()),
                 runtime: runtime.clone(),
                 receive: OperationQueue::new(),
                 send: OperationQueue::new(),
@@ -165,12 +166,13 @@ impl Socket {
                 ended_by_user: AtomicBool::new(false),
                 bound: AtomicBool::new(false),
                 receives_no_more: AtomicBool::new(false),
-                unread: Store::default(),
+                unread: Store::new(),
                 accepts: AtomicBool::new(false),
                 failure: AtomicI32::new(0),
                 linger: AtomicI32::new(linger::NOT_REPLACED),
                 #[cfg(feature = "testing")]
-                injections: runtime.injector.as_ref().map(Injector::next_socket),
+                faults: (runtime.injector.as_ref())
+                    .map(|injector| injector.next_socket(nature.is_stream, nature.is_tcp)),
                 nature,
                 descriptor: Descriptor::new(system),
             }),
@@ -230,6 +232,38 @@ mod linger {
     pub(crate) const OFF: i32 = -2;
 }
 
+/// What a dropped operation had taken from a socket: see [`Socket::take_unread`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Unread {
+    /// The next bytes of a stream.
+    Bytes(Vec<u8>),
+    /// A datagram.
+    #[non_exhaustive]
+    Datagram {
+        /// Its bytes, or those that fitted into the operation's buffer.
+        bytes: Vec<u8>,
+        /// The sender.
+        from: SockAddr,
+        /// True if it had more bytes; they are lost.
+        truncated: bool,
+    },
+    /// A connection that was accepted.
+    Connection(Socket),
+}
+
+impl From<Piece<Socket>> for Unread {
+    fn from(piece: Piece<Socket>) -> Self {
+        match piece {
+            Piece::Bytes(bytes) => Self::Bytes(bytes),
+            Piece::Datagram(bytes, Origin { from, truncated, .. }) => {
+                Self::Datagram { bytes, from, truncated }
+            }
+            Piece::Connection(connection) => Self::Connection(connection),
+        }
+    }
+}
+
 /// What the handles and the operations of a socket share.
 #[derive(Debug)]
 pub(crate) struct SocketInner {
@@ -251,7 +285,7 @@ pub(crate) struct SocketInner {
     /// True once the socket is known to have an address.
     bound: AtomicBool,
     /// What dropped operations had taken here.
-    pub(crate) unread: Store,
+    pub(crate) unread: Store<Socket>,
     /// True once the socket has been shut down for receiving. Nothing is received then but what was there before,
     /// though the system may go on to say that a call would have to wait.
     pub(crate) receives_no_more: AtomicBool,
@@ -261,9 +295,9 @@ pub(crate) struct SocketInner {
     failure: AtomicI32,
     /// The user's SO_LINGER, in seconds, while a reset has replaced it: a [`linger`].
     linger: AtomicI32,
-    /// For the runtime's [`Injector`], if it has one.
+    /// `Some` if the runtime has faults.
     #[cfg(feature = "testing")]
-    pub(crate) injections: Option<Injections>,
+    pub(crate) faults: Option<SocketFaults>,
     pub(crate) nature: Nature,
 }
 
@@ -289,7 +323,7 @@ impl SocketInner {
     /// An accept is about to be queued: a drain must find it.
     pub(crate) fn is_about_to_accept(self: &Arc<Self>) {
         if !self.accepts.load(Ordering::Relaxed) && !self.accepts.swap(true, Ordering::Relaxed) {
-            self.runtime.listeners.enter(self);
+            self.runtime.listeners.enter(self.number);
         }
     }
 
@@ -298,6 +332,18 @@ impl SocketInner {
             Direction::Receive => &self.receive,
             Direction::Send => &self.send,
         }
+    }
+
+    /// Reports `direction` ready, whether or not the system would.
+    #[cfg(feature = "testing")]
+    pub(crate) fn report_ready(self: &Arc<Self>, direction: Direction) {
+        let report = Report {
+            receive: direction == Direction::Receive,
+            send: direction == Direction::Send,
+            stays_ready: false,
+            ticket: None,
+        };
+        self.runtime.post(Work::Ready { socket: self.clone(), report });
     }
 
     pub(crate) fn is_stream(&self) -> bool {
@@ -426,10 +472,10 @@ impl SocketInner {
     fn has_shut_down(self: &Arc<Self>, how: Shutdown) {
         if how != Shutdown::Write {
             self.receives_no_more.store(true, Ordering::Relaxed);
-            engine::look_again(self, Direction::Receive);
+            self.runtime.driver.look_again(self, Direction::Receive);
         }
         if how != Shutdown::Read {
-            engine::look_again(self, Direction::Send);
+            self.runtime.driver.look_again(self, Direction::Send);
         }
     }
 
@@ -499,13 +545,93 @@ impl SocketInner {
     }
 }
 
+impl SocketInner {
+    /// Gives back what an operation had taken that was dropped. The next operation gets it.
+    pub(crate) fn give_back(self: &Arc<Self>, order: Order, piece: Piece<Socket>) {
+        self.unread.put(order, piece);
+        self.runtime.driver.given_back(self);
+    }
+}
+
+/// The sockets of the process, by number, for those that must be able to find a socket and must not keep it open: the
+/// poller, whose events name sockets; handles of operations, which may outlive their sockets; reports of what workers
+/// run; and a shutdown.
+///
+/// A socket's number is reserved, and the socket entered, when it is made; its drop takes both out. The lock is held
+/// for a lookup or a change. No socket is dropped under it, since the drop takes the lock.
+static TABLE: RwLock<Table<SocketInner>> = RwLock::new(Table::new());
+
+/// Returns the number for a socket that is about to be made: the caller is to [`enter`] it.
+///
+/// # Errors
+///
+/// `QuotaExceeded` if there is no number left.
+pub(crate) fn reserve() -> io::Result<SocketNumber> {
+    write().reserve().ok_or_else(|| {
+        let message = "the process has as many sockets as it has numbers for";
+        io::Error::new(io::ErrorKind::QuotaExceeded, message)
+    })
+}
+
+/// Enters a socket that is being made, under the number that was reserved for it.
+pub(crate) fn enter(number: SocketNumber, socket: Weak<SocketInner>) -> SocketNumber {
+    write().enter(number, socket);
+    number
+}
+
+/// Takes out a socket that is being dropped.
+pub(crate) fn remove(number: SocketNumber) {
+    // Dropped when the lock is free.
+    let _socket = write().remove(number);
+}
+
+pub(crate) fn find(number: SocketNumber) -> Option<Arc<SocketInner>> {
+    read().get(number)
+}
+
+/// Finds one socket after the other under one lock. None of them is to be dropped meanwhile.
+#[cfg(unix)]
+pub(crate) struct Finder(RwLockReadGuard<'static, Table<SocketInner>>);
+
+#[cfg(unix)]
+pub(crate) fn finder() -> Finder {
+    Finder(read())
+}
+
+#[cfg(unix)]
+impl Finder {
+    pub(crate) fn find(&self, number: SocketNumber) -> Option<Arc<SocketInner>> {
+        self.0.get(number)
+    }
+}
+
+/// All sockets of a runtime.
+pub(crate) fn sockets_of(runtime: &RuntimeInner) -> Vec<Arc<SocketInner>> {
+    sockets_that(|socket| std::ptr::eq(&*socket.runtime, runtime))
+}
+
+/// All sockets of the process that are meant.
+pub(crate) fn sockets_that(are_meant: impl Fn(&SocketInner) -> bool) -> Vec<Arc<SocketInner>> {
+    let mut sockets: Vec<_> = read().iter().collect();
+    sockets.retain(|socket| are_meant(socket));
+    sockets
+}
+
+fn read() -> RwLockReadGuard<'static, Table<SocketInner>> {
+    TABLE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write() -> RwLockWriteGuard<'static, Table<SocketInner>> {
+    TABLE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for SocketInner {
     fn drop(&mut self) {
         self.runtime.driver.forget(self);
         if self.is_listener() {
-            self.runtime.listeners.remove(self);
+            self.runtime.listeners.remove(self.number);
         }
-        socket_table::remove(self.number);
+        remove(self.number);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A model of how a drain tells that nothing is pending, explored by loom.
 
 use super::{Counters, Point};
+use crate::base::kind::OperationKind::{Receive, Send};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -13,19 +14,19 @@ fn what_is_pending_is_never_taken_for_done() {
         let counters = Arc::new(Counters::new(1));
         let handed_over = Arc::new(Mutex::new(()));
         let finished = Arc::new(AtomicUsize::new(0));
-        counters.count(None, 0, Point::Begun);
+        counters.count(None, Receive, Point::Begun);
         let worker = {
             let (counters, handed_over) = (counters.clone(), handed_over.clone());
             let finished = finished.clone();
             thread::spawn(move || {
                 drop(handed_over.lock());
-                counters.count(Some(0), 0, Point::Completed);
+                counters.count(Some(0), Receive, Point::Completed);
                 // In the callback.
-                counters.count(Some(0), 1, Point::Begun);
-                counters.count(Some(0), 0, Point::Delivered);
-                counters.count(Some(0), 1, Point::Completed);
+                counters.count(Some(0), Send, Point::Begun);
+                counters.count(Some(0), Receive, Point::Delivered);
+                counters.count(Some(0), Send, Point::Completed);
                 finished.store(1, Ordering::Relaxed);
-                counters.count(Some(0), 1, Point::Delivered);
+                counters.count(Some(0), Send, Point::Delivered);
             })
         };
         let totals = counters.totals();

@@ -1,7 +1,8 @@
 //! A model of how a callback is looked at while its worker goes on to others, explored by loom.
 
 use super::{Callback, Running};
-use crate::state::socket_table::SocketNumber;
+use crate::base::kind::OperationKind;
+use crate::base::number::SocketNumber;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -10,7 +11,10 @@ use loom::thread;
 fn what_is_seen_is_one_callback() {
     loom::model(|| {
         let running = Arc::new(Running::new(1));
-        let callback = |number| Callback { kind: number, socket: SocketNumber::from(number) };
+        let callback = |number| Callback {
+            kind: OperationKind::ALL[number],
+            socket: SocketNumber::from(number),
+        };
         let worker = {
             let running = running.clone();
             thread::spawn(move || {

@@ -27,10 +27,16 @@ fn wait_again(timer: &Timer<()>) -> Option<Duration> {
     timer.keep(WORKER)
 }
 
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
 /// Invariant 3.
 #[test]
 fn no_deadline_is_slept_through() {
-    loom::model(|| {
+    explore(|| {
         let base = Instant::now();
         let (timer, woken) = (Arc::new(Timer::new()), Arc::new(AtomicUsize::new(0)));
         let threads: Vec<_> = [1, 2]
@@ -59,7 +65,7 @@ fn no_deadline_is_slept_through() {
 /// Invariants 3 and 4: the time that was arranged for a deadline that is over does for the next.
 #[test]
 fn a_deadline_that_is_taken_out_has_arranged_the_next() {
-    loom::model(|| {
+    explore(|| {
         let base = Instant::now();
         let (timer, woken) = (Arc::new(Timer::new()), Arc::new(AtomicUsize::new(0)));
         let caller = {

@@ -4,7 +4,7 @@
 //! that is over blocks for good, which loom reports as a deadlock.
 
 use super::{Holder, Signal, Wakeable};
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
@@ -41,8 +41,8 @@ impl Signal for Bell {
 
 struct Wait {
     holder: Holder,
-    /// Stands for the ticket.
-    is_over: AtomicBool,
+    /// The wait that the direction is in, or 0.
+    ticket: AtomicUsize,
 }
 
 struct Engine {
@@ -54,7 +54,7 @@ struct Engine {
 
 impl Engine {
     fn new(workers: usize, waits: usize) -> Arc<Self> {
-        let wait = |_| Wait { holder: Holder::new(), is_over: AtomicBool::new(false) };
+        let wait = |_| Wait { holder: Holder::new(), ticket: AtomicUsize::new(1) };
         Arc::new(Self {
             workers: (0..workers).map(|_| Wakeable::new(Bell::new())).collect(),
             waits: (0..waits).map(wait).collect(),
@@ -62,13 +62,14 @@ impl Engine {
         })
     }
 
-    /// Worker `me` polls once for those of `waits` that are not over; returns how many those were.
-    fn poll(&self, me: usize, waits: &[usize]) -> usize {
-        let waits = || waits.iter().map(|wait| &self.waits[*wait]);
+    /// Worker `me` polls once for those of `waits` that are not over; returns how many those were. All have
+    /// `ticket`.
+    fn poll(&self, me: usize, waits: &[usize], ticket: usize) -> usize {
+        let is_waiting = |wait: &&Wait| wait.ticket.load(Ordering::Relaxed) == ticket;
+        let waits = || waits.iter().map(|wait| &self.waits[*wait]).filter(is_waiting);
         let woken = self.workers[me].begin();
-        waits().for_each(|wait| wait.holder.enter(me));
-        Holder::has_entered();
-        let wanted = waits().filter(|wait| !wait.is_over.load(Ordering::Relaxed)).count();
+        waits().filter_map(|wait| wait.holder.enter(me)).for_each(|it| self.have_let_go(it));
+        let wanted = waits().count();
         // A worker that has been woken, or has nothing to poll for in this model, does not block.
         if !woken && wanted > 0 {
             self.workers[me].signal.wait();
@@ -78,14 +79,25 @@ impl Engine {
         wanted
     }
 
+    /// What a begin does: there is one at a time, and none before the last has ended.
+    fn begin(&self, wait: usize, ticket: usize) {
+        self.waits[wait].ticket.store(ticket, Ordering::Relaxed);
+    }
+
     /// What a cancel or a close does.
     fn end(&self, wait: usize) {
-        let wait = &self.waits[wait];
-        wait.is_over.store(true, Ordering::Relaxed);
-        for worker in Holder::to_wake([&wait.holder]).into_iter().flatten() {
-            if self.workers[worker].is_polling() {
-                self.workers[worker].wake();
-            }
+        self.waits[wait].ticket.store(0, Ordering::Relaxed);
+        self.wait_ended(wait);
+    }
+
+    fn wait_ended(&self, wait: usize) {
+        let holder = &self.waits[wait].holder;
+        Holder::to_wake([holder]).into_iter().flatten().for_each(|it| self.have_let_go(it));
+    }
+
+    fn have_let_go(&self, worker: usize) {
+        if self.workers[worker].is_polling() {
+            self.workers[worker].wake();
         }
     }
 }
@@ -111,7 +123,7 @@ fn a_worker_lets_go_of_a_wait_that_is_ended_while_it_begins_to_poll() {
     check(4, || {
         let engine = Engine::new(1, 1);
         let worker = engine.clone();
-        let worker = thread::spawn(move || while worker.poll(0, &[0]) > 0 {});
+        let worker = thread::spawn(move || while worker.poll(0, &[0], 1) > 0 {});
         engine.end(0);
         worker.join().unwrap();
     });
@@ -123,7 +135,7 @@ fn a_worker_lets_go_of_waits_that_are_ended_by_two_threads() {
     check(3, || {
         let engine = Engine::new(1, 2);
         let worker = engine.clone();
-        let worker = thread::spawn(move || while worker.poll(0, &[0, 1]) > 0 {});
+        let worker = thread::spawn(move || while worker.poll(0, &[0, 1], 1) > 0 {});
         let other = engine.clone();
         let other = thread::spawn(move || other.end(1));
         engine.end(0);
@@ -141,10 +153,47 @@ fn a_wait_that_was_taken_over_is_let_go_of() {
         let workers = thread::spawn(move || {
             // It has been polled for by one worker; from here on by another.
             worker.waits[0].holder.enter(0);
-            while worker.poll(1, &[0]) > 0 {}
+            while worker.poll(1, &[0], 1) > 0 {}
         });
         engine.end(0);
         workers.join().unwrap();
+    });
+}
+
+/// A worker that comes late to a wait that is over does not hide the one that polls for the next wait.
+#[test]
+fn a_wait_after_one_that_another_worker_had_is_let_go_of() {
+    check(3, || {
+        let engine = Engine::new(2, 1);
+        let late = engine.clone();
+        let late = thread::spawn(move || while late.poll(0, &[0], 1) > 0 {});
+        engine.end(0);
+        engine.begin(0, 2);
+        let worker = engine.clone();
+        let worker = thread::spawn(move || while worker.poll(1, &[0], 2) > 0 {});
+        engine.end(0);
+        worker.join().unwrap();
+        late.join().unwrap();
+    });
+}
+
+/// The worker that polls for the next wait does not hide the one that polls for the wait that has just ended.
+#[test]
+fn a_wait_is_let_go_of_though_another_worker_has_the_next() {
+    check(4, || {
+        let engine = Engine::new(2, 1);
+        let other = engine.clone();
+        let other = thread::spawn(move || {
+            other.begin(0, 0);
+            // Before the thread that has ended the wait looks for its worker.
+            other.begin(0, 2);
+            if let Some(replaced) = other.waits[0].holder.enter(1) {
+                other.have_let_go(replaced);
+            }
+            other.wait_ended(0);
+        });
+        while engine.poll(0, &[0], 1) > 0 {}
+        other.join().unwrap();
     });
 }
 
@@ -157,7 +206,7 @@ fn a_worker_sees_what_it_is_woken_for() {
         let worker = thread::spawn(move || {
             let mut seen = 0;
             while seen < 2 {
-                worker.poll(0, &[0]);
+                worker.poll(0, &[0], 1);
                 seen = worker.posted.load(Ordering::Relaxed);
             }
         });

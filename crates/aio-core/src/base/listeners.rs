@@ -10,33 +10,35 @@
 //!    there until it is over. A close stops the listener's queue, then takes these entries out; an accept is entered,
 //!    then looks whether the queue is stopped. Each takes both locks, so one of the two sees what the other did.
 
-use crate::state::in_flight::{Handle, Owner};
-use crate::state::socket::SocketInner;
-use crate::state::socket_table;
-use crate::state::socket_table::SocketNumber;
+use crate::base::number::SocketNumber;
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-#[derive(Debug, Default)]
-pub(crate) struct Listeners(Mutex<BTreeMap<usize, Waiting>>);
+/// `A` is a handle to an accept.
+#[derive(Debug)]
+pub(crate) struct Listeners<A>(Mutex<BTreeMap<usize, Waiting<A>>>);
 
 /// The accepts of a listener that wait for the first bytes, by their identity.
-type Waiting = BTreeMap<usize, Handle>;
+type Waiting<A> = BTreeMap<usize, A>;
 
-impl Listeners {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Waiting>> {
+impl<A> Listeners<A> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Waiting<A>>> {
         // Nothing that can panic runs under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn enter(&self, socket: &SocketInner) {
-        self.lock().entry(socket.number.get()).or_default();
+    pub(crate) fn enter(&self, listener: SocketNumber) {
+        self.lock().entry(listener.get()).or_default();
     }
 
     /// The socket is being dropped.
-    pub(crate) fn remove(&self, socket: &SocketInner) {
-        let waiting = self.lock().remove(&socket.number.get());
+    pub(crate) fn remove(&self, listener: SocketNumber) {
+        let waiting = self.lock().remove(&listener.get());
         debug_assert!(
             waiting.is_none_or(|waiting| waiting.is_empty()),
             "each keeps its listener open"
@@ -44,16 +46,16 @@ impl Listeners {
     }
 
     /// `accept` waits for the first bytes of a connection that `listener` has accepted.
-    pub(crate) fn enter_waiting(&self, listener: &SocketInner, accept: Handle) {
+    pub(crate) fn enter_waiting(&self, listener: SocketNumber, identity: usize, accept: A) {
         let mut listeners = self.lock();
-        let waiting = listeners.entry(listener.number.get()).or_default();
-        waiting.insert(accept.identity(), accept);
+        let waiting = listeners.entry(listener.get()).or_default();
+        waiting.insert(identity, accept);
     }
 
     /// `accept` is over.
-    pub(crate) fn remove_waiting(&self, listener: &SocketInner, accept: &Owner) {
-        let waiting = match self.lock().get_mut(&listener.number.get()) {
-            Some(waiting) => waiting.remove(&accept.identity()),
+    pub(crate) fn remove_waiting(&self, listener: SocketNumber, identity: usize) {
+        let waiting = match self.lock().get_mut(&listener.get()) {
+            Some(waiting) => waiting.remove(&identity),
             None => None,
         };
         // Not under the lock.
@@ -61,14 +63,14 @@ impl Listeners {
     }
 
     /// `listener` is closed: returns the accepts that are to end with it.
-    pub(crate) fn take_waiting(&self, listener: &SocketInner) -> impl Iterator<Item = Handle> {
-        let waiting = self.lock().get_mut(&listener.number.get()).map(mem::take);
-        waiting.into_iter().flat_map(Waiting::into_values)
+    pub(crate) fn take_waiting(&self, listener: SocketNumber) -> impl Iterator<Item = A> + use<A> {
+        let waiting = self.lock().get_mut(&listener.get()).map(mem::take);
+        waiting.into_iter().flat_map(BTreeMap::into_values)
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<SocketInner>> {
-        let numbers: Vec<_> = self.lock().keys().copied().filter_map(SocketNumber::from).collect();
-        numbers.into_iter().filter_map(socket_table::find).collect()
+    /// Returns the listeners.
+    pub(crate) fn all(&self) -> Vec<SocketNumber> {
+        self.lock().keys().copied().filter_map(SocketNumber::from).collect()
     }
 }
 

@@ -1,15 +1,18 @@
 //! Every interleaving, within a bound on preemptions, of small programs over a port.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test --release -p aio-core --lib completion_port
+//! RUSTFLAGS="--cfg loom" cargo test --release -p aio-core --lib port
 //! ```
 //!
 //! `LOOM_MAX_PREEMPTIONS` sets another bound. A deadline is a thread that makes it come. A thread that sleeps does so on a condition variable of
 //! loom's, so a lost wake-up is reported as a deadlock. Each model ends with what must be left of the
 //! port: no packet, nobody waiting, no wake-up under way.
 
+use super::completion_port::CompletionPort;
+use super::error::{PostError, WaitError};
+use super::gate::Gate;
+use super::seat::Seat;
 use super::sync::Deadline;
-use super::{CompletionPort, Gate, PostError, Seat, WaitError};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use std::sync::Arc;
@@ -48,16 +51,16 @@ fn spawn<R: 'static>(
 
 /// A deadline of this thread's waits, and the thread that makes it come.
 fn deadline() -> (Deadline, thread::JoinHandle<()>) {
-    let deadline = Deadline::of(&Seat::current().event);
-    let clock = deadline.clone();
-    (deadline, thread::spawn(move || clock.come()))
+    let event = Seat::current().event.clone();
+    let deadline = Deadline::At(event.clone());
+    (deadline, thread::spawn(move || event.expire()))
 }
 
 fn assert_at_rest(gate: &Gate, queued: usize) {
-    let state = gate.lock();
-    assert_eq!(state.queued, queued, "packets left");
-    assert_eq!(state.waiting.len(), 0, "threads left");
-    assert!(!state.waking, "a wake-up that nobody notes");
+    let counts = gate.counts();
+    assert_eq!(counts.queued, queued, "packets left");
+    assert_eq!(counts.waiting, 0, "threads left");
+    assert!(!gate.is_waking(), "a wake-up that no thread notes");
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn a_packet_is_taken_or_kept_when_a_deadline_races_with_the_post() {
         let port = port(1);
         let poster = spawn(&port, |port| port.post(7).unwrap());
         let (deadline, clock) = deadline();
-        match port.wait_until(Some(&deadline)) {
+        match port.wait_until(&deadline) {
             Ok(packet) => assert_eq!(packet, 7),
             Err(error) => {
                 assert_eq!(error, WaitError::TimedOut);
@@ -103,7 +106,7 @@ fn a_wake_up_that_finds_its_thread_out_of_time_is_not_lost_to_another() {
         let other = spawn(&port, |port| port.wait());
         let poster = spawn(&port, |port| port.post(7).unwrap());
         let (deadline, clock) = deadline();
-        let mine = port.wait_until(Some(&deadline));
+        let mine = port.wait_until(&deadline);
         if mine.is_ok() {
             port.post(8).unwrap();
         }
@@ -135,7 +138,7 @@ fn close_a_post_and_a_deadline_leave_one_outcome() {
             posted
         });
         let (deadline, clock) = deadline();
-        let outcome = port.wait_until(Some(&deadline));
+        let outcome = port.wait_until(&deadline);
         other.join().unwrap().unwrap();
         clock.join().unwrap();
         match outcome {

@@ -1,16 +1,71 @@
-//! A worker's own queue: it pushes and pops at one end, without a locked instruction but for the pop;
-//! others steal.
+//! A worker's own queues. In each, the worker pushes and pops at one end, without a locked instruction but for
+//! the pop; others steal.
 //!
 //! 1. The own end may be touched by one thread alone. That is the thread which is the queue's worker:
-//!    `worker_pool.rs` makes each worker of a pool current on one thread, once, and who asks for the own end
-//!    is looked at. What it gets stays on that thread.
+//!    `worker.rs` makes each worker of a pool current on one thread, once, and [`RunQueue::own`] checks that the
+//!    caller is on it. The own end that it returns stays on that thread.
 //! 2. First in, first out, whoever takes.
 
-use crate::pool::worker_pool::Current;
+use crate::base::sync::{Ordering, fence};
+use crate::pool::current::Current;
 #[cfg(not(loom))]
 use crossbeam::deque::{Steal, Stealer, Worker};
 use std::fmt;
 use std::marker::PhantomData;
+
+/// The queues of one worker.
+#[derive(Debug)]
+pub(super) struct Queues<W> {
+    /// What this worker has posted that must not run inside another piece of work.
+    pub(super) callbacks: RunQueue<W>,
+    /// What it has posted and its waits have found that may.
+    pub(super) nestable: RunQueue<W>,
+}
+
+impl<W> Queues<W> {
+    pub(super) fn new(owner: Current) -> Self {
+        Self { callbacks: RunQueue::new(owner), nestable: RunQueue::new(owner) }
+    }
+
+    /// For the owner.
+    pub(super) fn own(&self) -> OwnEnds<'_, W> {
+        OwnEnds { callbacks: self.callbacks.own(), nestable: self.nestable.own() }
+    }
+
+    /// For everybody.
+    pub(super) fn steal(&self) -> Option<W> {
+        self.nestable.steal().or_else(|| self.callbacks.steal())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.callbacks.is_empty() && self.nestable.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.callbacks.len() + self.nestable.len()
+    }
+}
+
+/// Their own ends, on the thread that they are for.
+pub(super) struct OwnEnds<'a, W> {
+    pub(super) callbacks: OwnEnd<'a, W>,
+    pub(super) nestable: OwnEnd<'a, W>,
+}
+
+impl<W> OwnEnds<'_, W> {
+    /// Queues what a wait has found.
+    pub(super) fn keep(&self, ready: impl Iterator<Item = W>) {
+        let mut is_empty = true;
+        for work in ready {
+            self.nestable.push(work);
+            is_empty = false;
+        }
+        if !is_empty {
+            // Before a look at this worker's mark: see invariant 4 of `worker_pool.rs`.
+            fence(Ordering::SeqCst);
+        }
+    }
+}
 
 pub(super) struct RunQueue<W> {
     owner: Current,

@@ -6,16 +6,13 @@
 //! 2. Pieces are in the order in which they were taken from the system. An attempt that takes something for an
 //!    operation without a callback gets its [`Order`] before the next attempt begins, so later pieces have later
 //!    orders. A piece that was put back, and then taken in parts, keeps its number, and each part has its offset.
-//! 3. A thread that puts a piece in then reports readiness to the queue ([`SocketInner::give_back`]), as the engine
+//! 3. A thread that puts a piece in then reports readiness to the queue (`SocketInner::give_back`), as the engine
 //!    does when bytes arrive.
 
-use crate::engine;
-use crate::state::socket::Socket;
-use crate::state::socket::SocketInner;
 use socket2::SockAddr;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Where a piece stands among all that was taken from its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,70 +39,35 @@ pub(crate) struct Origin {
     pub(crate) truncated: bool,
 }
 
-/// Where to give back what an operation has taken.
-pub(crate) struct GivenBack<'a> {
-    /// The socket where the operation was begun.
-    pub(crate) socket: &'a Arc<SocketInner>,
-    pub(crate) order: Order,
-    pub(crate) envelope: Option<Box<Envelope>>,
-}
-
 #[derive(Debug)]
-pub(crate) enum Piece {
+pub(crate) enum Piece<C> {
     Bytes(Vec<u8>),
     Datagram(Vec<u8>, Origin),
-    Connection(Socket),
+    /// A connection, as its listener hands it out.
+    Connection(C),
 }
 
-/// What a dropped operation had taken from a socket: see [`Socket::take_unread`].
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Unread {
-    /// The next bytes of a stream.
-    Bytes(Vec<u8>),
-    /// A datagram.
-    #[non_exhaustive]
-    Datagram {
-        /// Its bytes, or those that fitted into the operation's buffer.
-        bytes: Vec<u8>,
-        /// The sender.
-        from: SockAddr,
-        /// True if it had more bytes; they are lost.
-        truncated: bool,
-    },
-    /// A connection that was accepted.
-    Connection(Socket),
-}
-
-impl From<Piece> for Unread {
-    fn from(piece: Piece) -> Self {
-        match piece {
-            Piece::Bytes(bytes) => Self::Bytes(bytes),
-            Piece::Datagram(bytes, Origin { from, truncated, .. }) => {
-                Self::Datagram { bytes, from, truncated }
-            }
-            Piece::Connection(connection) => Self::Connection(connection),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Store {
+pub(crate) struct Store<C> {
     /// How many pieces were taken by operations without a callback. Written in attempts alone.
     taken: AtomicU64,
     /// There since the first piece was put in.
-    store: OnceLock<Box<Mutex<Pieces>>>,
+    store: OnceLock<Box<Mutex<Pieces<C>>>>,
 }
 
-#[derive(Debug, Default)]
-struct Pieces {
-    pieces: BTreeMap<Order, Piece>,
+#[derive(Debug)]
+struct Pieces<C> {
+    pieces: BTreeMap<Order, Piece<C>>,
     /// The order of what the attempt that is under way has taken from here.
     last: Option<Order>,
 }
 
-impl Store {
-    fn store(&self) -> Option<MutexGuard<'_, Pieces>> {
+impl<C> Store<C> {
+    pub(crate) fn new() -> Self {
+        Self { taken: AtomicU64::new(0), store: OnceLock::new() }
+    }
+
+    fn store(&self) -> Option<MutexGuard<'_, Pieces<C>>> {
         // Nothing that can panic runs under the lock.
         self.store.get().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -121,8 +83,10 @@ impl Store {
         Order { number, offset: 0 }
     }
 
-    fn put(&self, order: Order, piece: Piece) {
-        let store = self.store.get_or_init(Box::default);
+    pub(crate) fn put(&self, order: Order, piece: Piece<C>) {
+        let store = self
+            .store
+            .get_or_init(|| Box::new(Mutex::new(Pieces { pieces: BTreeMap::new(), last: None })));
         let before = {
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
             store.pieces.insert(order, piece)
@@ -138,7 +102,7 @@ impl Store {
 
     /// Begins an attempt: takes the first piece out, if there is one.
     #[cold]
-    fn take(&self) -> Option<(Order, Piece)> {
+    fn take(&self) -> Option<(Order, Piece<C>)> {
         let mut store = self.store()?;
         let first = store.pieces.pop_first();
         store.last = first.as_ref().map(|(order, _)| *order);
@@ -184,7 +148,7 @@ impl Store {
         Some((length, origin))
     }
 
-    pub(crate) fn connection(&self) -> Option<Socket> {
+    pub(crate) fn connection(&self) -> Option<C> {
         let (_, piece) = self.take()?;
         let Piece::Connection(socket) = piece else {
             unreachable!("what a listener has taken is connections")
@@ -193,7 +157,7 @@ impl Store {
     }
 
     /// Takes everything out, in order.
-    pub(crate) fn take_all(&self) -> Vec<Piece> {
+    pub(crate) fn take_all(&self) -> Vec<Piece<C>> {
         let pieces = self.store().map(|mut store| std::mem::take(&mut store.pieces));
         pieces.into_iter().flatten().map(|(_, piece)| piece).collect()
     }
@@ -215,12 +179,4 @@ fn fill(buffers: &mut [&mut [u8]], mut bytes: &[u8]) -> usize {
         bytes = rest;
     }
     all - bytes.len()
-}
-
-impl SocketInner {
-    /// Gives back what an operation had taken that was dropped. The next operation gets it.
-    pub(crate) fn give_back(self: &Arc<Self>, order: Order, piece: Piece) {
-        self.unread.put(order, piece);
-        engine::given_back(self);
-    }
 }

@@ -1,12 +1,14 @@
 //! Models of the sleep and wake protocol, and of waiting inside a piece of work, explored by loom.
 //!
 //! A wait never ends by itself here, a tick's included: what is posted from outside must be run without
-//! the watcher's help. (What the watcher is for, callbacks that block, is in `tests/starvation.rs`.) The
+//! the monitor's help. (What the monitor is for, callbacks that block, is in `tests/starvation.rs`.) The
 //! tick of a wait inside a piece of work may come at any time, though: by it such a worker learns of posts.
 
-use super::jobs::Caller;
-use super::{CURRENT, Current, Host, INSIDE_TICK, Inside, Threads, Wait, Watch, WorkerPool};
-use super::{idle, wait_inside, work};
+use crate::pool::current::Current;
+use crate::pool::inside::{INSIDE_TICK, Inside, wait_inside};
+use crate::pool::jobs::Caller;
+use crate::pool::worker::{self, Worker};
+use crate::pool::worker_pool::{Hooks, Wait, WorkerPool};
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
@@ -48,7 +50,7 @@ impl Sleepers {
     }
 
     fn await_flag(&self, flag: usize) {
-        let me = Current::worker_of(&self.pool).unwrap();
+        let me = self.pool.current_worker().unwrap();
         wait_inside(self, me, Inside::Nestable, None, || self.flags[flag].load(Ordering::Acquire));
     }
 
@@ -57,7 +59,7 @@ impl Sleepers {
     }
 }
 
-impl Host for Sleepers {
+impl Hooks for Sleepers {
     type Work = Job;
 
     fn pool(&self) -> &WorkerPool<Job> {
@@ -98,7 +100,7 @@ impl Host for Sleepers {
 
     fn job_panicked(&self, _payload: Box<dyn Any + Send>) {}
 
-    fn wait(&self, worker: usize, wait: Wait, _found: &mut Vec<Job>) {
+    fn wait(&self, worker: usize, wait: Wait, _ready: &mut Vec<Job>) {
         if wait.timeout == Some(INSIDE_TICK) {
             return thread::yield_now();
         }
@@ -132,7 +134,7 @@ fn explore(workers: usize, preemptions: usize, jobs: fn() -> Vec<Job>, expected:
         let threads: Vec<_> = (0..workers)
             .map(|index| {
                 let host = host.clone();
-                thread::spawn(move || work(&*host, index, None))
+                thread::spawn(move || worker::run(&*host, index, None))
             })
             .collect();
         for job in jobs() {
@@ -143,7 +145,7 @@ fn explore(workers: usize, preemptions: usize, jobs: fn() -> Vec<Job>, expected:
         while host.run.load(Ordering::Acquire) < expected {
             thread::yield_now();
         }
-        Threads::stop(&*host);
+        host.pool.stop(&*host);
         for thread in threads {
             thread.join().unwrap();
         }
@@ -175,10 +177,10 @@ fn a_post_that_races_with_the_end_is_run_or_given_back() {
     builder.check(|| {
         let host = Arc::new(Sleepers::new(1));
         let worker = host.clone();
-        let worker = thread::spawn(move || work(&*worker, 0, None));
+        let worker = thread::spawn(move || worker::run(&*worker, 0, None));
         let poster = host.clone();
         let poster = thread::spawn(move || poster.pool.post(&*poster, Job::Count).is_err());
-        Threads::stop(&*host);
+        host.pool.stop(&*host);
         let given_back = poster.join().unwrap();
         worker.join().unwrap();
         assert_eq!(host.run.load(Ordering::Relaxed) + usize::from(given_back), 1);
@@ -228,22 +230,18 @@ fn explore_waiting_inside(post: fn(&Sleepers), by_worker: bool) {
     builder.max_branches = 20_000;
     builder.check(move || {
         let host = Arc::new(Sleepers::new(2));
-        let current = |me| CURRENT.with(|current| current.set(Current::new(host.pool.id, me)));
         if !by_worker {
             post(&host);
         }
-        current(0);
+        Current::new(host.pool.id, 0).set();
         let other = host.clone();
         let other = thread::spawn(move || {
-            let (host, pool) = (&*other, &other.pool);
-            CURRENT.with(|current| current.set(Current::new(pool.id, 1)));
-            let (mine, caller) = (pool.workers[1].own_ends(), Caller::new(None));
-            let (mut watch, mut found) = (Watch::new(2), Vec::new());
+            Current::new(other.pool.id, 1).set();
+            let mut worker = Worker::new(&*other, 1, Caller::new(None));
             loop {
-                if let Some(next) = pool.next(1, &mine, 1) {
-                    return host.run(next.work);
+                if let Some(work) = worker.next(1).or_else(|| worker.idle()) {
+                    return other.run(work);
                 }
-                idle(host, 1, false, (&mine, &caller), &mut watch, &mut found);
             }
         });
         if by_worker {
