@@ -226,7 +226,6 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
                 return;
             }
         };
-        let is_abandoned = self.whole.is_abandoned();
         let work = self.whole.work::<AcceptReceive<B>>();
         let socket = connection.shared().clone();
         work.accepted = Some(Accepted { connection, order });
@@ -235,10 +234,6 @@ impl<B: IoBufMut> Continuation<Accept> for Accepting<B> {
         if has_no_room {
             let result = Ok((Socket::of(&socket), 0));
             self.whole.stands::<AcceptReceive<B>>(runtime, result, Some(order));
-        } else if is_abandoned {
-            // Before the listener's next accept has its turn.
-            work.give_up(&self.listener);
-            self.outcome = Err(Aborted::Canceled.into());
         } else {
             self.outcome = Ok(Some(socket));
         }

@@ -6,7 +6,8 @@
 //!
 //! An attempt makes the socket2 call without blocking. It is made by the thread that begins the
 //! operation or by a worker, always one at a time for a socket and direction
-//! (`operation_queue.rs`), so the work needs no lock.
+//! (`operation_queue.rs`), so the work needs no lock. A composite operation makes no attempt: it consists of parts that
+//! do (`in_flight.rs`, invariant 5).
 
 mod accept;
 mod connect;

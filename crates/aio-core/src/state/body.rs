@@ -214,7 +214,7 @@ where
 struct Kept<K: Kind> {
     progress: InProgress<K>,
     completion: Option<Completion<K>>,
-    /// Where it was begun. It may have moved on to another socket.
+    /// Where it was begun. The parts of a composite operation may be at other sockets.
     begun_at: Option<SocketNumber>,
     /// What has to be known to give back what it has taken: see [`Perform::give_back`].
     envelope: Option<Box<Envelope>>,
@@ -255,8 +255,7 @@ pub(crate) trait Continuation<K: Kind>: Send + 'static {
     type Whole: Perform;
 
     /// The part's result stands, and the queue has not let the next operation begin. What the part has taken is
-    /// passed on here, if the composite is still wanted, or given back: invariant 6. `order` is that of what the part
-    /// may have taken.
+    /// passed on to the composite here: invariant 6. `order` is that of what the part may have taken.
     fn settle(&mut self, runtime: &RuntimeInner, completion: Completion<K>, order: Option<Order>);
 
     /// Begins the next part, or completes the composite. May run inside a callback that waits. Returns the composite

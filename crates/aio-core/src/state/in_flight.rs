@@ -383,11 +383,6 @@ impl Owner {
         unsafe { &mut *progress }
     }
 
-    /// True once the operation has been dropped, before its result stood.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.0.standing.load(Ordering::Acquire) == standing::ABANDONED
-    }
-
     /// The current part of a composite operation is over, and no other follows for now.
     pub(crate) fn leave_part(&self) {
         if let Some(current) = self.0.current() {

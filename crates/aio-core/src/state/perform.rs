@@ -83,7 +83,8 @@ pub(crate) trait Perform: Kind {
         drop((completion, to));
     }
 
-    /// The operation was dropped, and ends at `socket` without a success: what it has taken so far goes back.
+    /// The operation was dropped, and ends without a success: what it has taken so far goes back to `socket`, where it
+    /// was begun.
     fn give_up(&mut self, socket: &Arc<SocketInner>) {
         let _ = socket;
     }
