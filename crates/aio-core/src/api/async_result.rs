@@ -1,8 +1,7 @@
 //! What a caller holds of an operation: a handle while it is pending, its result when it is over.
 
 use crate::base::operation_queue::CancelReason;
-use crate::state::completion::Completion;
-use crate::state::completion::Kind;
+use crate::state::completion::{Completion, Kind};
 use crate::state::in_flight::Handle;
 use aio_sync::{EventRef, WaitHandle};
 use std::fmt;

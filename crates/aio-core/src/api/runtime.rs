@@ -1,7 +1,6 @@
 //! A runtime, as its owner holds it.
 
-use crate::api::builder::Builder;
-use crate::api::builder::{variable, workers};
+use crate::api::builder::{Builder, variable, workers};
 use crate::api::runtime_handle::RuntimeHandle;
 use crate::base::engine::Engine;
 use crate::pool::threads::Threads;

@@ -21,9 +21,7 @@ use crate::engine::own_thread;
 use crate::pool::worker_pool::Wait;
 use crate::state::context::{Failing, Report, RuntimeInner, Timed, Work};
 use crate::state::driver::Driver;
-use crate::state::in_flight::Call;
-use crate::state::in_flight::{Attempted, Handle, Owner};
-use crate::state::in_flight::{Here, Next, OperationQueue};
+use crate::state::in_flight::{Attempted, Call, Handle, Here, Next, OperationQueue, Owner};
 use crate::state::socket::SocketInner;
 #[cfg(feature = "testing")]
 use crate::testing::SocketFaults;

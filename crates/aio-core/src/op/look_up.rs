@@ -1,11 +1,9 @@
 //! Look up the addresses of a host.
 
 use crate::base::kind::{Direction, OperationKind};
-use crate::state::completion::Kind;
-use crate::state::completion::sealed;
+use crate::state::completion::{Kind, sealed};
 use crate::state::context::RuntimeInner;
-use crate::state::in_flight::Call;
-use crate::state::in_flight::Owner;
+use crate::state::in_flight::{Call, Owner};
 use crate::state::perform::{Attempt, Perform};
 use std::io;
 use std::net::SocketAddr;

@@ -7,8 +7,7 @@ use super::sigpipe::without_sigpipe;
 use crate::base::error::attempted;
 use crate::base::kind::{Direction, OperationKind, Purpose};
 use crate::base::operation_queue::Blocked;
-use crate::state::completion::Kind;
-use crate::state::completion::sealed;
+use crate::state::completion::{Kind, sealed};
 use crate::state::in_flight::Call;
 use crate::state::perform::{Attempt, Perform};
 #[cfg(any(target_os = "linux", target_os = "android"))]
