@@ -150,7 +150,8 @@ impl Faults {
     }
 
     /// A call that could make progress is put off as if it would block. The operation waits, is
-    /// reported ready, and is tried again. More than 0.9 is taken for 0.9.
+    /// reported ready, and is tried again. More than 0.9 is taken for 0.9. Nothing is put off once a socket is
+    /// known to be shut down for receiving: there, a receive or an accept that would block has come to the end.
     ///
     /// # Panics
     ///
@@ -682,6 +683,12 @@ impl Injector {
         let number = injections.socket;
         let decided = self.faults.decide(number, call, purpose, bytes, socket.is_stream());
         let Some(fault) = decided else { return Ok(bytes) };
+        if fault == Fault::WouldBlock
+            && direction == Direction::Receive
+            && socket.receives_no_more()
+        {
+            return Ok(bytes);
+        }
         if fault == Fault::Broken {
             let system = socket.descriptor.pin().filter(|_| socket.is_tcp());
             if !system.is_some_and(|system| injections.break_connection(&system)) {

@@ -131,15 +131,19 @@ fn check_connection(call: Call<'_>) -> io::Result<()> {
 ///
 /// RF-1: nothing arrives at a socket before it has an address. And once it is shut down for receiving,
 /// `recv(2)` returns 0 if it may block; if it may not, it goes on to say that it would, on a datagram socket.
+///
+/// `has_ended` was asked of the socket before the call. An end that came during the call may follow a datagram,
+/// or be a reset: only the next call can tell.
 fn would_block<T>(
     call: Call<'_>,
     name: &str,
+    has_ended: bool,
     nothing: impl FnOnce() -> io::Result<T>,
 ) -> Attempt<T> {
     if call.socket.is_stream() {
         return Attempt::WouldBlock(Blocked::InVain);
     }
-    if call.socket.receives_no_more() {
+    if has_ended {
         return Attempt::Done { result: nothing(), drained: false };
     }
     if call.socket.is_bound(call.system) {
@@ -217,6 +221,7 @@ impl<B: IoBufMut> Perform for Receive<B> {
         if let Err(error) = check_connection(call) {
             return failed(error);
         }
+        let has_ended = call.socket.receives_no_more();
         let (mut system, is_stream) = (call.system, call.socket.is_stream());
         let bytes = self.buffer.as_mut_slice();
         let room = bytes.len();
@@ -241,7 +246,7 @@ impl<B: IoBufMut> Perform for Receive<B> {
             }
         });
         match received {
-            None => would_block(call, Self::NAME, || Ok(0)),
+            None => would_block(call, Self::NAME, has_ended, || Ok(0)),
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => check_end(call, received, room).unwrap_or_else(|| {
                 self.received = received;
@@ -299,6 +304,7 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
         if let Err(error) = check_connection(call) {
             return failed(error);
         }
+        let has_ended = call.socket.receives_no_more();
         let (mut system, is_stream) = (call.system, call.socket.is_stream());
         let mut slices: Vec<_> = self.buffers.iter_mut().map(B::as_mut_slice).collect();
         slices.retain(|slice| !slice.is_empty());
@@ -331,7 +337,7 @@ impl<B: IoBufMut> Perform for ReceiveList<B> {
             })
         };
         match received {
-            None => would_block(call, Self::NAME, || Ok(0)),
+            None => would_block(call, Self::NAME, has_ended, || Ok(0)),
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => check_end(call, received, all).unwrap_or_else(|| {
                 self.received = received;
@@ -397,10 +403,11 @@ impl<B: IoBufMut> Perform for ReceiveFrom<B> {
         if let Err(error) = check_connection(call) {
             return failed(error);
         }
+        let has_ended = call.socket.receives_no_more();
         let bytes = self.buffer.as_mut_slice();
         let received = retry(|| Datagram::receive(call, &mut [&mut *bytes]));
         match received {
-            None => would_block(call, Self::NAME, || Ok((0, from_nobody(call)?))),
+            None => would_block(call, Self::NAME, has_ended, || Ok((0, from_nobody(call)?))),
             Some(Err(error)) => failed(error),
             Some(Ok(datagram)) => {
                 check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {
@@ -475,9 +482,10 @@ impl<B: IoBufMut> Perform for ReceiveMessageFrom<B> {
         if let Err(error) = check_connection(call) {
             return failed(error);
         }
+        let has_ended = call.socket.receives_no_more();
         let bytes = self.buffer.as_mut_slice();
         match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
-            None => would_block(call, Self::NAME, || {
+            None => would_block(call, Self::NAME, has_ended, || {
                 Ok(Message { length: 0, from: from_nobody(call)?, truncated: false })
             }),
             Some(Err(error)) => failed(error),
