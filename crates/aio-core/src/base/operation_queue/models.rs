@@ -1,6 +1,6 @@
 //! The operation queue, explored by loom: `RUSTFLAGS="--cfg loom" cargo test -p aio-core --release --lib models`.
 //!
-//! The threads here do what `engine/try_first.rs` does, with a socket that has so many bytes to give.
+//! The threads here do what `engine/turns.rs` does, with a socket that has so many bytes to give.
 
 use super::*;
 use crate::base::sync::{AtomicUsize, Mutex, Queue};
@@ -253,6 +253,47 @@ fn a_canceled_operation_completes_once_and_takes_nothing() {
         }
         socket.work();
         assert_eq!((how(&model), socket.bytes()), (DONE, 0));
+    });
+}
+
+/// Invariant 4: a cancel alone ends an operation that is being attempted, though nothing is reported.
+#[test]
+fn a_canceled_operation_needs_no_report() {
+    loom::model(|| {
+        let socket = Socket::new();
+        let (first, model) = operation();
+        let canceler = {
+            let (socket, model) = (socket.clone(), model.clone());
+            thread::spawn(move || socket.cancel(&model))
+        };
+        socket.begin(first);
+        canceler.join().unwrap();
+        socket.work();
+        assert_eq!(how(&model), ABORTED);
+    });
+}
+
+/// Invariant 4: a cancel and a stop at the same time complete each operation once, wherever it stands in line.
+#[test]
+fn a_cancel_leaves_alone_what_a_stop_has_taken() {
+    loom::model(|| {
+        let socket = Socket::new();
+        let (first, first_model) = operation();
+        let (second, second_model) = operation();
+        socket.begin(first);
+        socket.begin(second);
+        let closer = {
+            let socket = socket.clone();
+            thread::spawn(move || {
+                let all = socket.queue.stop(Aborted::Closed);
+                all.for_each(|operation| operation.complete(ABORTED));
+            })
+        };
+        socket.cancel(&second_model);
+        socket.cancel(&first_model);
+        closer.join().unwrap();
+        socket.work();
+        assert_eq!((how(&first_model), how(&second_model)), (ABORTED, ABORTED));
     });
 }
 
