@@ -523,3 +523,49 @@ fn what_is_certain_comes_to_pass() {
         assert_eq!(faults.injected().late_cancels, 1);
     });
 }
+
+/// A receive or an accept that is put off is not taken for one that has come to the end.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_put_off_is_not_the_end() {
+    const ROOM: [u8; 8] = [0; 8];
+    for engine in [Engine::Blocking, Engine::Readiness] {
+        within(LIMIT, &engine.to_string(), move || {
+            let faults = Faults::seeded(1).would_block(0.9);
+            let runtime = Runtime::builder()
+                .engine(engine)
+                .workers(1)
+                .faults(faults.clone())
+                .build()
+                .unwrap();
+            for _ in 0..20 {
+                let (socket, peer) =
+                    socket2::Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap();
+                let socket = runtime.associate(socket).unwrap();
+                for _ in 0..5 {
+                    peer.send(b"before").unwrap();
+                }
+                assert_eq!(socket.receive_async(ROOM).wait().result.unwrap(), 6);
+                socket.shutdown(Shutdown::Read).unwrap();
+                assert_eq!(socket.receive_async(ROOM).wait().result.unwrap(), 6);
+                assert_eq!(socket.receive_list_async(vec![ROOM]).wait().result.unwrap(), 6);
+                assert_eq!(socket.receive_from_async(ROOM).wait().result.unwrap().0, 6);
+                let message = socket.receive_message_from_async(ROOM).wait().result.unwrap();
+                assert_eq!(message.length, 6);
+                assert_eq!(socket.receive_async(ROOM).wait().result.unwrap(), 0);
+
+                let system = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+                // The system finds a name.
+                system.bind(&socket2::SockAddr::unix("").unwrap()).unwrap();
+                system.listen(1).unwrap();
+                let client = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+                client.connect(&system.local_addr().unwrap()).unwrap();
+                let listener = runtime.associate(system).unwrap();
+                listener.shutdown(Shutdown::Read).unwrap();
+                listener.accept_async().wait().result.unwrap();
+                assert!(listener.accept_async().wait().result.is_err());
+            }
+            assert!(faults.injected().would_block > 0);
+        });
+    }
+}

@@ -56,6 +56,8 @@ fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
     if let Some(connection) = call.socket.unread.connection() {
         return Some(Ok(connection));
     }
+    // Asked before the call: a connection may come between the call and the end.
+    let has_ended = call.socket.receives_no_more();
     let accepted = retry(|| {
         call.permit(Purpose::Accept, 0)?;
         accept_nonblocking(call.system)
@@ -64,7 +66,7 @@ fn accept(call: Call<'_>) -> Option<io::Result<Socket>> {
         Some(Ok(socket)) => Socket::accepted(call.socket, socket),
         // A local listener has connections until they have been accepted. Then its accept fails if it may
         // block; if it may not, it says that it would.
-        None if call.socket.receives_no_more() => Err(is_shut_down(invalid())),
+        None if has_ended => Err(is_shut_down(invalid())),
         None => return None,
         Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
             Err(if call.socket.receives_no_more() {

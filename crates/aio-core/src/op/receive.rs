@@ -134,15 +134,19 @@ fn check_connection(call: Call<'_>) -> io::Result<()> {
 ///
 /// RF-1: an unbound datagram socket cannot receive, so its receive fails. Once a datagram socket is shut down for
 /// receiving, a blocking `recv(2)` returns 0, but one that does not block still reports that it would.
+///
+/// `has_ended` was asked of the socket before the call. An end that came during the call may follow a datagram,
+/// or be a reset: only the next call can tell.
 fn would_block<T>(
     call: Call<'_>,
     name: &str,
+    has_ended: bool,
     nothing: impl FnOnce() -> io::Result<T>,
 ) -> Attempt<T> {
     if call.socket.is_stream() {
         return Attempt::WouldBlock(Blocked::InVain);
     }
-    if call.socket.receives_no_more() {
+    if has_ended {
         return Attempt::Done { result: nothing(), drained: false };
     }
     if call.socket.is_bound(call.system) {
@@ -206,6 +210,7 @@ impl Taken {
         if let Err(error) = check_connection(call) {
             return failed(error);
         }
+        let has_ended = call.socket.receives_no_more();
         let room: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut capacity = room;
         let received = retry(|| {
@@ -227,7 +232,7 @@ impl Taken {
             call.told(read(slices, capacity))
         });
         match received {
-            None => would_block(call, name, || Ok(0)),
+            None => would_block(call, name, has_ended, || Ok(0)),
             Some(Err(error)) => failed(error),
             Some(Ok(received)) => check_end(call, received, room).unwrap_or_else(|| {
                 self.bytes = received;
@@ -248,8 +253,9 @@ impl Taken {
         if let Err(error) = check_connection(call) {
             return failed(error);
         }
+        let has_ended = call.socket.receives_no_more();
         match retry(|| Datagram::receive(call, &mut [&mut *bytes])) {
-            None => would_block(call, name, || output(Datagram::from_nobody(call)?)),
+            None => would_block(call, name, has_ended, || output(Datagram::from_nobody(call)?)),
             Some(Err(error)) => failed(error),
             Some(Ok(datagram)) => {
                 check_end(call, datagram.length, bytes.len()).unwrap_or_else(|| {

@@ -106,7 +106,9 @@ impl Call<'_> {
         #[cfg(feature = "testing")]
         if let Some(faults) = &self.socket.faults {
             let report = || self.socket.report_ready(purpose.direction());
-            return faults.permit(self.system, purpose, bytes, report);
+            let has_ended =
+                purpose.direction() == Direction::Receive && self.socket.receives_no_more();
+            return faults.permit(self.system, purpose, bytes, has_ended, report);
         }
         #[cfg(not(feature = "testing"))]
         let _ = purpose;

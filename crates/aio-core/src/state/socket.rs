@@ -448,7 +448,7 @@ impl SocketInner {
         // The system tells an accept at once that a TCP listener was shut down; this tells it in words.
         let tells = how != Shutdown::Write && self.nature.is_tcp && self.is_listener();
         if tells {
-            self.receives_no_more.store(true, Ordering::Relaxed);
+            self.receives_no_more.store(true, Ordering::Release);
         }
         let result = match system.shutdown(how) {
             // SH-4: the peer has ended, or reset, what we have ended too; then it is as was asked for.
@@ -471,7 +471,7 @@ impl SocketInner {
     /// The socket has been shut down. The system may not report that to what is pending.
     fn has_shut_down(self: &Arc<Self>, how: Shutdown) {
         if how != Shutdown::Write {
-            self.receives_no_more.store(true, Ordering::Relaxed);
+            self.receives_no_more.store(true, Ordering::Release);
             self.runtime.driver.look_again(self, Direction::Receive);
         }
         if how != Shutdown::Read {
@@ -479,9 +479,9 @@ impl SocketInner {
         }
     }
 
-    /// True once the socket is known to be shut down for receiving.
+    /// True once the socket is known to be shut down for receiving. A call that follows is made after the shutdown.
     pub(crate) fn receives_no_more(&self) -> bool {
-        self.receives_no_more.load(Ordering::Relaxed)
+        self.receives_no_more.load(Ordering::Acquire)
     }
 
     /// Asks the system whether the socket has been shut down for receiving, by a call that is not ours. Returns
@@ -501,7 +501,7 @@ impl SocketInner {
             if !has_ended || !(self.is_local(system) || system.peer_addr().is_ok()) {
                 return false;
             }
-            self.receives_no_more.store(true, Ordering::Relaxed);
+            self.receives_no_more.store(true, Ordering::Release);
             true
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]

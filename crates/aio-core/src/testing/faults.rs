@@ -81,7 +81,8 @@ impl Faults {
     }
 
     /// A call that could make progress is put off as if it would block. The operation waits, is
-    /// reported ready, and is tried again. More than 0.9 is taken for 0.9.
+    /// reported ready, and is tried again. More than 0.9 is taken for 0.9. Nothing is put off once a socket is
+    /// known to be shut down for receiving: there, a receive or an accept that would block has come to the end.
     ///
     /// # Panics
     ///

@@ -49,12 +49,14 @@ impl SocketFaults {
     }
 
     /// Decides what becomes of a call that is to move so many bytes. Returns how many it may move. A call that is put
-    /// off is reported ready by `report`.
+    /// off is reported ready by `report`. Once the socket `has_ended` receiving, no call is put off: one that would
+    /// block there has come to the end.
     pub(crate) fn permit(
         &self,
         system: &socket2::Socket,
         purpose: Purpose,
         bytes: usize,
+        has_ended: bool,
         report: impl FnOnce(),
     ) -> io::Result<usize> {
         // One thread at a time is here for a socket and direction.
@@ -68,6 +70,9 @@ impl SocketFaults {
         }
         let decided = self.faults.decide(self.number, call, purpose, bytes, self.is_stream);
         let Some(fault) = decided else { return Ok(bytes) };
+        if fault == Fault::WouldBlock && has_ended {
+            return Ok(bytes);
+        }
         if fault == Fault::Broken && !self.break_connection(system) {
             return Ok(bytes);
         }

@@ -181,6 +181,47 @@ fn a_canceled_operation_completes_once_and_takes_nothing() {
     });
 }
 
+/// Invariant 4: a cancel alone ends an operation that is being attempted, though nothing is reported.
+#[test]
+fn a_canceled_operation_needs_no_report() {
+    loom::model(|| {
+        let socket = Socket::new();
+        let (first, model) = operation();
+        let canceler = {
+            let (socket, model) = (socket.clone(), model.clone());
+            thread::spawn(move || socket.cancel(&model))
+        };
+        socket.begin(first);
+        canceler.join().unwrap();
+        socket.work();
+        assert_eq!(how(&model), ABORTED);
+    });
+}
+
+/// Invariant 4: a cancel and a stop at the same time complete each operation once, wherever it stands in line.
+#[test]
+fn a_cancel_leaves_alone_what_a_stop_has_taken() {
+    loom::model(|| {
+        let socket = Socket::new();
+        let (first, first_model) = operation();
+        let (second, second_model) = operation();
+        socket.begin(first);
+        socket.begin(second);
+        let closer = {
+            let socket = socket.clone();
+            thread::spawn(move || {
+                let all = socket.queue.stop(Aborted::Closed);
+                all.for_each(|operation| operation.complete(ABORTED));
+            })
+        };
+        socket.cancel(&second_model);
+        socket.cancel(&first_model);
+        closer.join().unwrap();
+        socket.work();
+        assert_eq!((how(&first_model), how(&second_model)), (ABORTED, ABORTED));
+    });
+}
+
 /// A queue that is stopped while an operation is attempted, and while another is begun, completes both once.
 #[test]
 fn a_stopped_queue_leaves_nothing_behind() {
