@@ -101,6 +101,22 @@ fn a_synchronous_accept_that_receives_needs_no_worker() {
     });
 }
 
+/// The turn that was left to a worker, before the thread took it itself, does not keep the socket open.
+#[test]
+fn a_socket_that_is_dropped_is_closed_without_a_worker() {
+    with_every_runtime(|runtime| {
+        let (listener, address) = listener(runtime);
+        let _held = hold(runtime);
+        let mut peer = TcpStream::connect(address).unwrap();
+        peer.write_all(&[1]).unwrap();
+        let (socket, received) = listener.accept_receive(&mut [0; 1]).unwrap();
+        assert_eq!(received, 1);
+        drop(socket);
+        peer.set_read_timeout(Some(LIMIT)).unwrap();
+        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+    });
+}
+
 #[test]
 fn synchronous_calls_for_datagrams_need_no_worker() {
     with_every_runtime(|runtime: &Runtime| {

@@ -24,7 +24,9 @@ use std::time::{Duration, Instant};
 ///
 /// Dropping a pending operation cancels it, unless it is a send, which goes on. Nothing is lost, whenever that
 /// happens: if a receive or an accept had taken something, the next receive or accept on the socket gets it, before
-/// anything from the system. So an operation may be dropped by `select!` in a loop. `Operation` is `Unpin`: a loop
+/// anything from the system. (An `accept_receive` that is dropped while a worker is about to receive gives its
+/// connection back a moment later: it is not lost, but a later one may come first.) So an operation may be dropped by
+/// `select!` in a loop. `Operation` is `Unpin`: a loop
 /// may as well keep it, and pass `&mut operation` to `select!`.
 ///
 /// ```

@@ -532,7 +532,7 @@ fn complete(runtime: &RuntimeInner, operation: Owner) -> Option<Owner> {
 /// Has a worker take a turn.
 #[cold]
 fn schedule(socket: &Arc<SocketInner>, direction: Direction) {
-    socket.runtime.post(Work::Turn { socket: socket.clone(), direction });
+    socket.runtime.post(Work::Turn { socket: socket.number, direction });
 }
 
 /// The system has reported readiness in vain. Returns true if it is because the socket was shut down for receiving,

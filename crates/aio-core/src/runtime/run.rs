@@ -5,6 +5,7 @@ use crate::base::counters::Point;
 use crate::base::error::Aborted;
 use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Interval;
+use crate::base::number::SocketNumber;
 use crate::base::operation_queue::CancelReason;
 use crate::base::process_threads;
 use crate::base::process_threads::{Job, Lane, PROCESS_THREADS};
@@ -123,7 +124,7 @@ impl RuntimeInner {
                 self.deliver_here(self.driver.run_report(&socket, report));
             }
             Work::Turn { socket, direction } => {
-                self.deliver_here(self.take_turn(&socket, direction));
+                self.deliver_here(self.take_turn(socket, direction));
             }
             Work::Found(Posted(tell)) => tell(),
         }
@@ -146,13 +147,14 @@ impl RuntimeInner {
     }
 
     /// A worker is here for a turn that another thread has left to it.
-    fn take_turn(&self, socket: &Arc<SocketInner>, direction: Direction) -> Option<Owner> {
+    fn take_turn(&self, socket: SocketNumber, direction: Direction) -> Option<Owner> {
+        let socket = socket::find(socket)?;
         // One that could go on for long does not outlast its runtime.
         if self.is_stopping() {
-            self.driver.stop(socket, Aborted::ShutDown);
+            self.driver.stop(&socket, Aborted::ShutDown);
             return None;
         }
-        self.driver.take_turn(socket, direction)
+        self.driver.take_turn(&socket, direction)
     }
 
     /// Ends what is due. Code of a user's may run: wakers, the maps of `post_to`, drops of what was lent.
@@ -163,11 +165,7 @@ impl RuntimeInner {
                 self.catch_panic(|| drop(operation));
             }
             Timed::Wait(wait) => wait.time_out(),
-            Timed::Rest(number, direction) => {
-                if let Some(socket) = socket::find(number) {
-                    self.post(Work::Turn { socket, direction });
-                }
-            }
+            Timed::Rest(socket, direction) => self.post(Work::Turn { socket, direction }),
             #[cfg(feature = "testing")]
             Timed::Delayed => self.post_delayed(),
         }
@@ -486,7 +484,7 @@ impl Hooks for RuntimeInner {
                 self.post_completed(self.driver.run_report(&socket, report));
             }
             Work::Turn { socket, direction } => {
-                self.post_completed(self.take_turn(&socket, direction));
+                self.post_completed(self.take_turn(socket, direction));
             }
             Work::Found(Posted(tell)) => tell(),
             Work::Completed(_) | Work::Call(_) => {

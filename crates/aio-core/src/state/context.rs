@@ -83,8 +83,9 @@ pub(crate) enum Work {
     Ready { socket: Arc<SocketInner>, report: Report },
     /// These operations fail together: complete one.
     Fail(Arc<Failing>),
-    /// Another thread has left this turn to a worker.
-    Turn { socket: Arc<SocketInner>, direction: Direction },
+    /// Another thread has left this turn to a worker. It does not keep the socket open: the thread may take the turn
+    /// after all, and no worker be free.
+    Turn { socket: SocketNumber, direction: Direction },
     /// This name has been looked up: its operation goes on.
     Found(Posted),
     /// The deadline of this has passed.

@@ -32,7 +32,8 @@
 //!    The owner tries as soon as an attempt has done the work, before the queue lets the next operation begin. If
 //!    it loses, it gives what it has taken back to the socket there and then; if it wins, the `Pending` does when
 //!    it is dropped. So a thread that drops an operation and then begins another one gets, with that, what the
-//!    first had taken, and nothing is lost (I2).
+//!    first had taken, and nothing is lost (I2). One exception: a composite whose owner is between two parts, or whose
+//!    part is being attempted, gives back what it has as soon as that thread comes to it, perhaps after the drop.
 //! 7. Owner, handles and pending each have one of the operation's [`References`], as long as they live. The thread
 //!    that takes the last one away drops the operation.
 
