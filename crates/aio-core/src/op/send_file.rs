@@ -10,7 +10,6 @@ use crate::base::operation_queue::Blocked;
 use crate::state::completion::{Kind, sealed};
 use crate::state::in_flight::Call;
 use crate::state::perform::{Attempt, Perform};
-#[cfg(any(target_os = "linux", target_os = "android"))]
 use std::fs::File;
 use std::io;
 use std::ops::{Bound, RangeBounds};
