@@ -13,7 +13,7 @@ use crate::base::error::{Aborted, attempted};
 use crate::state::body;
 use crate::state::context::RuntimeInner;
 use crate::state::perform::Perform;
-use crate::state::socket::{Limit, Socket, Unread};
+use crate::state::socket::{Socket, TimeLimit, Unread};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::error::Error;
 use std::fmt;
@@ -70,14 +70,14 @@ impl Socket {
     /// ```
     #[must_use = "the limit is that of the returned handle, not of this one"]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { inner: self.inner.clone(), limit: Limit::After(timeout) }
+        Self { inner: self.inner.clone(), limit: TimeLimit::After(timeout) }
     }
 
     /// Returns a handle to the same socket whose operations have `deadline` for a limit, all the same
     /// one: else as [`with_timeout`](Self::with_timeout).
     #[must_use = "the limit is that of the returned handle, not of this one"]
     pub fn with_deadline(&self, deadline: Instant) -> Self {
-        Self { inner: self.inner.clone(), limit: Limit::At(deadline) }
+        Self { inner: self.inner.clone(), limit: TimeLimit::At(deadline) }
     }
 
     /// Binds the socket to a local address. Port 0 lets the system choose one.

@@ -68,19 +68,19 @@ use std::time::{Duration, Instant};
 pub struct Socket {
     pub(crate) inner: Arc<SocketInner>,
     /// For the operations that are begun with this handle.
-    pub(crate) limit: Limit,
+    pub(crate) limit: TimeLimit,
 }
 
 /// How long an operation may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Limit {
+pub(crate) enum TimeLimit {
     Never,
     /// From its begin.
     After(Duration),
     At(Instant),
 }
 
-impl Limit {
+impl TimeLimit {
     /// The deadline of an operation that is begun now, none if it is further away than the clock goes; and whether it
     /// has passed.
     #[inline]
@@ -176,7 +176,7 @@ impl Socket {
                 nature,
                 descriptor: Descriptor::new(system),
             }),
-            limit: Limit::Never,
+            limit: TimeLimit::Never,
         })
     }
 
@@ -196,7 +196,7 @@ impl Socket {
 
     /// A handle to the socket of an operation.
     pub(crate) fn of(inner: &Arc<SocketInner>) -> Self {
-        Self { inner: inner.clone(), limit: Limit::Never }
+        Self { inner: inner.clone(), limit: TimeLimit::Never }
     }
 
     pub(crate) fn runtime_inner(&self) -> &Arc<RuntimeInner> {
