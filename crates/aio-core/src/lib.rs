@@ -145,6 +145,7 @@ mod state {
     #[expect(unsafe_code, reason = "knows the type of an operation's body, and so its memory")]
     pub(crate) mod body;
     pub(crate) mod completion;
+    pub(crate) mod connection;
     pub(crate) mod context;
     pub(crate) mod driver;
     #[expect(
