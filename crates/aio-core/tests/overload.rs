@@ -50,7 +50,7 @@ fn over_the_limit_an_operation_is_refused_with_its_buffer_and_a_callback_on_a_wo
             let completion = refused.recv().unwrap();
             let error = completion.result.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ResourceBusy);
-            assert!(error.to_string().contains("no more operations than 4"), "{error}");
+            assert!(error.to_string().contains("max_pending is 4"), "{error}");
             assert!(!is_aborted(&error));
             assert_eq!((completion.bytes_transferred, completion.buffer.len()), (0, 3));
             assert!(completion.buffer[0] < 10, "{round}");
