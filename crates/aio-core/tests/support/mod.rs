@@ -125,16 +125,28 @@ pub(crate) fn sends_are_cut_short() -> bool {
     cfg!(feature = "testing") && env::var_os("AIO_FAULTS").is_some()
 }
 
-/// Runs `test` with every engine, and with one and several workers.
-pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        for workers in [1, 3] {
+/// Every engine.
+pub(crate) const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
+
+/// Runs `test` with a builder for every engine and each of these numbers of workers.
+pub(crate) fn with_every_engine(workers: &[usize], test: impl Fn(Builder) + Copy + Send + 'static) {
+    for engine in ENGINES {
+        for &workers in workers {
             within(limit(), &format!("{engine}, {workers} workers"), move || {
-                let runtime = builder().engine(engine).workers(workers).build().unwrap();
-                test(&runtime);
+                test(builder().engine(engine).workers(workers));
             });
         }
     }
+}
+
+/// Runs `test` with every engine, and with one and several workers.
+pub(crate) fn with_every_runtime(test: impl Fn(&Runtime) + Copy + Send + 'static) {
+    with_every_owned_runtime(move |runtime| test(&runtime));
+}
+
+/// The same for a test that ends the runtime itself.
+pub(crate) fn with_every_owned_runtime(test: impl Fn(Runtime) + Copy + Send + 'static) {
+    with_every_engine(&[1, 3], move |builder| test(builder.build().unwrap()));
 }
 
 /// A listening socket on a port of the system's choice.
