@@ -3,13 +3,13 @@
 mod support;
 
 use aio_core::socket2;
-use aio_core::{Engine, Runtime, Socket};
+use aio_core::{Runtime, Socket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{LIMIT, connected, listener, with_every_runtime, within};
+use support::{LIMIT, connected, listener, with_every_engine, with_every_runtime};
 
 /// For how long a socket lingers: whoever waits for it is late.
 const LINGER: Duration = Duration::from_secs(20);
@@ -153,18 +153,16 @@ fn many_sockets_that_linger_hold_up_nothing() {
 
 #[test]
 fn a_runtime_ends_at_once_with_sockets_that_linger() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
-            let (socket, peer, sent) = lingering(&runtime);
-            // The callback has the last handle.
-            let inner = socket.clone();
-            socket.begin_receive([0; 1], move |_| drop(inner), ());
-            drop(socket);
-            is_at_once(|| drop(runtime));
-            assert_reads_all(peer, sent);
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        let (socket, peer, sent) = lingering(&runtime);
+        // The callback has the last handle.
+        let inner = socket.clone();
+        socket.begin_receive([0; 1], move |_| drop(inner), ());
+        drop(socket);
+        is_at_once(|| drop(runtime));
+        assert_reads_all(peer, sent);
+    });
 }
 
 /// A socket that was reset on purpose is closed where it always was, and its peer learns of it.

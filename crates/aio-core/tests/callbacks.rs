@@ -2,14 +2,17 @@
 
 mod support;
 
-use aio_core::{AsyncResult, Completion, Engine, PanicPolicy, Runtime, Socket, op};
+use aio_core::{AsyncResult, Completion, PanicPolicy, Runtime, Socket, op};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::panic;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
-use support::{LIMIT, connected, receive, send, sends_are_cut_short, with_every_runtime, within};
+use support::{
+    LIMIT, connected, receive, send, sends_are_cut_short, with_every_engine, with_every_runtime,
+    within,
+};
 
 #[test]
 fn callbacks_run_on_workers_and_never_inside_begin() {
@@ -65,21 +68,18 @@ thread_local! {
 fn a_hundred_thousand_receives_that_complete_at_once_do_not_nest() {
     // A call that is put off takes its time.
     let receives = if sends_are_cut_short() { 5_000 } else { 100_000 };
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime =
-                support::builder().engine(engine).workers(1).stack_size(256 << 10).build().unwrap();
-            let (socket, mut peer) = connected(&runtime);
-            let writer = thread::spawn(move || {
-                peer.write_all(&vec![5; receives]).unwrap();
-                peer
-            });
-            let (report, done) = mpsc::channel();
-            receive_again(&socket, [0; 1], receives, report);
-            done.recv().unwrap();
-            drop(writer.join().unwrap());
+    with_every_engine(&[1], move |builder| {
+        let runtime = builder.stack_size(256 << 10).build().unwrap();
+        let (socket, mut peer) = connected(&runtime);
+        let writer = thread::spawn(move || {
+            peer.write_all(&vec![5; receives]).unwrap();
+            peer
         });
-    }
+        let (report, done) = mpsc::channel();
+        receive_again(&socket, [0; 1], receives, report);
+        done.recv().unwrap();
+        drop(writer.join().unwrap());
+    });
 
     fn receive_again(socket: &Socket, buffer: [u8; 1], left: usize, report: mpsc::Sender<()>) {
         type State = (Socket, usize, mpsc::Sender<()>);

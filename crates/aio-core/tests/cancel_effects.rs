@@ -8,11 +8,11 @@ use aio_core::socket2;
 use aio_core::{Completion, Operation, Runtime, Socket, is_aborted};
 use std::io::{ErrorKind, Read, Write};
 use std::iter;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
-use support::{connected, listener, rounds, with_every_runtime};
+use support::{connected, full_listener, listener, rounds, with_every_runtime};
 
 const SOON: Duration = Duration::from_millis(5);
 const MUCH: usize = 32 << 20;
@@ -301,28 +301,10 @@ fn a_send_that_goes_on_while_its_socket_is_closed_resets_the_connection() {
     });
 }
 
-/// A listener whose backlog is full, so that connects wait; `None` on a system whose backlogs have no end.
-fn full_listener(runtime: &Runtime) -> Option<(Socket, Vec<Socket>, SocketAddr)> {
-    let listener = runtime.tcp_v4().unwrap();
-    listener.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut connections = Vec::new();
-    while connections.len() < 100 {
-        let socket = runtime.tcp_v4().unwrap();
-        let hasty = socket.with_timeout(Duration::from_millis(50));
-        if hasty.connect(address).is_err() {
-            return Some((listener, connections, address));
-        }
-        connections.push(socket);
-    }
-    None
-}
-
 #[test]
 fn a_connect_leaves_a_socket_that_can_only_be_closed() {
     with_every_runtime(|runtime: &Runtime| {
-        let Some((_listener, _connections, address)) = full_listener(runtime) else { return };
+        let Some((_listener, address, _connections)) = full_listener(runtime) else { return };
         for end in ENDS {
             let socket = runtime.tcp_v4().unwrap();
             end.of(&socket, |socket| socket.connect_async(address));
@@ -339,7 +321,7 @@ fn a_connect_leaves_a_socket_that_can_only_be_closed() {
 fn a_connect_to_leaves_nothing() {
     use aio_core::op::Destination;
     with_every_runtime(|runtime: &Runtime| {
-        let Some((listener, connections, address)) = full_listener(runtime) else { return };
+        let Some((listener, address, connections)) = full_listener(runtime) else { return };
         let canceled = runtime.connect_to_async(address);
         thread::sleep(SOON);
         canceled.cancel();

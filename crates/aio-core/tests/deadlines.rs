@@ -4,11 +4,10 @@ mod support;
 
 use aio_core::{Runtime, is_aborted};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{connected, listener, receive, with_every_runtime};
+use support::{connected, full_listener, listener, receive, refusing_address, with_every_runtime};
 
 const SOON: Duration = Duration::from_millis(5);
 const LATE: Duration = Duration::from_secs(3600);
@@ -80,26 +79,9 @@ fn accept_connect_and_send_have_deadlines_too() {
         peer.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.len(), sent.bytes_transferred);
 
-        // A full backlog: further connects wait for an answer.
-        let full = runtime.tcp_v4().unwrap();
-        full.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        full.listen(0).unwrap();
-        let address = full.local_addr().unwrap();
-        let mut connections = Vec::new();
-        let error = loop {
-            let socket = runtime.tcp_v4().unwrap();
-            match socket
-                .with_timeout(Duration::from_millis(50))
-                .connect_async(address)
-                .wait()
-                .result
-            {
-                Ok(()) if connections.len() < 100 => connections.push(socket),
-                // A system whose backlogs have no end has nothing to show here.
-                Ok(()) => return,
-                Err(error) => break error,
-            }
-        };
+        let Some((_listener, address, _connections)) = full_listener(runtime) else { return };
+        let socket = runtime.tcp_v4().unwrap().with_timeout(Duration::from_millis(50));
+        let error = socket.connect_async(address).wait().result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     });
 }
@@ -172,7 +154,7 @@ fn an_earlier_deadline_is_not_slept_through() {
 #[test]
 fn a_refused_connect_does_not_wait_for_its_deadline() {
     with_every_runtime(|runtime: &Runtime| {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = refusing_address();
         let connect = runtime.tcp_v4().unwrap().with_timeout(LATE).connect_async(address);
         assert_eq!(connect.wait().result.unwrap_err().kind(), ErrorKind::ConnectionRefused);
     });

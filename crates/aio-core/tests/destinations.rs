@@ -5,17 +5,11 @@ mod support;
 use aio_core::op::Destination;
 use aio_core::{Completion, Runtime, Socket, is_aborted};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use support::{LIMIT, listener, with_every_runtime, within};
-
-/// An address where nobody listens.
-fn refusing() -> SocketAddr {
-    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
-    bound.local_addr().unwrap()
-}
+use support::{LIMIT, full_listener, listener, refusing_address, with_every_runtime, within};
 
 /// CN-8: in turn, to the first that accepts.
 #[test]
@@ -23,8 +17,8 @@ fn connects_to_the_first_address_that_accepts() {
     with_every_runtime(|runtime: &Runtime| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let mut addresses = vec![refusing(); 300];
-        addresses.extend([address, refusing()]);
+        let mut addresses = vec![refusing_address(); 300];
+        addresses.extend([address, refusing_address()]);
         let (sender, receiver) = mpsc::channel();
         runtime.begin_connect_to(
             addresses.clone(),
@@ -50,7 +44,7 @@ fn connects_to_the_first_address_that_accepts() {
 #[test]
 fn no_address_accepts() {
     with_every_runtime(|runtime: &Runtime| {
-        let (first, second) = (refusing(), refusing());
+        let (first, second) = (refusing_address(), refusing_address());
         let error = runtime.connect_to(vec![first, second]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let message = error.to_string();
@@ -132,21 +126,10 @@ fn canceled_or_shut_down_while_the_name_is_looked_up() {
 #[test]
 fn a_connect_to_has_one_deadline() {
     with_every_runtime(|runtime: &Runtime| {
-        // Its backlog is full, so it does not answer.
-        let (listener, address) = listener(runtime);
-        listener.with_socket(|socket| socket.listen(0)).unwrap().unwrap();
-        let filling: Vec<_> = (0..4)
-            .map(|_| {
-                let socket = runtime.tcp_v4().unwrap();
-                let connect = socket.connect_async(address);
-                (socket, connect)
-            })
-            .collect();
-        thread::sleep(Duration::from_millis(10));
+        let Some((_listener, address, _connections)) = full_listener(runtime) else { return };
         let destination = Destination::from(vec![address; 100]).timeout(Duration::from_millis(20));
         let error = runtime.connect_to(destination).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
-        drop(filling);
     });
 }
 
@@ -238,12 +221,13 @@ fn an_accept_that_receives_is_canceled_or_closed() {
 #[test]
 fn a_runtime_ends_while_operations_are_on_their_way() {
     within(LIMIT, "ends on the way", || {
+        let refusing = refusing_address();
         for _ in 0..50 {
             let runtime = support::builder().workers(2).build().unwrap();
             let (listener, address) = listener(&runtime);
             let accepts: Vec<_> = (0..4).map(|_| listener.accept_receive_async([0; 4])).collect();
             let connects: Vec<_> = (0..4)
-                .map(|_| runtime.connect_to_async(vec![refusing(), refusing(), address]))
+                .map(|_| runtime.connect_to_async(vec![refusing, refusing, address]))
                 .collect();
             drop(runtime);
             for accept in accepts {

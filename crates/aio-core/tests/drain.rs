@@ -2,7 +2,7 @@
 
 mod support;
 
-use aio_core::{AsyncResult, Completion, Engine, Runtime, ShutdownReport, Socket, is_aborted, op};
+use aio_core::{AsyncResult, Completion, Runtime, ShutdownReport, Socket, is_aborted, op};
 use aio_sync::ManualResetEvent;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -10,19 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{LIMIT, accept, connected, listener, receive, send, within};
+use support::{
+    LIMIT, accept, connected, listener, receive, send, with_every_engine, with_every_owned_runtime,
+};
 
 const SOON: Duration = Duration::from_millis(20);
-
-fn with_every_engine(test: fn(Runtime)) {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        for workers in [1, 3] {
-            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                test(support::builder().engine(engine).workers(workers).build().unwrap());
-            });
-        }
-    }
-}
 
 /// A moment that no test sees.
 fn never() -> Instant {
@@ -60,7 +52,7 @@ fn echo(socket: &Socket) {
 
 #[test]
 fn a_drain_of_an_idle_runtime_is_over_at_once() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         let (report, sent) = mpsc::channel();
         send(&socket, vec![1; 3], &report);
@@ -73,7 +65,7 @@ fn a_drain_of_an_idle_runtime_is_over_at_once() {
 /// Conversations go on until their peers end them, whatever they have to begin for that.
 #[test]
 fn a_drain_lets_callbacks_finish_their_conversations() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let mut pairs: Vec<_> = (0..5).map(|_| connected(&runtime)).collect();
         pairs.iter().for_each(|(socket, _)| echo(socket));
         let (report_begun, begun) = mpsc::channel();
@@ -102,7 +94,7 @@ fn a_drain_lets_callbacks_finish_their_conversations() {
 
 #[test]
 fn a_drain_waits_for_callbacks_that_run_and_for_what_was_posted() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         let done = Arc::new(AtomicUsize::new(0));
         for _ in 0..4 {
@@ -125,7 +117,7 @@ fn a_drain_waits_for_callbacks_that_run_and_for_what_was_posted() {
 
 #[test]
 fn operations_without_callbacks_are_waited_for_too() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, mut peer) = connected(&runtime);
         let receive = socket.receive_async([0; 1]);
         let peer = thread::spawn(move || {
@@ -142,7 +134,7 @@ fn operations_without_callbacks_are_waited_for_too() {
 
 #[test]
 fn a_drain_ends_accepts_at_once_and_refuses_new_ones() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (listener, address) = listener(&runtime);
         let (report, accepted) = mpsc::channel();
         accept(&listener, &report);
@@ -174,25 +166,23 @@ fn a_drain_ends_accepts_at_once_and_refuses_new_ones() {
 /// An accept that is begun at the moment when the drain begins is not left waiting.
 #[test]
 fn no_accept_slips_past_a_drain() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            for _ in 0..support::rounds(200) {
-                let runtime = support::builder().engine(engine).workers(2).build().unwrap();
-                let (listener, _) = listener(&runtime);
-                thread::scope(|scope| {
-                    let accept = scope.spawn(|| listener.accept().unwrap_err());
-                    let report = runtime.drain(never());
-                    assert!(report.is_complete(), "{report:?}");
-                    assert!(is_aborted(&accept.join().unwrap()));
-                });
-            }
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        for _ in 0..support::rounds(200) {
+            let runtime = builder.clone().build().unwrap();
+            let (listener, _) = listener(&runtime);
+            thread::scope(|scope| {
+                let accept = scope.spawn(|| listener.accept().unwrap_err());
+                let report = runtime.drain(never());
+                assert!(report.is_complete(), "{report:?}");
+                assert!(is_aborted(&accept.join().unwrap()));
+            });
+        }
+    });
 }
 
 #[test]
 fn what_is_pending_at_the_deadline_is_aborted_and_named() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         let (report_received, received) = mpsc::channel();
         receive(&socket, 1, &report_received);
@@ -219,7 +209,7 @@ fn what_is_pending_at_the_deadline_is_aborted_and_named() {
 /// A send that the shutdown interrupts resets the connection: the peer does not take a part for the whole.
 #[test]
 fn an_interrupted_send_is_named_and_its_peer_learns_of_it() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, mut peer) = connected(&runtime);
         let (report, sent) = mpsc::channel();
         send(&socket, vec![1; 64 << 20], &report);
@@ -236,7 +226,7 @@ fn an_interrupted_send_is_named_and_its_peer_learns_of_it() {
 /// The caller is told of a callback that does not return, and does not wait for it.
 #[test]
 fn a_callback_that_never_returns_is_reported_and_what_is_behind_it() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         let (local, workers) = (socket.local_addr().unwrap(), runtime.workers());
         let (release, held) = mpsc::channel::<()>();
@@ -278,32 +268,30 @@ fn a_callback_that_never_returns_is_reported_and_what_is_behind_it() {
 /// One worker is held; the others end everything else.
 #[test]
 fn a_held_worker_does_not_hold_up_what_others_can_end() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(3).build().unwrap();
-            let (socket, _peer) = connected(&runtime);
-            let (release, held) = mpsc::channel::<()>();
-            let (report_running, running) = mpsc::channel();
-            call(&socket, move || {
-                report_running.send(()).unwrap();
-                let _ = held.recv();
-            });
-            running.recv().unwrap();
-            let (report_received, received) = mpsc::channel();
-            (0..100).for_each(|_| drop(receive(&socket, 1, &report_received)));
-            let report = runtime.drain(Instant::now());
-            assert_eq!((report.running.len(), report.not_run), (1, 0), "{report:?}");
-            assert_eq!(received.try_iter().count(), 100);
-            drop(release);
-            // The worker ends when its callback returns; so now does the shutdown.
-            assert!(runtime.abort().is_complete());
+    with_every_engine(&[3], |builder| {
+        let runtime = builder.build().unwrap();
+        let (socket, _peer) = connected(&runtime);
+        let (release, held) = mpsc::channel::<()>();
+        let (report_running, running) = mpsc::channel();
+        call(&socket, move || {
+            report_running.send(()).unwrap();
+            let _ = held.recv();
         });
-    }
+        running.recv().unwrap();
+        let (report_received, received) = mpsc::channel();
+        (0..100).for_each(|_| drop(receive(&socket, 1, &report_received)));
+        let report = runtime.drain(Instant::now());
+        assert_eq!((report.running.len(), report.not_run), (1, 0), "{report:?}");
+        assert_eq!(received.try_iter().count(), 100);
+        drop(release);
+        // The worker ends when its callback returns; so now does the shutdown.
+        assert!(runtime.abort().is_complete());
+    });
 }
 
 #[test]
 fn an_abort_ends_a_drain_of_another_thread() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         let receive = socket.receive_async([0; 1]);
         thread::scope(|scope| {
@@ -320,7 +308,7 @@ fn an_abort_ends_a_drain_of_another_thread() {
 
 #[test]
 fn a_second_shutdown_reports_the_same() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         let receive = socket.receive_async([0; 1]);
         let first = runtime.abort();
@@ -342,7 +330,7 @@ fn callbacks_can_drain_and_abort_their_own_runtime() {
     fn shut_down(runtime: &Runtime, aborts: bool) -> ShutdownReport {
         if aborts { runtime.abort() } else { runtime.drain(never()) }
     }
-    with_every_engine(|first| {
+    with_every_owned_runtime(|first| {
         let (engine, workers) = (first.engine(), first.workers());
         drop(first);
         for (callers, aborts) in [(1, true), (1, false), (workers, true), (workers, false)] {
@@ -374,74 +362,70 @@ fn callbacks_can_drain_and_abort_their_own_runtime() {
 #[test]
 fn a_callback_that_never_returns_does_not_keep_others_from_running() {
     const QUEUED: usize = 20_000;
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
-            let (socket, _peer) = connected(&runtime);
-            let releases = [(); 2].map(|()| Arc::new(ManualResetEvent::new(false)));
-            let (report_running, running) = mpsc::channel();
-            for release in &releases {
-                let (release, report_running) = (release.clone(), report_running.clone());
-                call(&socket, move || {
-                    report_running.send(()).unwrap();
-                    release.wait_one();
-                });
-                running.recv().unwrap();
-            }
-            let ran = Arc::new(AtomicUsize::new(0));
-            for _ in 0..QUEUED {
-                let ran = ran.clone();
-                let callback = move |_| {
-                    ran.fetch_add(1, Ordering::Relaxed);
-                };
-                // Of nothing, for which there is always room.
-                socket.begin_send([], callback, ());
-            }
-            // Old enough to be given up.
-            thread::sleep(Duration::from_millis(100));
-            releases[1].set();
-            while ran.load(Ordering::Relaxed) == 0 {
-                thread::yield_now();
-            }
-            let report = runtime.drain(Instant::now());
-            // A busy machine may keep the other from running for so long that it is given up as well.
-            if report.running.len() == 1 {
-                assert_eq!(report.not_run, 0, "{report}");
-                assert_eq!(ran.load(Ordering::Relaxed), QUEUED);
-            }
-            releases[0].set();
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        let (socket, _peer) = connected(&runtime);
+        let releases = [(); 2].map(|()| Arc::new(ManualResetEvent::new(false)));
+        let (report_running, running) = mpsc::channel();
+        for release in &releases {
+            let (release, report_running) = (release.clone(), report_running.clone());
+            call(&socket, move || {
+                report_running.send(()).unwrap();
+                release.wait_one();
+            });
+            running.recv().unwrap();
+        }
+        let ran = Arc::new(AtomicUsize::new(0));
+        for _ in 0..QUEUED {
+            let ran = ran.clone();
+            let callback = move |_| {
+                ran.fetch_add(1, Ordering::Relaxed);
+            };
+            // Of nothing, for which there is always room.
+            socket.begin_send([], callback, ());
+        }
+        // Old enough to be given up.
+        thread::sleep(Duration::from_millis(100));
+        releases[1].set();
+        while ran.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        let report = runtime.drain(Instant::now());
+        // A busy machine may keep the other from running for so long that it is given up as well.
+        if report.running.len() == 1 {
+            assert_eq!(report.not_run, 0, "{report}");
+            assert_eq!(ran.load(Ordering::Relaxed), QUEUED);
+        }
+        releases[0].set();
+    });
 }
 
 /// With a single worker, too, what a draining callback waits for goes on; callbacks wait for its return.
 #[test]
 fn a_drain_in_a_callback_keeps_io_moving() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
-            let runtime = Arc::new(runtime);
-            let (socket, mut peer) = connected(&runtime);
-            let (report_received, received) = mpsc::channel();
-            receive(&socket, 1, &report_received);
-            let waited = socket.receive_async([0; 1]);
-            let (report, reports) = mpsc::channel();
-            let drainer = runtime.clone();
-            call(&socket, move || report.send(drainer.drain(never())).unwrap());
-            thread::sleep(SOON);
-            peer.write_all(&[1, 2]).unwrap();
-            assert_eq!(waited.wait().buffer, [2]);
-            let report = reports.recv().unwrap();
-            assert_eq!((report.not_run, report.interrupted.len()), (1, 0), "{report:?}");
-            assert_eq!(received.recv().unwrap().buffer, [1]);
-        });
-    }
+    with_every_engine(&[1], |builder| {
+        let runtime = builder.build().unwrap();
+        let runtime = Arc::new(runtime);
+        let (socket, mut peer) = connected(&runtime);
+        let (report_received, received) = mpsc::channel();
+        receive(&socket, 1, &report_received);
+        let waited = socket.receive_async([0; 1]);
+        let (report, reports) = mpsc::channel();
+        let drainer = runtime.clone();
+        call(&socket, move || report.send(drainer.drain(never())).unwrap());
+        thread::sleep(SOON);
+        peer.write_all(&[1, 2]).unwrap();
+        assert_eq!(waited.wait().buffer, [2]);
+        let report = reports.recv().unwrap();
+        assert_eq!((report.not_run, report.interrupted.len()), (1, 0), "{report:?}");
+        assert_eq!(received.recv().unwrap().buffer, [1]);
+    });
 }
 
 /// While a callback is in `operation.wait()`.
 #[test]
 fn an_abort_ends_what_a_callback_waits_for() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         let (report, outcome) = mpsc::channel();
         let (report_running, running) = mpsc::channel();
@@ -460,7 +444,7 @@ fn an_abort_ends_what_a_callback_waits_for() {
 /// A worker of one runtime shuts down another.
 #[test]
 fn a_callback_of_another_runtime_can_drain_this_one() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let builder = support::builder().engine(runtime.engine()).workers(1);
         let other = builder.build().unwrap();
         let (socket, mut peer) = connected(&runtime);
@@ -484,7 +468,7 @@ fn a_callback_of_another_runtime_can_drain_this_one() {
 /// to wait.
 #[test]
 fn registered_waits_end_with_the_runtime() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let never_set = Arc::new(ManualResetEvent::new(false));
         let waits = runtime.register_wait(never_set, None, true, |_| unreachable!());
         let event = Arc::new(ManualResetEvent::new(false));
@@ -509,31 +493,28 @@ fn no_thread_is_left_after_a_drain_or_an_abort() {
             .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
         names.filter(|name| name.starts_with("drain-leak")).count()
     }
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            for round in 0..20 {
-                let builder =
-                    support::builder().engine(engine).workers(4).thread_name("drain-leak");
-                let runtime = builder.build().unwrap();
-                // A thread gives itself its name.
-                while threads() < 4 {
-                    thread::yield_now();
-                }
-                let (socket, _peer) = connected(&runtime);
-                let (report, _received) = mpsc::channel();
-                receive(&socket, 1, &report);
-                let report =
-                    if round % 2 == 0 { runtime.drain(Instant::now()) } else { runtime.abort() };
-                assert!(report.is_complete());
-                // The runtime is not dropped. The system takes a joined thread off the list a moment
-                // later.
-                while threads() > 0 {
-                    thread::yield_now();
-                }
-                drop(runtime);
+    with_every_engine(&[4], |builder| {
+        for round in 0..20 {
+            let builder = builder.clone().thread_name("drain-leak");
+            let runtime = builder.build().unwrap();
+            // A thread gives itself its name.
+            while threads() < 4 {
+                thread::yield_now();
             }
-        });
-    }
+            let (socket, _peer) = connected(&runtime);
+            let (report, _received) = mpsc::channel();
+            receive(&socket, 1, &report);
+            let report =
+                if round % 2 == 0 { runtime.drain(Instant::now()) } else { runtime.abort() };
+            assert!(report.is_complete());
+            // The runtime is not dropped. The system takes a joined thread off the list a moment
+            // later.
+            while threads() > 0 {
+                thread::yield_now();
+            }
+            drop(runtime);
+        }
+    });
 }
 
 /// I10: what panics while a runtime ends is counted, and the runtime ends.
@@ -545,7 +526,7 @@ fn panics_do_not_keep_a_runtime_from_ending() {
             panic!("on purpose: in the drop of a state");
         }
     }
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         for _ in 0..5 {
             socket.begin_receive([0; 1], |_| panic!("on purpose: in a callback"), ());
@@ -565,32 +546,30 @@ fn panics_do_not_keep_a_runtime_from_ending() {
 /// I4: a callback that is still running may wait for those of what is aborted, whichever worker aborts it.
 #[test]
 fn a_running_callback_can_wait_for_the_callbacks_of_what_is_aborted() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            for _ in 0..5 {
-                let runtime = support::builder().engine(engine).workers(3).build().unwrap();
-                let pairs: Vec<_> = (0..4).map(|_| connected(&runtime)).collect();
-                let (count, all) = (Arc::new(AtomicUsize::new(0)), ManualResetEvent::new(false));
-                let all = Arc::new(all);
-                for (socket, _) in &pairs {
-                    let (count, all) = (count.clone(), all.clone());
-                    let callback = move |_| {
-                        if count.fetch_add(1, Ordering::Relaxed) == 3 {
-                            all.set();
-                        }
-                    };
-                    socket.begin_receive([0; 1], callback, ());
-                }
-                let (report, outcome) = mpsc::channel();
-                let handle = runtime.handle();
-                call(&pairs[0].0, move || {
-                    report.send(handle.wait_for(&*all, LIMIT / 30)).unwrap();
-                });
-                // The other workers have come to rest, each with a part of what is pending.
-                thread::sleep(SOON);
-                assert!(runtime.abort().is_complete());
-                assert!(outcome.recv().unwrap());
+    with_every_engine(&[3], |builder| {
+        for _ in 0..5 {
+            let runtime = builder.clone().build().unwrap();
+            let pairs: Vec<_> = (0..4).map(|_| connected(&runtime)).collect();
+            let (count, all) = (Arc::new(AtomicUsize::new(0)), ManualResetEvent::new(false));
+            let all = Arc::new(all);
+            for (socket, _) in &pairs {
+                let (count, all) = (count.clone(), all.clone());
+                let callback = move |_| {
+                    if count.fetch_add(1, Ordering::Relaxed) == 3 {
+                        all.set();
+                    }
+                };
+                socket.begin_receive([0; 1], callback, ());
             }
-        });
-    }
+            let (report, outcome) = mpsc::channel();
+            let handle = runtime.handle();
+            call(&pairs[0].0, move || {
+                report.send(handle.wait_for(&*all, LIMIT / 30)).unwrap();
+            });
+            // The other workers have come to rest, each with a part of what is pending.
+            thread::sleep(SOON);
+            assert!(runtime.abort().is_complete());
+            assert!(outcome.recv().unwrap());
+        }
+    });
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use aio_core::socket2;
-use aio_core::{Engine, IntoSocket2Error, Operation, Runtime, Socket, Unread, op};
+use aio_core::{IntoSocket2Error, Operation, Runtime, Socket, Unread, op};
 use std::collections::HashSet;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
-use support::{connected, limit, listener, rounds, with_every_runtime, within};
+use support::{connected, listener, rounds, with_every_engine, with_every_runtime};
 
 const CANCEL: usize = 5;
 
@@ -464,36 +464,34 @@ fn an_operation_is_unpin_and_may_be_polled_and_dropped() {
 /// What a send has reported as sent arrives, whatever a disconnect and a close do at the same instant.
 #[test]
 fn what_is_reported_as_sent_arrives_beside_a_disconnect_and_a_close() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(limit(), &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
-            for round in 0..rounds(1_000) {
-                let (socket, mut peer) = connected(&runtime);
-                let data = vec![7; 20_000];
-                let closer = socket.clone();
-                let spins = (round % 40, round / 40 % 40);
-                let sent = thread::scope(|scope| {
-                    let send = socket.send_async(data);
-                    let other = scope.spawn(move || {
-                        (0..spins.0).for_each(|_| std::hint::spin_loop());
-                        closer.close();
-                    });
-                    (0..spins.1).for_each(|_| std::hint::spin_loop());
-                    if round % 2 == 0 {
-                        socket.begin_disconnect(|_| {}, ());
-                    }
-                    let sent = send.wait();
-                    other.join().unwrap();
-                    sent
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        for round in 0..rounds(1_000) {
+            let (socket, mut peer) = connected(&runtime);
+            let data = vec![7; 20_000];
+            let closer = socket.clone();
+            let spins = (round % 40, round / 40 % 40);
+            let sent = thread::scope(|scope| {
+                let send = socket.send_async(data);
+                let other = scope.spawn(move || {
+                    (0..spins.0).for_each(|_| std::hint::spin_loop());
+                    closer.close();
                 });
-                let mut got = Vec::new();
-                let end = peer.read_to_end(&mut got);
-                if sent.result.is_ok() {
-                    assert_eq!((end.unwrap(), got.len()), (20_000, 20_000));
+                (0..spins.1).for_each(|_| std::hint::spin_loop());
+                if round % 2 == 0 {
+                    socket.begin_disconnect(|_| {}, ());
                 }
+                let sent = send.wait();
+                other.join().unwrap();
+                sent
+            });
+            let mut got = Vec::new();
+            let end = peer.read_to_end(&mut got);
+            if sent.result.is_ok() {
+                assert_eq!((end.unwrap(), got.len()), (20_000, 20_000));
             }
-        });
-    }
+        }
+    });
 }
 
 /// A deadline that has passed at begin leaves an operation its one attempt.

@@ -3,22 +3,15 @@
 mod support;
 
 use aio_core::socket2::SockRef;
-use aio_core::{AsyncResult, Completion, Engine, OperationHandle, Runtime, Socket, is_aborted, op};
+use aio_core::{AsyncResult, Completion, OperationHandle, Runtime, Socket, is_aborted, op};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use support::{LIMIT, connected, receive, within};
+use support::{connected, receive, with_every_engine};
 
-fn with_every_engine(most: usize, test: fn(&Runtime)) {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        for workers in [1, 3] {
-            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                let builder = support::builder().engine(engine).workers(workers);
-                test(&builder.max_pending(most).build().unwrap());
-            });
-        }
-    }
+fn with_every_limited_runtime(most: usize, test: fn(&Runtime)) {
+    with_every_engine(&[1, 3], move |builder| test(&builder.max_pending(most).build().unwrap()));
 }
 
 /// Until the places of what has just completed are free.
@@ -31,7 +24,7 @@ fn until_free(runtime: &Runtime) {
 /// I1, I2, I3.
 #[test]
 fn over_the_limit_an_operation_is_refused_with_its_buffer_and_a_callback_on_a_worker() {
-    with_every_engine(4, |runtime| {
+    with_every_limited_runtime(4, |runtime| {
         let (socket, mut peer) = connected(runtime);
         until_free(runtime);
         let (report, received) = mpsc::channel();
@@ -67,7 +60,7 @@ fn over_the_limit_an_operation_is_refused_with_its_buffer_and_a_callback_on_a_wo
 
 #[test]
 fn every_face_and_every_end_of_an_operation_gives_its_place_back() {
-    with_every_engine(1, |runtime| {
+    with_every_limited_runtime(1, |runtime| {
         let (socket, mut peer) = connected(runtime);
         until_free(runtime);
         for round in 0..20 {
@@ -99,7 +92,7 @@ fn every_face_and_every_end_of_an_operation_gives_its_place_back() {
 /// A place is taken until the callback has returned.
 #[test]
 fn a_callback_holds_its_place_until_it_returns() {
-    with_every_engine(2, |runtime| {
+    with_every_limited_runtime(2, |runtime| {
         let (socket, _peer) = connected(runtime);
         until_free(runtime);
         let (report, outcomes) = mpsc::channel();
@@ -121,7 +114,7 @@ fn a_callback_holds_its_place_until_it_returns() {
 /// Many threads at once: never more than the limit, and all places are free in the end.
 #[test]
 fn the_limit_holds_against_many_threads() {
-    with_every_engine(50, |runtime| {
+    with_every_limited_runtime(50, |runtime| {
         let pairs: Vec<_> = (0..4).map(|_| connected(runtime)).collect();
         until_free(runtime);
         let accepted: usize = thread::scope(|scope| {
@@ -159,7 +152,7 @@ fn a_runtime_without_room_is_refused() {
 #[test]
 fn peers_that_never_read_cost_no_more_than_the_limit() {
     const MESSAGE: usize = 64 << 10;
-    with_every_engine(100, |runtime| {
+    with_every_limited_runtime(100, |runtime| {
         let pairs: Vec<_> = (0..50).map(|_| connected(runtime)).collect();
         until_free(runtime);
         for (socket, peer) in &pairs {
@@ -288,7 +281,7 @@ mod a_thousand_peers_that_never_read {
         if !is_alone("cost_no_more_than_the_limit") {
             return;
         }
-        with_every_engine(MOST, |runtime| {
+        with_every_limited_runtime(MOST, |runtime| {
             let pairs = connections(runtime);
             let mut watch = Watch::begin();
             let refused = Arc::new(AtomicUsize::new(0));
@@ -337,7 +330,7 @@ mod a_thousand_peers_that_never_read {
         if !is_alone("cost_a_message_each_of_a_server_that_sends_one_at_a_time") {
             return;
         }
-        with_every_engine(usize::MAX, |runtime| {
+        with_every_limited_runtime(usize::MAX, |runtime| {
             let pairs = connections(runtime);
             let (socket, mut reader) = connected(runtime);
             let mut watch = Watch::begin();

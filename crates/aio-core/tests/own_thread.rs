@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
-use support::{LIMIT, connected, listener, receive, with_every_runtime, within};
+use support::{LIMIT, connected, listener, receive, with_every_engine, with_every_runtime};
 
 /// Holds every worker until it is dropped, in code that the runtime knows nothing of.
 struct Held(#[expect(dead_code, reason = "it is dropped")] Vec<mpsc::Sender<()>>);
@@ -411,32 +411,30 @@ fn processor_time() -> Duration {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_wait_beside_a_queued_error_costs_nothing() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
-            let (socket, address) = udp(&runtime);
-            socket.with_socket(queue_errors).unwrap();
-            // Nobody is there, so the system answers with an error.
-            let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            socket.send_to(b"hello", nobody).unwrap();
-            let _ = socket.with_timeout(Duration::from_millis(50)).receive_from(&mut [0; 8]);
-            let held = hold(&runtime);
-            thread::scope(|scope| {
-                let waits = scope.spawn(|| {
-                    let before = processor_time();
-                    let received = socket.receive_from(&mut [0; 8]);
-                    (received.map(|(count, _)| count), processor_time() - before)
-                });
-                until_pending(&runtime, "receive_from", 1);
-                thread::sleep(Duration::from_millis(300));
-                UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"hello", address).unwrap();
-                let (received, took) = waits.join().unwrap();
-                assert_eq!(received.unwrap(), 5);
-                assert!(took < Duration::from_millis(100), "{took:?} of the processor");
+    with_every_engine(&[1], |builder| {
+        let runtime = builder.build().unwrap();
+        let (socket, address) = udp(&runtime);
+        socket.with_socket(queue_errors).unwrap();
+        // Nobody is there, so the system answers with an error.
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        socket.send_to(b"hello", nobody).unwrap();
+        let _ = socket.with_timeout(Duration::from_millis(50)).receive_from(&mut [0; 8]);
+        let held = hold(&runtime);
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let before = processor_time();
+                let received = socket.receive_from(&mut [0; 8]);
+                (received.map(|(count, _)| count), processor_time() - before)
             });
-            drop(held);
+            until_pending(&runtime, "receive_from", 1);
+            thread::sleep(Duration::from_millis(300));
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"hello", address).unwrap();
+            let (received, took) = waits.join().unwrap();
+            assert_eq!(received.unwrap(), 5);
+            assert!(took < Duration::from_millis(100), "{took:?} of the processor");
         });
-    }
+        drop(held);
+    });
 }
 
 /// A thread that finds no descriptor for itself, or that the system does not let poll, has a worker see to its call.
@@ -474,37 +472,35 @@ fn a_synchronous_call_without_a_descriptor_is_left_to_a_worker() {
 /// that has become free meanwhile attempts that one.
 #[test]
 fn a_map_on_a_thread_that_polls_may_wait_for_a_thread_that_follows() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
-            let (socket, mut peer) = connected(&runtime);
-            let held = hold(&runtime);
-            let port = Arc::new(aio_core::CompletionPort::new(1));
-            let (in_map, map_runs) = mpsc::channel();
-            let (report, done) = mpsc::channel();
-            socket.receive_async([0; 1]).post_to(&port, move |_| {
-                in_map.send(()).unwrap();
-                done.recv_timeout(Duration::from_secs(20)).is_ok()
-            });
-            let threads: Vec<_> = (0..2)
-                .map(|_| {
-                    let (socket, report) = (socket.clone(), report.clone());
-                    let thread = thread::spawn(move || {
-                        socket.receive(&mut [0; 1]).unwrap();
-                        let _ = report.send(());
-                    });
-                    // The first polls, the second follows.
-                    thread::sleep(Duration::from_millis(50));
-                    thread
-                })
-                .collect();
-            peer.write_all(&[0]).unwrap();
-            map_runs.recv().unwrap();
-            drop(held);
-            thread::sleep(Duration::from_millis(50));
-            peer.write_all(&[1, 2]).unwrap();
-            assert_eq!(port.wait(), Some(true));
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+    with_every_engine(&[1], |builder| {
+        let runtime = builder.build().unwrap();
+        let (socket, mut peer) = connected(&runtime);
+        let held = hold(&runtime);
+        let port = Arc::new(aio_core::CompletionPort::new(1));
+        let (in_map, map_runs) = mpsc::channel();
+        let (report, done) = mpsc::channel();
+        socket.receive_async([0; 1]).post_to(&port, move |_| {
+            in_map.send(()).unwrap();
+            done.recv_timeout(Duration::from_secs(20)).is_ok()
         });
-    }
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (socket, report) = (socket.clone(), report.clone());
+                let thread = thread::spawn(move || {
+                    socket.receive(&mut [0; 1]).unwrap();
+                    let _ = report.send(());
+                });
+                // The first polls, the second follows.
+                thread::sleep(Duration::from_millis(50));
+                thread
+            })
+            .collect();
+        peer.write_all(&[0]).unwrap();
+        map_runs.recv().unwrap();
+        drop(held);
+        thread::sleep(Duration::from_millis(50));
+        peer.write_all(&[1, 2]).unwrap();
+        assert_eq!(port.wait(), Some(true));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
 }

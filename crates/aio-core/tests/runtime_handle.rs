@@ -2,20 +2,16 @@
 
 mod support;
 
-use aio_core::{Engine, Runtime, is_aborted};
+use aio_core::{Runtime, is_aborted};
 use aio_sync::{AutoResetEvent, ManualResetEvent};
 use std::net::TcpListener;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
-use support::{LIMIT, within};
+use support::{LIMIT, with_every_engine};
 
 fn with_both_engines(test: fn(&Runtime)) {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            test(&support::builder().engine(engine).workers(1).build().unwrap());
-        });
-    }
+    with_every_engine(&[1], move |builder| test(&builder.build().unwrap()));
 }
 
 /// I3: on a worker, and not nested in the callback that posts it.

@@ -8,34 +8,18 @@ use aio_core::socket2::SockAddr;
 use aio_core::socket2::{self, Domain, Type};
 use aio_core::{Runtime, is_aborted};
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 use support::with_every_runtime;
-
-/// An address where nobody listens, for as long as the socket is kept.
-fn refusing() -> (socket2::Socket, SocketAddr) {
-    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
-}
-
-/// A listener whose queue is full, so that a connect to it gets no answer, and what fills it.
 #[cfg(target_os = "linux")]
-fn silent() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {
-    let (listener, address) = refusing();
-    listener.listen(0).unwrap();
-    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
-    let waiting = std::iter::from_fn(connect).collect();
-    (listener, waiting, address)
-}
+use support::{full_listener, refusing_address};
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connect_to_several_addresses_that_is_too_late_says_what_came_of_each() {
     with_every_runtime(|runtime: &Runtime| {
-        let (_bound, refusing) = refusing();
-        let (_listener, _waiting, silent) = silent();
+        let refusing = refusing_address();
+        let (_listener, silent, _connections) = full_listener(runtime).unwrap();
         let rest = SocketAddr::from(([127, 0, 0, 1], 1));
         let destination = || Destination::from(vec![refusing, silent, rest]);
         let limited = destination().timeout(Duration::from_millis(100));

@@ -12,17 +12,9 @@ use std::net::{Ipv6Addr, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use support::{LIMIT, connected, is_alone, listener, skipped, with_every_runtime};
-
-const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
-
-/// The system's error behind ours.
-fn system_error(error: &io::Error) -> Option<i32> {
-    error.raw_os_error().or_else(|| {
-        let source = error.get_ref().and_then(|error| error.source())?;
-        source.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
-    })
-}
+use support::{
+    ENGINES, LIMIT, connected, is_alone, listener, skipped, system_error, with_every_runtime,
+};
 
 /// Has the system cut what the socket sends into packets of so many bytes.
 #[cfg(target_os = "linux")]

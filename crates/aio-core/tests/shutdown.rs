@@ -2,7 +2,7 @@
 
 mod support;
 
-use aio_core::{AsyncResult, Engine, Runtime, Socket, is_aborted, op};
+use aio_core::{AsyncResult, Socket, is_aborted, op};
 use std::fs;
 use std::hint;
 use std::io::Read;
@@ -10,21 +10,14 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{LIMIT, accept, connected, limit, listener, receive, rounds, send, within};
-
-fn with_every_engine(test: fn(Runtime)) {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        for workers in [1, 3] {
-            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                test(support::builder().engine(engine).workers(workers).build().unwrap());
-            });
-        }
-    }
-}
+use support::{
+    LIMIT, accept, connected, listener, receive, rounds, send, with_every_engine,
+    with_every_owned_runtime,
+};
 
 #[test]
 fn drop_completes_what_is_pending_as_aborted() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (report, received) = mpsc::channel();
         let pairs: Vec<_> = (0..20).map(|_| connected(&runtime)).collect();
         for (socket, _) in &pairs {
@@ -49,7 +42,7 @@ fn drop_completes_what_is_pending_as_aborted() {
 /// CL-8: a socket that outlives its runtime is closed with its last handle, whatever was pending.
 #[test]
 fn drop_lets_go_of_every_socket() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let pairs: Vec<_> = (0..20).map(|_| connected(&runtime)).collect();
         let (report, received) = mpsc::channel();
         for (socket, _) in &pairs {
@@ -69,7 +62,7 @@ fn drop_lets_go_of_every_socket() {
 /// More of this is in `after_the_end.rs`.
 #[test]
 fn an_operation_begun_afterwards_completes_as_aborted() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         drop(runtime);
         let here = thread::current().id();
@@ -97,7 +90,7 @@ fn an_operation_begun_afterwards_completes_as_aborted() {
 /// I3: it does not nest in a callback of another runtime, either; and a panic is counted where it belongs.
 #[test]
 fn what_is_begun_afterwards_in_a_callback_of_another_runtime_does_not_nest() {
-    with_every_engine(|ended| {
+    with_every_owned_runtime(|ended| {
         let alive = support::builder().engine(ended.engine()).workers(1).build().unwrap();
         let (socket, _peer) = connected(&ended);
         drop(ended);
@@ -125,32 +118,30 @@ fn what_is_begun_afterwards_in_a_callback_of_another_runtime_does_not_nest() {
 /// I4, I7: what a running callback waits for is done as long as it runs.
 #[test]
 fn drop_leaves_nobody_waiting_for_a_callback() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
-            let (socket, _peer) = connected(&runtime);
-            let (report_running, running) = mpsc::channel();
-            let (report, outcome) = mpsc::channel();
-            let same = socket.clone();
-            let callback = move |_: AsyncResult<_, ()>| {
-                report_running.send(()).unwrap();
-                // The other worker has had time to end.
-                thread::sleep(Duration::from_millis(50));
-                let (report_sent, sent) = mpsc::channel();
-                send(&same, vec![2], &report_sent);
-                report.send(sent.recv_timeout(LIMIT / 4).is_ok()).unwrap();
-            };
-            socket.begin_send([1], callback, ());
-            running.recv().unwrap();
-            drop(runtime);
-            assert!(outcome.recv().unwrap());
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        let (socket, _peer) = connected(&runtime);
+        let (report_running, running) = mpsc::channel();
+        let (report, outcome) = mpsc::channel();
+        let same = socket.clone();
+        let callback = move |_: AsyncResult<_, ()>| {
+            report_running.send(()).unwrap();
+            // The other worker has had time to end.
+            thread::sleep(Duration::from_millis(50));
+            let (report_sent, sent) = mpsc::channel();
+            send(&same, vec![2], &report_sent);
+            report.send(sent.recv_timeout(LIMIT / 4).is_ok()).unwrap();
+        };
+        socket.begin_send([1], callback, ());
+        running.recv().unwrap();
+        drop(runtime);
+        assert!(outcome.recv().unwrap());
+    });
 }
 
 #[test]
 fn drop_races_with_begin_and_everything_completes() {
-    with_every_engine(|first| {
+    with_every_owned_runtime(|first| {
         let (engine, workers) = (first.engine(), first.workers());
         drop(first);
         for _ in 0..50 {
@@ -171,7 +162,7 @@ fn drop_races_with_begin_and_everything_completes() {
 
 #[test]
 fn a_runtime_can_be_dropped_by_its_own_callback() {
-    with_every_engine(|runtime| {
+    with_every_owned_runtime(|runtime| {
         let (socket, _peer) = connected(&runtime);
         let (report, received) = mpsc::channel();
         receive(&socket, 1, &report);
@@ -190,22 +181,20 @@ fn no_thread_and_no_descriptor_is_left() {
             .filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
         names.filter(|name| named(name.clone())).count()
     }
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            for _ in 0..20 {
-                let builder = support::builder().engine(engine).workers(4).thread_name("leak-test");
-                let runtime = builder.build().unwrap();
-                let (socket, _peer) = connected(&runtime);
-                let (report, _received) = mpsc::channel();
-                receive(&socket, 1, &report);
-                drop(runtime);
-                // The system takes a joined thread off the list a moment later.
-                while threads() > 0 {
-                    thread::yield_now();
-                }
+    with_every_engine(&[4], |builder| {
+        for _ in 0..20 {
+            let builder = builder.clone().thread_name("leak-test");
+            let runtime = builder.build().unwrap();
+            let (socket, _peer) = connected(&runtime);
+            let (report, _received) = mpsc::channel();
+            receive(&socket, 1, &report);
+            drop(runtime);
+            // The system takes a joined thread off the list a moment later.
+            while threads() > 0 {
+                thread::yield_now();
             }
-        });
-    }
+        }
+    });
 }
 
 #[test]
@@ -221,39 +210,37 @@ fn wrong_settings_are_refused_with_a_reason() {
 /// I3, I7: even if its name has been found at that very moment, on a thread that is no worker.
 #[test]
 fn drop_ends_a_connect_to_a_host() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(limit(), &engine.to_string(), move || {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let host = ("localhost", listener.local_addr().unwrap().port());
-            for round in 0..rounds(600) {
-                let runtime = support::builder().engine(engine).workers(1).build().unwrap();
-                let (report, completed) = mpsc::channel();
-                runtime.begin_connect_to(
-                    host,
-                    move |ar| {
-                        drop(Socket::end_connect_to(ar));
-                        report.send(thread::current().name().map(str::to_owned)).unwrap();
-                    },
-                    (),
-                );
-                let (begun, patience) = (Instant::now(), Duration::from_micros(round as u64 % 300));
-                while begun.elapsed() < patience {
-                    hint::spin_loop();
-                }
-                drop(runtime);
-                let thread = completed.try_recv().expect("its callback has run");
-                assert!(thread.is_some_and(|name| name.starts_with("aio-worker")));
+    with_every_engine(&[1], |builder| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = ("localhost", listener.local_addr().unwrap().port());
+        for round in 0..rounds(600) {
+            let runtime = builder.clone().build().unwrap();
+            let (report, completed) = mpsc::channel();
+            runtime.begin_connect_to(
+                host,
+                move |ar| {
+                    drop(Socket::end_connect_to(ar));
+                    report.send(thread::current().name().map(str::to_owned)).unwrap();
+                },
+                (),
+            );
+            let (begun, patience) = (Instant::now(), Duration::from_micros(round as u64 % 300));
+            while begun.elapsed() < patience {
+                hint::spin_loop();
             }
-        });
-    }
+            drop(runtime);
+            let thread = completed.try_recv().expect("its callback has run");
+            assert!(thread.is_some_and(|name| name.starts_with("aio-worker")));
+        }
+    });
 }
 
 /// The end of a runtime that finds a send being attempted is no reason to reset what that send gets done.
 #[test]
 fn a_send_that_gets_done_while_its_runtime_ends_arrives_whole() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
+    with_every_engine(&[1], |builder| {
         for _ in 0..rounds(200) {
-            let runtime = support::builder().engine(engine).workers(1).build().unwrap();
+            let runtime = builder.clone().build().unwrap();
             let pairs: Vec<_> = (0..8).map(|_| connected(&runtime)).collect();
             let (report_first, first) = mpsc::channel();
             let sent = thread::scope(|scope| {
@@ -279,5 +266,5 @@ fn a_send_that_gets_done_while_its_runtime_ends_arrives_whole() {
                 }
             }
         }
-    }
+    });
 }

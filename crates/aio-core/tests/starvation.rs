@@ -9,7 +9,10 @@ use std::net::TcpStream;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{LIMIT, accept, connected, listener, receive, send, with_every_runtime, within};
+use support::{
+    LIMIT, accept, connected, listener, receive, send, with_every_engine, with_every_runtime,
+    within,
+};
 
 /// Many more pending receives and accepts than workers, then a send and its echo.
 #[test]
@@ -61,79 +64,75 @@ fn whichever_of_many_pending_receives_becomes_ready_is_served() {
 /// waited for, and what is posted meanwhile is done by the one that is left.
 #[test]
 fn blocked_callbacks_hold_up_nobody_while_a_worker_is_free() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(3).build().unwrap();
-            for _ in 0..30 {
-                let release = Arc::new(Barrier::new(3));
-                let mut pairs: Vec<_> = (0..20).map(|_| connected(&runtime)).collect();
-                let (report, received) = mpsc::channel();
-                let (report_blocked, blocked) = mpsc::channel();
-                for (index, (socket, _)) in pairs.iter().enumerate() {
-                    if index < 2 {
-                        let (report, release) = (report_blocked.clone(), release.clone());
-                        let callback = move |_: AsyncResult<_, ()>| {
-                            report.send(()).unwrap();
-                            release.wait();
-                        };
-                        socket.begin_receive([0; 1], callback, ());
-                    } else {
-                        receive(socket, 1, &report);
-                    }
-                }
-                // In one go, so that some land in a batch behind those that block.
-                for (_, peer) in &mut pairs {
-                    peer.write_all(&[1]).unwrap();
-                }
-                for _ in 0..18 {
-                    assert_eq!(received.recv().unwrap().buffer, [1]);
-                }
-                (0..2).for_each(|_| blocked.recv().unwrap());
-                // And now from this thread, with two workers stuck.
-                for (socket, peer) in &mut pairs[2..] {
+    with_every_engine(&[3], |builder| {
+        let runtime = builder.build().unwrap();
+        for _ in 0..30 {
+            let release = Arc::new(Barrier::new(3));
+            let mut pairs: Vec<_> = (0..20).map(|_| connected(&runtime)).collect();
+            let (report, received) = mpsc::channel();
+            let (report_blocked, blocked) = mpsc::channel();
+            for (index, (socket, _)) in pairs.iter().enumerate() {
+                if index < 2 {
+                    let (report, release) = (report_blocked.clone(), release.clone());
+                    let callback = move |_: AsyncResult<_, ()>| {
+                        report.send(()).unwrap();
+                        release.wait();
+                    };
+                    socket.begin_receive([0; 1], callback, ());
+                } else {
                     receive(socket, 1, &report);
-                    peer.write_all(&[2]).unwrap();
-                    assert_eq!(received.recv().unwrap().buffer, [2]);
                 }
-                release.wait();
             }
-        });
-    }
+            // In one go, so that some land in a batch behind those that block.
+            for (_, peer) in &mut pairs {
+                peer.write_all(&[1]).unwrap();
+            }
+            for _ in 0..18 {
+                assert_eq!(received.recv().unwrap().buffer, [1]);
+            }
+            (0..2).for_each(|_| blocked.recv().unwrap());
+            // And now from this thread, with two workers stuck.
+            for (socket, peer) in &mut pairs[2..] {
+                receive(socket, 1, &report);
+                peer.write_all(&[2]).unwrap();
+                assert_eq!(received.recv().unwrap().buffer, [2]);
+            }
+            release.wait();
+        }
+    });
 }
 
 /// What a callback begins before it blocks is completed by others too.
 #[test]
 fn what_a_blocked_callback_began_goes_on_without_it() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
-            for _ in 0..50 {
-                let (socket, mut peer) = connected(&runtime);
-                let (report, waited) = mpsc::channel();
-                let state = (socket.clone(), report);
-                type State = (Socket, mpsc::Sender<Vec<u8>>);
-                socket.begin_send(
-                    [1],
-                    |ar: AsyncResult<op::Send<[u8; 1]>, State>| {
-                        let (socket, report) = ar.async_state().clone();
-                        let (sender, receiver) = mpsc::channel();
-                        receive(&socket, 1, &sender);
-                        // One that completes at once, and one that has to wait for the peer.
-                        let (report_sent, sent) = mpsc::channel();
-                        send(&socket, vec![2], &report_sent);
-                        sent.recv().unwrap().result.unwrap();
-                        let Completion { buffer, .. } = receiver.recv().unwrap();
-                        report.send(buffer).unwrap();
-                    },
-                    state,
-                );
-                let mut bytes = [0; 2];
-                peer.read_exact(&mut bytes).unwrap();
-                peer.write_all(&[3]).unwrap();
-                assert_eq!((bytes, waited.recv().unwrap()), ([1, 2], vec![3]));
-            }
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        for _ in 0..50 {
+            let (socket, mut peer) = connected(&runtime);
+            let (report, waited) = mpsc::channel();
+            let state = (socket.clone(), report);
+            type State = (Socket, mpsc::Sender<Vec<u8>>);
+            socket.begin_send(
+                [1],
+                |ar: AsyncResult<op::Send<[u8; 1]>, State>| {
+                    let (socket, report) = ar.async_state().clone();
+                    let (sender, receiver) = mpsc::channel();
+                    receive(&socket, 1, &sender);
+                    // One that completes at once, and one that has to wait for the peer.
+                    let (report_sent, sent) = mpsc::channel();
+                    send(&socket, vec![2], &report_sent);
+                    sent.recv().unwrap().result.unwrap();
+                    let Completion { buffer, .. } = receiver.recv().unwrap();
+                    report.send(buffer).unwrap();
+                },
+                state,
+            );
+            let mut bytes = [0; 2];
+            peer.read_exact(&mut bytes).unwrap();
+            peer.write_all(&[3]).unwrap();
+            assert_eq!((bytes, waited.recv().unwrap()), ([1, 2], vec![3]));
+        }
+    });
 }
 
 /// A socket with endless data and a callback that always receives again leaves turns to others.
@@ -194,63 +193,59 @@ fn sender_without_end(runtime: &Runtime, time: Duration) -> (Socket, thread::Joi
 /// nobody watches, and still what the first has queued and waits for is done.
 #[test]
 fn a_busy_worker_does_what_a_blocked_one_cannot() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = Arc::new(support::builder().engine(engine).workers(2).build().unwrap());
-            let (socket, mut peer) = connected(&runtime);
-            let (report, outcome) = mpsc::channel();
-            let (blocked, other) = (socket.clone(), runtime.clone());
-            let callback = move |_: AsyncResult<_, ()>| {
-                let (report_received, received) = mpsc::channel();
-                receive(&blocked, 1, &report_received);
-                // Begun by a thread that is no worker, so that the other worker runs it.
-                let begin = move || sender_without_end(&other, Duration::ZERO);
-                let busy = thread::spawn(begin).join().unwrap();
-                thread::sleep(Duration::from_millis(20));
-                let (report_sent, sent) = mpsc::channel();
-                send(&blocked, vec![2], &report_sent);
-                let sent = sent.recv_timeout(LIMIT / 4).is_ok();
-                let received = received.recv_timeout(LIMIT / 4).is_ok();
-                report.send((sent, received, busy)).unwrap();
-            };
-            socket.begin_send([1], callback, ());
-            peer.read_exact(&mut [0; 2]).unwrap();
-            peer.write_all(&[3]).unwrap();
-            let (sent, received, (busy, reader)) = outcome.recv().unwrap();
-            busy.close();
-            reader.join().unwrap();
-            assert!(sent && received, "sent: {sent}, received: {received}");
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        let runtime = Arc::new(builder.build().unwrap());
+        let (socket, mut peer) = connected(&runtime);
+        let (report, outcome) = mpsc::channel();
+        let (blocked, other) = (socket.clone(), runtime.clone());
+        let callback = move |_: AsyncResult<_, ()>| {
+            let (report_received, received) = mpsc::channel();
+            receive(&blocked, 1, &report_received);
+            // Begun by a thread that is no worker, so that the other worker runs it.
+            let begin = move || sender_without_end(&other, Duration::ZERO);
+            let busy = thread::spawn(begin).join().unwrap();
+            thread::sleep(Duration::from_millis(20));
+            let (report_sent, sent) = mpsc::channel();
+            send(&blocked, vec![2], &report_sent);
+            let sent = sent.recv_timeout(LIMIT / 4).is_ok();
+            let received = received.recv_timeout(LIMIT / 4).is_ok();
+            report.send((sent, received, busy)).unwrap();
+        };
+        socket.begin_send([1], callback, ());
+        peer.read_exact(&mut [0; 2]).unwrap();
+        peer.write_all(&[3]).unwrap();
+        let (sent, received, (busy, reader)) = outcome.recv().unwrap();
+        busy.close();
+        reader.join().unwrap();
+        assert!(sent && received, "sent: {sent}, received: {received}");
+    });
 }
 
 /// A worker whose callbacks each return soon but never end is not stuck; that must not keep a free
 /// worker from what becomes ready meanwhile.
 #[test]
 fn many_short_callbacks_hold_up_nobody_while_a_worker_is_free() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = support::builder().engine(engine).workers(2).build().unwrap();
-            let (busy, reader) = sender_without_end(&runtime, Duration::from_micros(400));
-            let (socket, mut peer) = connected(&runtime);
-            let (report, received) = mpsc::channel();
-            let mut delays: Vec<Duration> = (0..40)
-                .map(|round| {
-                    receive(&socket, 1, &report);
-                    thread::sleep(Duration::from_millis(3 + round % 7));
-                    let begun = Instant::now();
-                    peer.write_all(&[1]).unwrap();
-                    received.recv().unwrap();
-                    begun.elapsed()
-                })
-                .collect();
-            busy.close();
-            reader.join().unwrap();
-            delays.sort();
-            // The median, since other programs run here too; 64 callbacks take 25 ms.
-            assert!(delays[20] < Duration::from_millis(5), "{delays:?}");
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        let (busy, reader) = sender_without_end(&runtime, Duration::from_micros(400));
+        let (socket, mut peer) = connected(&runtime);
+        let (report, received) = mpsc::channel();
+        let mut delays: Vec<Duration> = (0..40)
+            .map(|round| {
+                receive(&socket, 1, &report);
+                thread::sleep(Duration::from_millis(3 + round % 7));
+                let begun = Instant::now();
+                peer.write_all(&[1]).unwrap();
+                received.recv().unwrap();
+                begun.elapsed()
+            })
+            .collect();
+        busy.close();
+        reader.join().unwrap();
+        delays.sort();
+        // The median, since other programs run here too; 64 callbacks take 25 ms.
+        assert!(delays[20] < Duration::from_millis(5), "{delays:?}");
+    });
 }
 
 /// What other threads post has its turn beside work that never ends.
@@ -288,29 +283,27 @@ fn nobody_wakes_up_when_there_is_nothing_to_do() {
         };
         tasks.filter_map(|task| of_task(task.unwrap().path())).sum()
     }
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let builder = support::builder().engine(engine).workers(3).thread_name("quiet-test");
-            let runtime = builder.build().unwrap();
-            let (socket, _peer) = connected(&runtime);
-            let (report, _received) = mpsc::channel();
-            receive(&socket, 1, &report);
-            let (release, held) = mpsc::channel::<()>();
-            let mut held = Some(held);
-            for blocked in [false, true] {
-                if blocked {
-                    let held = held.take().unwrap();
-                    socket.begin_send([1], move |_| assert!(held.recv().is_err()), ());
-                }
-                thread::sleep(Duration::from_millis(100));
-                let before = wake_ups();
-                thread::sleep(Duration::from_millis(200));
-                let count = wake_ups() - before;
-                assert!(count < 20, "blocked: {blocked}, {count} wake-ups");
+    with_every_engine(&[3], |builder| {
+        let builder = builder.thread_name("quiet-test");
+        let runtime = builder.build().unwrap();
+        let (socket, _peer) = connected(&runtime);
+        let (report, _received) = mpsc::channel();
+        receive(&socket, 1, &report);
+        let (release, held) = mpsc::channel::<()>();
+        let mut held = Some(held);
+        for blocked in [false, true] {
+            if blocked {
+                let held = held.take().unwrap();
+                socket.begin_send([1], move |_| assert!(held.recv().is_err()), ());
             }
-            drop(release);
-        });
-    }
+            thread::sleep(Duration::from_millis(100));
+            let before = wake_ups();
+            thread::sleep(Duration::from_millis(200));
+            let count = wake_ups() - before;
+            assert!(count < 20, "blocked: {blocked}, {count} wake-ups");
+        }
+        drop(release);
+    });
 }
 
 /// A socket of the runtime that sends back whatever it receives, and the std stream at its other end.

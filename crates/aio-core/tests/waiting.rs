@@ -7,35 +7,24 @@ mod support;
 
 use aio_core::socket2::{self, Domain, SockAddr, Type};
 use aio_core::{Engine, IoBuf, Runtime, Socket};
-use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{
-    LIMIT, connected, is_alone, limit_descriptors, listener, rounds, use_of, with_every_runtime,
-    within,
+    ENGINES, LIMIT, connected, full_listener, is_alone, limit_descriptors, listener, local_name,
+    rounds, system_error, use_of, with_every_runtime, within,
 };
-
-const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
 
 /// For so long is measured what waiting costs,
 const WINDOW: Duration = Duration::from_millis(300);
 
 /// and that is next to nothing where it costs no more than this: a worker that spins uses all of the window.
 const NEXT_TO_NOTHING: Duration = Duration::from_millis(30);
-
-/// A name that no other socket has.
-fn local_name() -> SockAddr {
-    static NAMES: AtomicUsize = AtomicUsize::new(0);
-    let name = NAMES.fetch_add(1, Ordering::Relaxed);
-    SockAddr::unix(format!("\0aio-waiting-{}-{name}", std::process::id())).unwrap()
-}
 
 fn local(runtime: &Runtime, r#type: Type) -> Socket {
     runtime.socket(Domain::UNIX, r#type, None).unwrap()
@@ -47,22 +36,6 @@ fn datagram_pairs() -> [(socket2::Socket, socket2::Socket); 2] {
     one.connect(other.local_addr().unwrap()).unwrap();
     other.connect(one.local_addr().unwrap()).unwrap();
     [socket2::Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap(), (one.into(), other.into())]
-}
-
-/// The system's error behind ours.
-fn system_error(error: &io::Error) -> Option<i32> {
-    error.raw_os_error().or_else(|| {
-        let source = error.get_ref().and_then(Error::source)?;
-        source.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
-    })
-}
-
-fn for_every_runtime(test: impl Fn(&Runtime)) {
-    for engine in ENGINES {
-        for workers in [1, 3] {
-            test(&support::builder().engine(engine).workers(workers).build().unwrap());
-        }
-    }
 }
 
 /// Every way in which a program may shut a socket down for receiving.
@@ -125,7 +98,7 @@ fn a_shutdown_that_has_failed_changes_nothing_and_costs_nothing() {
     if !is_alone("-n 4096", "a_shutdown_that_has_failed_changes_nothing_and_costs_nothing") {
         return;
     }
-    for_every_runtime(|runtime| {
+    with_every_runtime(|runtime| {
         for how in [Shutdown::Read, Shutdown::Both] {
             let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
             let address = ours.local_addr().unwrap();
@@ -215,11 +188,7 @@ fn a_connect_whose_error_the_program_has_read_fails() {
     for engine in ENGINES {
         for most in [u64::MAX, 0] {
             let runtime = support::builder().engine(engine).workers(1).build().unwrap();
-            let full = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-            full.listen(0).unwrap();
-            let address = full.local_addr().unwrap().as_socket().unwrap();
-            let _first = TcpStream::connect(address).unwrap();
+            let (listener, address, _connections) = full_listener(&runtime).unwrap();
             let client = runtime.tcp_v4().unwrap();
             let connect = client.connect_async(address);
             let ((report, holds), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
@@ -229,7 +198,7 @@ fn a_connect_whose_error_the_program_has_read_fails() {
             });
             holds.recv().unwrap();
             limit_descriptors(most);
-            drop(full);
+            drop(listener);
             // The system asks again after a second, and is refused.
             let read = loop {
                 let read = client.with_socket(|socket| socket.take_error()).unwrap();
@@ -257,19 +226,15 @@ fn a_connect_after_a_shutdown_in_vain_waits_and_costs_nothing() {
     if !is_alone("-n 4096", NAME) {
         return;
     }
-    for_every_runtime(|runtime| {
-        let full = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        full.listen(0).unwrap();
-        let address = full.local_addr().unwrap().as_socket().unwrap();
-        let _first = TcpStream::connect(address).unwrap();
+    with_every_runtime(|runtime| {
+        let (listener, address, _connections) = full_listener(runtime).unwrap();
         let client = runtime.tcp_v4().unwrap();
         client.shutdown(Shutdown::Both).unwrap_err();
         let connect = client.connect_async(address);
         let used = use_of(WINDOW);
         assert!(used < NEXT_TO_NOTHING, "{used:?}");
         // It is answered when it is asked for again.
-        full.accept().unwrap();
+        listener.accept().unwrap();
         connect.wait().result.unwrap();
     });
 }
@@ -281,7 +246,7 @@ fn an_error_queue_that_nobody_reads_costs_nothing_and_holds_up_nothing() {
     if !is_alone("-n 4096", NAME) {
         return;
     }
-    for_every_runtime(|runtime| {
+    with_every_runtime(|runtime| {
         let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (on, descriptor) = (1_i32, ours.as_raw_fd());
         let (value, size) = ((&raw const on).cast(), size_of_val(&on) as libc::socklen_t);
@@ -317,7 +282,7 @@ fn a_send_to_a_full_local_receiver_costs_nothing_and_goes_on_when_there_is_room(
     if !is_alone("-n 4096", NAME) {
         return;
     }
-    for_every_runtime(|runtime| {
+    with_every_runtime(|runtime| {
         for send_buffer in [None, Some(1 << 15)] {
             let address = local_name();
             let full = socket2::Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
@@ -398,7 +363,7 @@ fn a_receive_that_looks_for_what_a_send_is_told_costs_nothing() {
     if !is_alone("-n 4096", "a_receive_that_looks_for_what_a_send_is_told_costs_nothing") {
         return;
     }
-    for_every_runtime(|runtime| {
+    with_every_runtime(|runtime| {
         let (ours, peer) = connected(runtime);
         let ((report, begun), (release, released)) = (mpsc::channel(), mpsc::channel());
         let slow = Slow(report, Arc::new(std::sync::Mutex::new(released)));
@@ -426,7 +391,7 @@ fn what_is_open_goes_on_when_the_limit_of_descriptors_is_lowered() {
         return;
     }
     for limit in [0, 1, 16] {
-        for_every_runtime(|runtime| {
+        with_every_runtime(move |runtime| {
             let mut pairs: Vec<_> = (0..60).map(|_| connected(runtime)).collect();
             let (listener, _) = listener(runtime);
             let accept = listener.accept_async();

@@ -10,15 +10,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{LIMIT, connected, receive, with_every_runtime, within};
+use support::{
+    LIMIT, connected, receive, with_every_engine, with_every_owned_runtime, with_every_runtime,
+    within,
+};
 
 /// Runs `callback` as one.
 fn call(socket: &Socket, callback: impl FnOnce() + Send + 'static) {
     socket.begin_send([1], |_| callback(), ());
-}
-
-fn runtime(engine: Engine, workers: usize) -> Runtime {
-    support::builder().engine(engine).workers(workers).build().unwrap()
 }
 
 /// What it waits for may need a turn that another thread has left to the workers.
@@ -56,78 +55,74 @@ fn a_turn_that_is_left_to_the_workers_is_taken() {
 /// While it waited it may have been the one who watched over everybody's I/O and time; others do that now.
 #[test]
 fn what_it_attended_while_it_waited_is_attended_afterwards() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = runtime(engine, 2);
-            for _ in 0..5 {
-                let (socket, mut peer) = connected(&runtime);
-                let (other, mut other_peer) = connected(&runtime);
-                let (hasty, _hasty_peer) = connected(&runtime);
-                let (caller, _caller_peer) = connected(&runtime);
-                let (report, received) = mpsc::channel();
-                receive(&other, 1, &report);
-                let (report, over) = mpsc::channel();
-                let (release, held) = mpsc::channel::<()>();
-                call(&caller, move || {
-                    socket.receive_async([0; 1]).wait().result.unwrap();
-                    report.send(()).unwrap();
-                    let _ = held.recv();
-                });
-                // Long enough for the other worker to come to rest.
-                thread::sleep(Duration::from_millis(40));
-                peer.write_all(&[1]).unwrap();
-                over.recv().unwrap();
-                thread::sleep(Duration::from_millis(5));
-                other_peer.write_all(&[2]).unwrap();
-                received.recv_timeout(LIMIT / 4).unwrap().result.unwrap();
-                let timed_out = hasty.with_timeout(Duration::from_millis(5)).receive_async([0; 1]);
-                assert!(timed_out.handle().wait_timeout(LIMIT / 4));
-                drop(release);
-            }
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        for _ in 0..5 {
+            let (socket, mut peer) = connected(&runtime);
+            let (other, mut other_peer) = connected(&runtime);
+            let (hasty, _hasty_peer) = connected(&runtime);
+            let (caller, _caller_peer) = connected(&runtime);
+            let (report, received) = mpsc::channel();
+            receive(&other, 1, &report);
+            let (report, over) = mpsc::channel();
+            let (release, held) = mpsc::channel::<()>();
+            call(&caller, move || {
+                socket.receive_async([0; 1]).wait().result.unwrap();
+                report.send(()).unwrap();
+                let _ = held.recv();
+            });
+            // Long enough for the other worker to come to rest.
+            thread::sleep(Duration::from_millis(40));
+            peer.write_all(&[1]).unwrap();
+            over.recv().unwrap();
+            thread::sleep(Duration::from_millis(5));
+            other_peer.write_all(&[2]).unwrap();
+            received.recv_timeout(LIMIT / 4).unwrap().result.unwrap();
+            let timed_out = hasty.with_timeout(Duration::from_millis(5)).receive_async([0; 1]);
+            assert!(timed_out.handle().wait_timeout(LIMIT / 4));
+            drop(release);
+        }
+    });
 }
 
 /// Nobody is idle: who waits inside sees to what the others, who block, have left lying.
 #[test]
 fn what_a_blocked_worker_holds_is_taken_from_it() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = runtime(engine, 2);
-            for _ in 0..5 {
-                let (socket, mut peer) = connected(&runtime);
-                let (waiter, _waiter_peer) = connected(&runtime);
-                let (blocker, mut blocker_peer) = connected(&runtime);
-                let (report, over) = mpsc::channel();
-                let (release, held) = mpsc::channel::<()>();
-                let (report_handle, handles) = mpsc::channel::<OperationHandle>();
-                call(&waiter, move || {
-                    let handle = handles.recv().unwrap();
-                    handle.wait_one();
-                    report.send(()).unwrap();
-                });
-                thread::sleep(Duration::from_millis(5));
-                // The other worker waits for both; one of them blocks it.
-                let handle = socket.begin_receive([0; 1], |_| {}, ());
-                let end = blocker.clone();
-                blocker.begin_receive(
-                    [0; 1],
-                    move |ar| {
-                        drop(end.end_receive(ar));
-                        let _ = held.recv();
-                    },
-                    (),
-                );
-                thread::sleep(Duration::from_millis(5));
-                blocker_peer.write_all(&[1]).unwrap();
-                peer.write_all(&[1]).unwrap();
-                thread::sleep(Duration::from_millis(5));
-                report_handle.send(handle).unwrap();
-                over.recv_timeout(LIMIT / 4).unwrap();
-                drop(release);
-            }
-        });
-    }
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        for _ in 0..5 {
+            let (socket, mut peer) = connected(&runtime);
+            let (waiter, _waiter_peer) = connected(&runtime);
+            let (blocker, mut blocker_peer) = connected(&runtime);
+            let (report, over) = mpsc::channel();
+            let (release, held) = mpsc::channel::<()>();
+            let (report_handle, handles) = mpsc::channel::<OperationHandle>();
+            call(&waiter, move || {
+                let handle = handles.recv().unwrap();
+                handle.wait_one();
+                report.send(()).unwrap();
+            });
+            thread::sleep(Duration::from_millis(5));
+            // The other worker waits for both; one of them blocks it.
+            let handle = socket.begin_receive([0; 1], |_| {}, ());
+            let end = blocker.clone();
+            blocker.begin_receive(
+                [0; 1],
+                move |ar| {
+                    drop(end.end_receive(ar));
+                    let _ = held.recv();
+                },
+                (),
+            );
+            thread::sleep(Duration::from_millis(5));
+            blocker_peer.write_all(&[1]).unwrap();
+            peer.write_all(&[1]).unwrap();
+            thread::sleep(Duration::from_millis(5));
+            report_handle.send(handle).unwrap();
+            over.recv_timeout(LIMIT / 4).unwrap();
+            drop(release);
+        }
+    });
 }
 
 /// I1: what a callback begins on a runtime that has ended, before and after it waits, is not lost.
@@ -159,32 +154,28 @@ fn what_is_begun_on_a_runtime_that_has_ended_is_delivered() {
 /// I7: the drop of a runtime ends what a callback waits for.
 #[test]
 fn a_runtime_that_ends_aborts_what_is_waited_for() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        for workers in [1, 3] {
-            within(LIMIT, &format!("{engine}, {workers} workers"), move || {
-                let runtime = runtime(engine, workers);
-                let pairs: Vec<_> = (0..workers).map(|_| connected(&runtime)).collect();
-                let (report, outcomes) = mpsc::channel();
-                for (socket, _) in &pairs {
-                    let report = report.clone();
-                    socket.begin_send(
-                        [1],
-                        move |ar: AsyncResult<op::Send<[u8; 1]>, Socket>| {
-                            let received = ar.async_state().receive_async([0; 1]).wait();
-                            report.send(is_aborted(&received.result.unwrap_err())).unwrap();
-                        },
-                        socket.clone(),
-                    );
-                }
-                thread::sleep(Duration::from_millis(10));
-                let begun = Instant::now();
-                drop(runtime);
-                assert!(begun.elapsed() < Duration::from_secs(4));
-                drop(report);
-                assert_eq!(outcomes.iter().collect::<Vec<_>>(), vec![true; workers]);
-            });
+    with_every_owned_runtime(|runtime| {
+        let workers = runtime.workers();
+        let pairs: Vec<_> = (0..workers).map(|_| connected(&runtime)).collect();
+        let (report, outcomes) = mpsc::channel();
+        for (socket, _) in &pairs {
+            let report = report.clone();
+            socket.begin_send(
+                [1],
+                move |ar: AsyncResult<op::Send<[u8; 1]>, Socket>| {
+                    let received = ar.async_state().receive_async([0; 1]).wait();
+                    report.send(is_aborted(&received.result.unwrap_err())).unwrap();
+                },
+                socket.clone(),
+            );
         }
-    }
+        thread::sleep(Duration::from_millis(10));
+        let begun = Instant::now();
+        drop(runtime);
+        assert!(begun.elapsed() < Duration::from_secs(4));
+        drop(report);
+        assert_eq!(outcomes.iter().collect::<Vec<_>>(), vec![true; workers]);
+    });
 }
 
 /// Each of two runtimes waits, on its only worker, for what only the other can do.
@@ -192,7 +183,8 @@ fn a_runtime_that_ends_aborts_what_is_waited_for() {
 fn callbacks_of_two_runtimes_wait_for_operations_of_each_other() {
     for engines in [[Engine::Readiness, Engine::Readiness], [Engine::Blocking, Engine::Readiness]] {
         within(LIMIT, &format!("{engines:?}"), move || {
-            let runtimes = engines.map(|engine| runtime(engine, 1));
+            let runtimes =
+                engines.map(|engine| support::builder().engine(engine).workers(1).build().unwrap());
             let pairs = [0, 1].map(|i| connected(&runtimes[i]));
             let (sender, receiver) = mpsc::channel();
             let barrier = Arc::new(Barrier::new(2));
@@ -281,42 +273,40 @@ fn a_step_inside_it_may_wait_for_the_next_one() {
 /// I4: a step that takes long, inside a callback that waits, holds up nothing that lies with the same worker.
 #[test]
 fn what_lies_behind_a_slow_step_is_run_by_another_worker() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = runtime(engine, 2);
-            let (release_other, other) = mpsc::channel::<()>();
-            let (report, other_is_held) = mpsc::channel();
-            runtime.handle().post(move || {
-                report.send(()).unwrap();
-                let _ = other.recv();
-            });
-            other_is_held.recv().unwrap();
-            let (release_step, step) = mpsc::channel::<()>();
-            let (report, steps) = mpsc::channel();
-            let (report_callback, callbacks) = mpsc::channel();
-            let handle = runtime.handle();
-            runtime.handle().post(move || {
-                let over = Arc::new(ManualResetEvent::new(false));
-                let set = over.clone();
-                handle.post_step(move || {
-                    report.send(()).unwrap();
-                    let _ = step.recv();
-                    set.set();
-                });
-                for _ in 0..10 {
-                    let report = report_callback.clone();
-                    handle.post(move || report.send(()).unwrap());
-                }
-                assert!(handle.wait_for(&*over, LIMIT));
-            });
-            steps.recv().unwrap();
-            drop(release_other);
-            for _ in 0..10 {
-                callbacks.recv_timeout(Duration::from_secs(5)).expect("a callback");
-            }
-            drop(release_step);
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        let (release_other, other) = mpsc::channel::<()>();
+        let (report, other_is_held) = mpsc::channel();
+        runtime.handle().post(move || {
+            report.send(()).unwrap();
+            let _ = other.recv();
         });
-    }
+        other_is_held.recv().unwrap();
+        let (release_step, step) = mpsc::channel::<()>();
+        let (report, steps) = mpsc::channel();
+        let (report_callback, callbacks) = mpsc::channel();
+        let handle = runtime.handle();
+        runtime.handle().post(move || {
+            let over = Arc::new(ManualResetEvent::new(false));
+            let set = over.clone();
+            handle.post_step(move || {
+                report.send(()).unwrap();
+                let _ = step.recv();
+                set.set();
+            });
+            for _ in 0..10 {
+                let report = report_callback.clone();
+                handle.post(move || report.send(()).unwrap());
+            }
+            assert!(handle.wait_for(&*over, LIMIT));
+        });
+        steps.recv().unwrap();
+        drop(release_other);
+        for _ in 0..10 {
+            callbacks.recv_timeout(Duration::from_secs(5)).expect("a callback");
+        }
+        drop(release_step);
+    });
 }
 
 /// Callbacks that it must not run cost it nothing while it waits.
@@ -429,33 +419,31 @@ fn a_plain_wait_for_an_event_keeps_io_moving() {
 /// The same for what is a callback's: another worker runs it at once.
 #[test]
 fn a_plain_wait_for_an_event_leaves_callbacks_to_other_workers() {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        within(LIMIT, &engine.to_string(), move || {
-            let runtime = runtime(engine, 2);
-            let mut others = 0;
-            for _ in 0..50 {
-                while runtime.metrics().workers_idle < 2 {
-                    thread::yield_now();
-                }
-                let (report, over) = mpsc::channel();
-                let handle = runtime.handle();
-                runtime.handle().post(move || {
-                    let me = thread::current().id();
-                    let event = Arc::new(ManualResetEvent::new(false));
-                    let set = event.clone();
-                    // Not nested while somebody else is free, since it may need what this callback holds.
-                    handle.post_step(move || {
-                        report.send(thread::current().id() == me).unwrap();
-                        set.set();
-                    });
-                    event.wait_one();
-                });
-                others += usize::from(!over.recv_timeout(LIMIT / 4).unwrap());
+    with_every_engine(&[2], |builder| {
+        let runtime = builder.build().unwrap();
+        let mut others = 0;
+        for _ in 0..50 {
+            while runtime.metrics().workers_idle < 2 {
+                thread::yield_now();
             }
-            // The other one may happen to look after something at that moment.
-            assert!(others > 25, "{others}");
-        });
-    }
+            let (report, over) = mpsc::channel();
+            let handle = runtime.handle();
+            runtime.handle().post(move || {
+                let me = thread::current().id();
+                let event = Arc::new(ManualResetEvent::new(false));
+                let set = event.clone();
+                // Not nested while somebody else is free, since it may need what this callback holds.
+                handle.post_step(move || {
+                    report.send(thread::current().id() == me).unwrap();
+                    set.set();
+                });
+                event.wait_one();
+            });
+            others += usize::from(!over.recv_timeout(LIMIT / 4).unwrap());
+        }
+        // The other one may happen to look after something at that moment.
+        assert!(others > 25, "{others}");
+    });
 }
 
 /// B9: a registered wait is over when its callback has returned, which may be waiting for I/O.

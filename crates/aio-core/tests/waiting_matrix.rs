@@ -13,24 +13,15 @@ use std::mem::{self, MaybeUninit};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::thread::JoinHandleExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use support::{is_alone, limit_descriptors, rounds, use_of};
-
-const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
+use support::{ENGINES, is_alone, limit_descriptors, local_name, rounds, use_of};
 
 fn set_option(socket: &socket2::Socket, level: i32, name: i32, value: i32) {
     let length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the value is ours, and of that length.
     unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
-}
-
-fn local_name() -> SockAddr {
-    static NAMES: AtomicUsize = AtomicUsize::new(0);
-    let name = NAMES.fetch_add(1, Ordering::Relaxed);
-    SockAddr::unix(format!("\0aio-waiting-{}-{name}", std::process::id())).unwrap()
 }
 
 fn loopback() -> SockAddr {

@@ -1,7 +1,7 @@
 //! Connect.
 
 use crate::face::{Case, conforms};
-use crate::support::{connected, listener, skipped};
+use crate::support::{connected, listener, refusing_address, skipped};
 use aio_core::socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -45,7 +45,7 @@ fn connect_of_a_datagram_socket_sets_its_peer() {
 #[test]
 fn a_refused_connect_says_where_to_and_is_not_repeated() {
     conforms(|case: &Case| {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = refusing_address();
         let client = case.runtime.tcp_v4().unwrap();
         let error = case.connect(&client, address).error();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);

@@ -1,29 +1,18 @@
 //! Connects that are pending, for which it takes a listener whose backlog is full: Linux leaves them so.
 
 use crate::face::{Case, conforms};
-use crate::support::hold;
+use crate::support::{full_listener, hold, refusing_address};
+use aio_core::is_aborted;
 use aio_core::op::Destination;
-use aio_core::{Socket, is_aborted};
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
-
-/// A listener that answers no further connect, and who holds its one place.
-fn full_listener(case: &Case) -> (Socket, SocketAddr, TcpStream) {
-    let listener = case.runtime.tcp_v4().unwrap();
-    listener.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
-    let first = TcpStream::connect(address).unwrap();
-    (listener, address, first)
-}
 
 /// CN-11, CN-12, LS-6: `ConnectGetsCanceledByDispose`, from another thread.
 #[test]
 fn close_ends_a_pending_connect() {
     conforms(|case: &Case| {
-        let (_listener, address, _first) = full_listener(case);
+        let (_listener, address, _first) = full_listener(&case.runtime).unwrap();
         let client = case.runtime.tcp_v4().unwrap();
         let connect = case.connect(&client, address);
         assert!(!connect.is_completed());
@@ -38,7 +27,7 @@ fn close_ends_a_pending_connect() {
 #[test]
 fn a_pending_connect_is_canceled_or_too_late() {
     conforms(|case: &Case| {
-        let (_listener, address, _first) = full_listener(case);
+        let (_listener, address, _first) = full_listener(&case.runtime).unwrap();
         let client = case.runtime.tcp_v4().unwrap();
         let connect = case.connect(&client, address);
         connect.cancel();
@@ -54,7 +43,7 @@ fn a_pending_connect_is_canceled_or_too_late() {
 #[test]
 fn a_second_connect_while_one_is_pending_fails() {
     conforms(|case: &Case| {
-        let (listener, address, _first) = full_listener(case);
+        let (listener, address, _first) = full_listener(&case.runtime).unwrap();
         let client = case.runtime.tcp_v4().unwrap();
         let connects = [case.connect(&client, address), case.connect(&client, address)];
         assert!(connects.iter().all(|connect| !connect.is_completed()));
@@ -72,7 +61,7 @@ fn a_second_connect_while_one_is_pending_fails() {
 #[test]
 fn a_receive_leaves_the_pending_connect_alone() {
     conforms(|case: &Case| {
-        let (listener, address, _first) = full_listener(case);
+        let (listener, address, _first) = full_listener(&case.runtime).unwrap();
         let client = case.runtime.tcp_v4().unwrap();
         let connect = case.connect(&client, address);
         assert_eq!(case.receive(&client, [0; 1]).error().kind(), ErrorKind::NotConnected);
@@ -85,21 +74,17 @@ fn a_receive_leaves_the_pending_connect_alone() {
     });
 }
 
-/// An address where nobody listens.
-fn refusing() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// BE-15 as departed from, I2: one deadline for all of it, and a cancel that ends it wherever it is.
 #[test]
 fn a_pending_connect_to_is_canceled_or_too_late() {
     conforms(|case: &Case| {
-        let (_listener, address, _first) = full_listener(case);
-        let connect = case.connect_to(vec![refusing(), address]);
+        let (_listener, address, _first) = full_listener(&case.runtime).unwrap();
+        let connect = case.connect_to(vec![refusing_address(), address]);
         assert!(!connect.wait_timeout(Duration::from_millis(1)));
         connect.cancel();
         assert!(is_aborted(&connect.error()));
-        let hasty = Destination::from(vec![refusing(), address]).timeout(Duration::from_millis(5));
+        let hasty =
+            Destination::from(vec![refusing_address(), address]).timeout(Duration::from_millis(5));
         assert_eq!(case.connect_to(hasty).error().kind(), ErrorKind::TimedOut);
     });
 }

@@ -1,21 +1,9 @@
 //! Connect to one of several addresses, or to a host by its name.
 
 use crate::face::{Case, conforms};
-use aio_core::socket2::{Domain, Socket, Type};
+use crate::support::refusing_address;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
-
-/// An address where nobody listens.
-fn refusing() -> SocketAddr {
-    /// Bound for good, so that no other case is given their ports and listens there.
-    static BOUND: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    BOUND.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
-    address
-}
 
 /// CN-8: `Connect_MultipleIPAddresses_Success`; in turn, whatever their family, to the first that accepts.
 #[test]
@@ -23,8 +11,9 @@ fn connects_to_the_first_address_that_accepts() {
     conforms(|case: &Case| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let nobody: SocketAddr = format!("[::1]:{}", refusing().port()).parse().unwrap();
-        let connect = case.connect_to(vec![refusing(), nobody, address, refusing()]);
+        let nobody: SocketAddr = format!("[::1]:{}", refusing_address().port()).parse().unwrap();
+        let connect =
+            case.connect_to(vec![refusing_address(), nobody, address, refusing_address()]);
         let socket = connect.output();
         let (mut peer, from) = listener.accept().unwrap();
         assert_eq!((socket.peer_addr().unwrap(), socket.local_addr().unwrap()), (address, from));
@@ -37,7 +26,7 @@ fn connects_to_the_first_address_that_accepts() {
 #[test]
 fn when_no_address_accepts_the_error_names_each() {
     conforms(|case: &Case| {
-        let (first, second) = (refusing(), refusing());
+        let (first, second) = (refusing_address(), refusing_address());
         let error = case.connect_to(vec![first, second]).error();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         for address in [first, second] {

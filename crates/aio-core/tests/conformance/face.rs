@@ -1,11 +1,11 @@
 //! The faces of an operation behind one interface, so that a case is written once.
 
-use crate::support::{builder, limit, within};
+use crate::support::{ENGINES, builder, limit, within};
 use aio_core::op::Destination;
 use aio_core::socket2::SockAddr;
 use aio_core::{
-    AsyncResult, Completion, CompletionPort, Engine, IoBuf, IoBufMut, Operation, OperationHandle,
-    Runtime, Socket, op,
+    AsyncResult, Completion, CompletionPort, IoBuf, IoBufMut, Operation, OperationHandle, Runtime,
+    Socket, op,
 };
 use aio_sync::AutoResetEvent;
 use std::fs::File;
@@ -17,7 +17,6 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-pub(crate) const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
 pub(crate) const WORKERS: [usize; 2] = [1, 3];
 
 /// How an operation is begun and its completion obtained.

@@ -28,7 +28,8 @@ mod send;
 mod send_file;
 mod synchronous;
 
-use face::{ENGINES, Face, WORKERS};
+use face::{Face, WORKERS};
+use support::ENGINES;
 
 /// Every family and its source.
 const FAMILIES: &[(&str, &str)] = &[

@@ -2,13 +2,18 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
+#[cfg(target_os = "linux")]
+use aio_core::socket2::SockAddr;
 use aio_core::socket2::{self, Domain, Type};
 use aio_core::{Builder, Completion, Engine, OperationHandle, Runtime, Socket, op};
 use std::env;
+use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::process::Command;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -125,16 +130,28 @@ pub(crate) fn sends_are_cut_short() -> bool {
     cfg!(feature = "testing") && env::var_os("AIO_FAULTS").is_some()
 }
 
-/// Runs `test` with every engine, and with one and several workers.
-pub(crate) fn with_every_runtime(test: fn(&Runtime)) {
-    for engine in [Engine::Blocking, Engine::Readiness] {
-        for workers in [1, 3] {
+/// Every engine.
+pub(crate) const ENGINES: [Engine; 2] = [Engine::Blocking, Engine::Readiness];
+
+/// Runs `test` with a builder for every engine and each of these numbers of workers.
+pub(crate) fn with_every_engine(workers: &[usize], test: impl Fn(Builder) + Copy + Send + 'static) {
+    for engine in ENGINES {
+        for &workers in workers {
             within(limit(), &format!("{engine}, {workers} workers"), move || {
-                let runtime = builder().engine(engine).workers(workers).build().unwrap();
-                test(&runtime);
+                test(builder().engine(engine).workers(workers));
             });
         }
     }
+}
+
+/// Runs `test` with every engine, and with one and several workers.
+pub(crate) fn with_every_runtime(test: impl Fn(&Runtime) + Copy + Send + 'static) {
+    with_every_owned_runtime(move |runtime| test(&runtime));
+}
+
+/// The same for a test that ends the runtime itself.
+pub(crate) fn with_every_owned_runtime(test: impl Fn(Runtime) + Copy + Send + 'static) {
+    with_every_engine(&[1, 3], move |builder| test(builder.build().unwrap()));
 }
 
 /// A listening socket on a port of the system's choice.
@@ -146,6 +163,33 @@ pub(crate) fn listener(runtime: &Runtime) -> (Socket, SocketAddr) {
     (listener, address)
 }
 
+/// A listener whose backlog is full, so that further connects wait, and the connections that fill it. `None` on a
+/// system whose backlogs do not fill.
+pub(crate) fn full_listener(runtime: &Runtime) -> Option<(Socket, SocketAddr, Vec<TcpStream>)> {
+    let (listener, address) = listener(runtime);
+    listener.listen(0).unwrap();
+    let mut connections = vec![TcpStream::connect(address).unwrap()];
+    // On Linux, one connection fills a backlog of 0.
+    while cfg!(not(target_os = "linux")) {
+        match TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
+            Ok(connection) if connections.len() < 100 => connections.push(connection),
+            Ok(_) => return None,
+            Err(_) => break,
+        }
+    }
+    Some((listener, address, connections))
+}
+
+/// An address where no socket listens. It stays bound, so that no other socket of this process gets it.
+pub(crate) fn refusing_address() -> SocketAddr {
+    static BOUND: Mutex<Vec<socket2::Socket>> = Mutex::new(Vec::new());
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    BOUND.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    address
+}
+
 /// Keeps the port of a listener that has just been closed, so that who connects late does not come to a listener
 /// of another test. It may be too late for that.
 pub(crate) fn hold(address: SocketAddr) -> io::Result<socket2::Socket> {
@@ -153,6 +197,22 @@ pub(crate) fn hold(address: SocketAddr) -> io::Result<socket2::Socket> {
     holder.set_reuse_address(true)?;
     holder.bind(&address.into())?;
     Ok(holder)
+}
+
+/// A name of the local domain that no other socket has.
+#[cfg(target_os = "linux")]
+pub(crate) fn local_name() -> SockAddr {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    let name = NAMES.fetch_add(1, Ordering::Relaxed);
+    SockAddr::unix(format!("\0aio-test-{}-{name}", std::process::id())).unwrap()
+}
+
+/// The system's error behind ours.
+pub(crate) fn system_error(error: &io::Error) -> Option<i32> {
+    error.raw_os_error().or_else(|| {
+        let source = error.get_ref().and_then(Error::source)?;
+        source.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+    })
 }
 
 /// A socket of the runtime and the std stream at its other end.
