@@ -31,6 +31,7 @@ fn builds_and_runs(dependency: &str, main: &str) {
 }
 
 #[test]
+#[ignore = "takes long: `.ci/run` runs it"]
 fn on_aio_sync() {
     builds_and_runs(
         "aio-sync",
@@ -47,6 +48,7 @@ fn on_aio_sync() {
 }
 
 #[test]
+#[ignore = "takes long: `.ci/run` runs it"]
 fn on_aio_core() {
     builds_and_runs(
         "aio-core",
@@ -63,6 +65,7 @@ fn on_aio_core() {
 }
 
 #[test]
+#[ignore = "takes long: `.ci/run` runs it"]
 fn on_aio_client() {
     builds_and_runs(
         "aio-client",

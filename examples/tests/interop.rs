@@ -145,6 +145,7 @@ fn document(port: u16) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "takes long: `.ci/run` runs it"]
 fn every_client_gets_its_echo_from_every_server() {
     let directory = env::temp_dir().join(format!("aio-interop-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
@@ -256,6 +257,7 @@ fn ask(port: u16) -> String {
 
 /// DX-20: a message without the tag is not answered, and the client's deadline ends the wait.
 #[test]
+#[ignore = "takes long: `.ci/run` runs it"]
 fn a_message_without_the_tag_is_not_answered() {
     let mut command = example("async_server");
     command.args(["--address", "127.0.0.1:0"]);
