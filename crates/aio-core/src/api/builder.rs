@@ -102,14 +102,14 @@ impl Builder {
     /// Limits how many operations may be pending at once, each counted from its begin until its callback
     /// has returned or, if it has none, until it has completed. Default: no limit.
     ///
-    /// One that is begun when there are so many completes at once with
+    /// An operation that is begun at the limit completes at once with
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): its buffer comes back, and its callback runs as
-    /// always, on a worker. So what a runtime keeps is bounded, even if its peers never read: by this, and by
-    /// what is refused until its callback has run. Who begins faster than the workers run callbacks learns at
-    /// once of a refusal, from [`is_completed`](crate::OperationHandle::is_completed), and bounds the second,
-    /// too, by not going on. A callback's
-    /// own operation still counts while it runs, so there must be room for one more if it is to begin
-    /// the next; and who begins again at once what was refused does so over and over, until there is room.
+    /// always, on a worker. So memory is bounded, even if peers never read: by the limit, and by the refused
+    /// operations whose callbacks have not run yet. A caller that begins faster than the workers run callbacks learns
+    /// of a refusal at once, from [`is_completed`](crate::OperationHandle::is_completed), and bounds those, too, if it
+    /// stops there. A callback's own operation still counts while the callback runs, so there must be room for one more
+    /// if it is to begin the next. A caller that begins a refused operation again at once is refused over and over,
+    /// until there is room.
     ///
     /// ```
     /// use std::io::ErrorKind;

@@ -158,16 +158,16 @@ impl Socket {
         }
     }
 
-    /// Ends one or both directions of the connection. What has been sent is still delivered, and
-    /// followed by the end of the stream; even the part of a send that ended halfway, after which closing
-    /// alone would reset the connection.
+    /// Ends one or both directions of the connection. The peer still receives all that was sent, then
+    /// the end of the stream. That includes the part of a send that ended halfway, after which closing alone would
+    /// reset the connection.
     ///
-    /// What is pending in that direction ends as a blocking call would: a receive with what is there and then 0, on
+    /// An operation that is pending in that direction ends as a blocking call would: a receive with what is there and then 0, on
     /// a datagram socket too, an accept with an error.
     ///
     /// # Errors
     ///
-    /// The system's: `NotConnected` if there has been no connection. One that is over already is no error.
+    /// The system's: `NotConnected` if there has been no connection. A connection that has ended already is no error.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.with_socket(|socket| {
             if how != Shutdown::Read {
@@ -202,7 +202,7 @@ impl Socket {
     /// blocking, and converts into those of std.
     ///
     /// For all its handles this is as [`close`](Self::close): every pending operation completes as
-    /// aborted. What has not been received is still there to be received. After a send that was
+    /// aborted. Bytes that were not received can still be received there. After a send that was
     /// unfinished, closing the returned socket resets the connection, as far as [`close`](Self::close) can. Waits for calls that other threads
     /// are making on the descriptor at this moment; do not call it in [`with_socket`](Self::with_socket).
     ///

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! 1. The owner of the composite enters a part and then begins it. The owner leaves, or enters the next part, when the
-//!    part is over. It leaves before the composite completes.
+//!    part has ended. It leaves before the composite completes.
 //! 2. A cancel states its request in the composite, and then takes the lock to find the part. [`CurrentPart::enter`]
 //!    reads the request under the same lock. If the cancel takes the lock first, `enter` returns the request, and the
 //!    part begins as canceled. Otherwise the cancel finds the part. So a cancel is never lost, also not between two
@@ -41,7 +41,7 @@ impl<P: Clone> CurrentPart<P> {
         request
     }
 
-    /// The part is over, and no other follows for now.
+    /// The part has ended, and no other part follows for now.
     pub(crate) fn leave(&self) {
         let before = self.0.lock().take();
         // As above.

@@ -318,7 +318,7 @@ impl<O: Queued> OperationQueue<O> {
     pub(crate) fn done(&self, drained: bool) -> Next<O> {
         let mut state = self.lock();
         state.in_vain = 0;
-        // What completes now may run a waker that takes long: a thread that polled is not relied upon meanwhile.
+        // The completion may run a waker that takes long: nothing may rely on a thread that polled meanwhile.
         state.waiters.set(Waiters::IN_TURN, false);
         if !drained || state.stays_ready {
             self.maybe_ready.store(true, Ordering::Relaxed);

@@ -10,8 +10,8 @@
 //!    old entry costs is a wake-up in vain.
 //! 3. A worker that enters itself wakes the worker that it replaces, if that one polls. A wait may end and the next
 //!    begin before the thread that ended the first looks at the holder, and a worker may come late to a wait that
-//!    is over: either would hide a worker that polls. The one that is woken drops what is over, and enters itself
-//!    again for what is not; of two, only one has a wait that is not over. As in 2, a fence lies between what either
+//!    has ended: either would hide a worker that polls. The woken worker drops the waits that have ended, and enters
+//!    itself again for the others; of two workers, only one has a wait that has not ended. As in 2, a fence lies between what either
 //!    does (enter, or say that it polls) and where it looks (whether the other polls, or who has entered).
 
 use crate::base::sync::{AtomicBool, AtomicU16, Ordering, fence};
@@ -102,6 +102,7 @@ impl Holder {
 
     /// The worker `me` is about to poll for the direction, and has said so. It looks after this whether the wait is
     /// over. Returns the worker that it replaces, which is to be woken if it polls.
+    #[must_use = "the worker that it replaces is to be woken"]
     pub(crate) fn enter(&self, me: usize) -> Option<usize> {
         let me = u16::try_from(me).expect("a pool has fewer workers than that");
         // Written once for many waits: others look at it from other processors.

@@ -109,7 +109,7 @@ struct Wait {
 }
 
 impl Wait {
-    /// Holds the socket for the worker `me`. Returns false if the wait is over. `replaced` gets the worker that held
+    /// Holds the socket for the worker `me`. Returns false if the wait has ended. `replaced` gets the worker that held
     /// the socket before.
     fn hold(&mut self, me: usize, replaced: impl FnOnce(usize)) -> bool {
         let Some(socket) = self.socket.upgrade() else { return false };
@@ -207,7 +207,8 @@ impl Blocking {
         best.expect("a runtime has a worker")
     }
 
-    /// A wait that `worker` may be polling for is over: it must let go of the socket now, not at the next event.
+    /// A wait has ended for which `worker` may be polling: the worker must let go of the socket now, not at the next
+    /// event.
     fn have_let_go(&self, worker: usize) {
         if self.workers[worker].wakeable.is_polling() {
             self.wake(worker);
@@ -386,7 +387,7 @@ impl WaitSource for Blocking {
         };
         self.adopt(worker, &mut waits);
         let before = waits.len();
-        // The two directions of a socket side by side. What was sorted before still is.
+        // This puts the two directions of a socket side by side. The front of the list is sorted already.
         waits.sort_by_key(|wait| wait.socket.as_ptr());
         waits.retain_mut(|wait| wait.hold(worker, |replaced| self.have_let_go(replaced)));
         let timeout = if woken { Some(Duration::ZERO) } else { wait.timeout };

@@ -184,13 +184,14 @@ fn promote(socket: SocketNumber, direction: Direction) -> bool {
 /// thread is no worker. Returns `None` if the thread cannot poll for the operation.
 pub(super) fn wait<S: WaitSource>(
     turns: &TryFirst<S>,
+    socket: &Arc<SocketInner>,
     operation: &Handle,
     deadline: Option<Instant>,
 ) -> Option<bool> {
     let waited = if operation.is_composite() {
         attend_parts(turns, operation, deadline)
     } else {
-        attend(turns, operation, deadline)
+        attend(turns, socket, operation, deadline)
     };
     waited.ok()
 }
@@ -210,7 +211,7 @@ fn attend_parts<S: WaitSource>(
     }
     // When a part has completed, the next one has begun.
     while let Some(part) = operation.part() {
-        let is_over = attend(turns, &part, deadline)?;
+        let is_over = attend(turns, &part.place().ok_or(Unable)?, &part, deadline)?;
         if !is_over || operation.completed().is_set() {
             return Ok(is_over);
         }
@@ -220,6 +221,7 @@ fn attend_parts<S: WaitSource>(
 
 fn attend<S: WaitSource>(
     turns: &TryFirst<S>,
+    socket: &Arc<SocketInner>,
     operation: &Handle,
     deadline: Option<Instant>,
 ) -> Result<bool, Unable> {
@@ -238,7 +240,7 @@ fn attend<S: WaitSource>(
         alarm: Alarm::of_this_thread(),
         deadline,
         own: operation.deadline(),
-        socket: operation.place(),
+        socket: Some(socket.clone()),
         polls: false,
         follows: false,
     };

@@ -1,7 +1,7 @@
 //! What the engines share that try an operation's call first and wait for readiness when it would
 //! block.
 //!
-//! A *turn* is one attempt: a thread takes the first operation of a socket and direction, makes its call, moves the
+//! A *turn* is for one operation: a thread takes the first one of a socket and direction, makes its call, moves the
 //! direction on, and completes the operation. If others are in line, a worker takes the next turn.
 //!
 //! 1. A thread pins the descriptor before the queue gives it an operation, and until the queue knows what came of the
@@ -73,6 +73,7 @@ impl<S: WaitSource> TryFirst<S> {
         Self { source }
     }
 
+    /// Starts an operation of any kind in a runtime that does not refuse it.
     #[inline(always)]
     fn start_any(&self, socket: &Arc<SocketInner>, operation: Owner) {
         let runtime = &*socket.runtime;
@@ -84,9 +85,7 @@ impl<S: WaitSource> TryFirst<S> {
         let system = if may_attempt { socket.descriptor.pin() } else { None };
         match (queue.begin(operation, system.is_some()), system) {
             (Next::Attempt(operation), Some(system)) => {
-                if let Some(completed) = self.advance(socket, direction, operation, system) {
-                    runtime.post(Work::Completed(completed));
-                }
+                runtime.post_completed(self.advance(socket, direction, operation, system));
             }
             (next, _) => self.settle(socket, direction, next),
         }
@@ -154,9 +153,7 @@ impl<S: WaitSource> TryFirst<S> {
                 None
             }
         };
-        if let Some(completed) = completed {
-            socket.runtime.post(Work::Completed(completed));
-        }
+        socket.runtime.post_completed(completed);
     }
 
     /// The thread that waits for `operation` leaves. Returns true if one that follows is to poll.
@@ -248,7 +245,7 @@ impl<S: WaitSource> TryFirst<S> {
                     }
                     return complete(runtime, operation);
                 }
-                // It has failed halfway: what comes after the gap would be misread.
+                // It has failed halfway: the peer would misread what follows the gap.
                 Attempted::Done { is_partly_done: true, .. } => {
                     let behind = queue.stop(Aborted::Broken);
                     socket.reset_when_closed(&system);
@@ -372,9 +369,7 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         let queue = socket.queue(direction);
         #[cfg(feature = "testing")]
         if socket.faults.as_ref().is_some_and(SocketFaults::cancels_late) {
-            if let Some(completed) = self.ready(socket, direction, false) {
-                socket.runtime.post(Work::Completed(completed));
-            }
+            socket.runtime.post_completed(self.ready(socket, direction, false));
         }
         // Pinned before the queue is broken, if it is, so that a close in between still resets the connection.
         let system = socket.descriptor.pin();
@@ -396,7 +391,6 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         self.take(socket, direction, system, socket.queue(direction).take_turn())
     }
 
-    /// Something has changed that no engine reports: a worker attempts what waits in `direction`.
     fn look_again(&self, socket: &Arc<SocketInner>, direction: Direction) {
         if let Next::Schedule = socket.queue(direction).look_again() {
             // As in `ready_here`.
@@ -405,7 +399,6 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         }
     }
 
-    /// What a dropped operation had taken has come back.
     fn given_back(&self, socket: &Arc<SocketInner>) {
         self.look_again(socket, Direction::Receive);
         if socket.receive.is_closed() {
@@ -414,7 +407,6 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         }
     }
 
-    /// The runtime drains: accepts that have not come to anything complete as aborted.
     fn refuse_accepts(&self, socket: &Arc<SocketInner>) {
         let queue = socket.queue(Direction::Receive);
         let next = queue.remove_if(Owner::is_accept, Aborted::ShutDown);
@@ -425,7 +417,6 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         }
     }
 
-    /// Ends the socket here; the duplicate of its descriptor that this returns goes on.
     fn release(&self, socket: &SocketInner) -> io::Result<socket2::Socket> {
         let Some(system) = socket.descriptor.pin() else { return Err(Aborted::Closed.into()) };
         let duplicate = system.try_clone()?;
@@ -465,16 +456,19 @@ impl<S: WaitSource> Driver for TryFirst<S> {
         }
         if report.send && concerns(socket, Direction::Send, ticket, false) {
             // The second turn may run a waker, or wait for a disk.
-            if let Some(operation) = completed.take() {
-                socket.runtime.post(Work::Completed(operation));
-            }
+            socket.runtime.post_completed(completed.take());
             completed = self.ready(socket, Direction::Send, false);
         }
         completed
     }
 
-    fn wait_here(&self, operation: &Handle, deadline: Option<Instant>) -> Option<bool> {
-        own_thread::wait(self, operation, deadline)
+    fn wait_here(
+        &self,
+        socket: &Arc<SocketInner>,
+        operation: &Handle,
+        deadline: Option<Instant>,
+    ) -> Option<bool> {
+        own_thread::wait(self, socket, operation, deadline)
     }
 
     fn forget(&self, socket: &SocketInner) {

@@ -7,7 +7,7 @@ use crate::base::operation_queue::Blocked;
 use crate::base::unread::Order;
 use crate::state::body::{self, Continuation};
 use crate::state::completion::{Completion, Kind, sealed};
-use crate::state::context::{RuntimeInner, Work};
+use crate::state::context::RuntimeInner;
 use crate::state::in_flight::{Call, Owner};
 use crate::state::perform::{Attempt, Perform};
 use crate::state::socket::{Socket, SocketInner};
@@ -181,9 +181,7 @@ impl ConnectTo {
     /// Begins to connect to the first address.
     pub(crate) fn begin_connecting(runtime: &Arc<RuntimeInner>, whole: Owner) {
         let start = |socket: &Arc<SocketInner>, connect| runtime.driver.start(socket, connect);
-        if let Some(whole) = Self::next(runtime, whole, start) {
-            runtime.post(Work::Completed(whole));
-        }
+        runtime.post_completed(Self::next(runtime, whole, start));
     }
 
     /// Begins to connect to the next address, by `start`; if there is none, the operation has failed. Returns as

@@ -65,7 +65,7 @@ struct Parts<H: WaitHandle, F> {
 }
 
 /// What a wait needs of its runtime.
-trait Home: Send + Sync + 'static {
+pub(crate) trait Home: Send + Sync + 'static {
     fn waits(&self) -> &Waits;
 
     /// True once the runtime stops: no wait is armed any more.
@@ -121,33 +121,18 @@ struct EventWait<R, H: WaitHandle, F> {
     runtime: Arc<R>,
     timeout: Option<Duration>,
     once: bool,
-    place: RunContext,
+    context: RunContext,
     state: Mutex<State<H, F>>,
     ended: ManualResetEvent,
 }
 
-/// Registers a wait: see [`Runtime::register_wait`](crate::RuntimeHandle::register_wait).
-pub(crate) fn register<H, F>(
-    runtime: &Arc<RuntimeInner>,
-    handle: H,
-    timeout: Option<Duration>,
-    once: bool,
-    place: RunContext,
-    callback: F,
-) -> Arc<dyn Registered>
-where
-    H: WaitHandle + Send + 'static,
-    F: FnMut(bool) + Send + 'static,
-{
-    register_at(runtime, handle, timeout, once, place, callback)
-}
-
-fn register_at<R, H, F>(
+/// Registers a wait: see [`RuntimeHandle::register_wait`](crate::RuntimeHandle::register_wait).
+pub(crate) fn register<R, H, F>(
     runtime: &Arc<R>,
     handle: H,
     timeout: Option<Duration>,
     once: bool,
-    place: RunContext,
+    context: RunContext,
     callback: F,
 ) -> Arc<dyn Registered>
 where
@@ -159,7 +144,7 @@ where
         runtime: runtime.clone(),
         timeout,
         once,
-        place,
+        context,
         state: Mutex::new(State {
             phase: Phase::Held,
             parts: None,
@@ -177,11 +162,7 @@ where
 }
 
 /// Unregisters the waits of `runtime`, which is stopping.
-pub(crate) fn abort(runtime: &RuntimeInner) {
-    abort_at(runtime);
-}
-
-fn abort_at(runtime: &impl Home) {
+pub(crate) fn abort(runtime: &impl Home) {
     let all: Vec<_> = waits(runtime).values().cloned().collect();
     for wait in all {
         wait.unregister();
@@ -309,8 +290,8 @@ where
         }
     }
 
-    fn place(&self) -> RunContext {
-        self.place
+    fn context(&self) -> RunContext {
+        self.context
     }
 
     fn run(self: Arc<Self>) {

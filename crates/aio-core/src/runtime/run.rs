@@ -7,8 +7,7 @@ use crate::base::kind::{Direction, OperationKind};
 use crate::base::latencies::Interval;
 use crate::base::number::SocketNumber;
 use crate::base::operation_queue::CancelReason;
-use crate::base::process_threads;
-use crate::base::process_threads::{Job, Lane, PROCESS_THREADS};
+use crate::base::process_threads::{self, Job, Lane, PROCESS_THREADS};
 use crate::base::report::OperationReport;
 use crate::base::running::Callback;
 use crate::pool::inside::{Inside, wait_inside};
@@ -17,7 +16,6 @@ use crate::runtime::{registered_wait, resolver};
 use crate::state::context::{PanicPolicy, Posted, RunContext, RuntimeInner, Timed, Work};
 use crate::state::in_flight::{Handle, Owner};
 use crate::state::socket;
-use crate::state::socket::SocketInner;
 #[cfg(feature = "testing")]
 use crate::testing::Injector;
 use aio_sync::{BlockingWait, EventRef, Registration, WaitHandle, set_blocking_wait};
@@ -140,7 +138,9 @@ impl RuntimeInner {
         self.deliver(operation);
     }
 
-    fn post_completed(&self, completed: Option<Owner>) {
+    /// Has a worker run the callback of what has completed, if it has one.
+    #[inline]
+    pub(crate) fn post_completed(&self, completed: Option<Owner>) {
         if let Some(operation) = completed {
             self.post(Work::Completed(operation));
         }
@@ -275,10 +275,11 @@ impl RuntimeInner {
     /// no worker sees to the operation itself, if it can.
     pub(crate) fn wait_for(operation: &Handle, deadline: Option<Instant>) -> bool {
         if !Self::is_on_worker() {
-            let here =
-                |socket: Arc<SocketInner>| socket.runtime.driver.wait_here(operation, deadline);
-            if let Some(is_over) = operation.place().and_then(here) {
-                return is_over;
+            if let Some(socket) = operation.place() {
+                let driver = &socket.runtime.driver;
+                if let Some(is_over) = driver.wait_here(&socket, operation, deadline) {
+                    return is_over;
+                }
             }
         }
         // When the operation's own deadline passes, callbacks may be holding all workers of its runtime.
@@ -451,7 +452,7 @@ impl Hooks for RuntimeInner {
 
     fn is_nestable(&self, work: &Work) -> bool {
         match work {
-            Work::Wait(wait) => wait.place() == RunContext::InsideCallback,
+            Work::Wait(wait) => wait.context() == RunContext::InsideCallback,
             Work::Completed(_) | Work::Call(_) => false,
             #[cfg(feature = "testing")]
             Work::Done(_) => true,

@@ -15,8 +15,7 @@ use crate::state::in_flight::{
     Attempted, Call, End, Handle, Header, KindOf, Owner, Part, Progress, Shared, standing,
 };
 use crate::state::perform::{Attempt, GivenBack, Perform};
-use crate::state::socket;
-use crate::state::socket::SocketInner;
+use crate::state::socket::{self, SocketInner};
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::fmt;

@@ -123,7 +123,7 @@ pub(crate) trait Registered: fmt::Debug + Send + Sync {
     fn run(self: Arc<Self>);
 
     /// Where that may be.
-    fn place(&self) -> RunContext;
+    fn context(&self) -> RunContext;
 
     fn unregister(&self) -> bool;
 

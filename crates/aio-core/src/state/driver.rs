@@ -73,8 +73,14 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn forget(&self, socket: &SocketInner);
 
     /// Blocks the calling thread, which is no worker, until `operation` has completed or the deadline has passed.
+    /// `socket` is the operation's.
     /// Returns whether it has completed; `None` if the thread cannot see to the operation.
-    fn wait_here(&self, operation: &Handle, deadline: Option<Instant>) -> Option<bool>;
+    fn wait_here(
+        &self,
+        socket: &Arc<SocketInner>,
+        operation: &Handle,
+        deadline: Option<Instant>,
+    ) -> Option<bool>;
 
     /// Waits for work and adds it to `found`.
     fn wait(&self, worker: usize, wait: Wait, found: &mut Vec<Work>);

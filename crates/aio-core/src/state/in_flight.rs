@@ -48,9 +48,8 @@ use crate::base::operation_queue::{self, Blocked, CancelReason, Place, Placed, Q
 use crate::base::references::References;
 use crate::base::report::OperationReport;
 use crate::base::unread::Order;
-use crate::state::context::{RuntimeInner, Work};
-use crate::state::socket;
-use crate::state::socket::SocketInner;
+use crate::state::context::RuntimeInner;
+use crate::state::socket::{self, SocketInner};
 use aio_sync::{EventRef, ManualResetEvent, WaitHandle};
 use std::any::Any;
 use std::fmt;
@@ -477,9 +476,7 @@ impl Owner {
 
     /// Completes the operation with `error` as its result, which says what the operation was.
     pub(crate) fn fail(self, runtime: &RuntimeInner, error: io::Error) {
-        if let Some(operation) = self.fail_here(runtime, error) {
-            runtime.post(Work::Completed(operation));
-        }
+        runtime.post_completed(self.fail_here(runtime, error));
     }
 
     /// The same, but returns as [`complete_here`](Self::complete_here).
@@ -514,9 +511,7 @@ impl Owner {
 
     /// Completes the operation with the result that stands: result, then event, then completion.
     pub(crate) fn complete(self, runtime: &RuntimeInner) {
-        if let Some(operation) = self.complete_here(runtime) {
-            runtime.post(Work::Completed(operation));
-        }
+        runtime.post_completed(self.complete_here(runtime));
     }
 
     /// The same, but returns the operation if it has a callback: the caller is to deliver it. If a part has completed,

@@ -2,8 +2,7 @@
 //! without one (`engine/own_thread.rs`).
 
 use crate::base::buffer::Lent;
-use crate::op;
-use crate::op::Message;
+use crate::op::{self, Message};
 use crate::state::perform::Perform;
 use crate::state::socket::Socket;
 use socket2::SockAddr;

@@ -51,7 +51,7 @@ impl Whole {
     }
 }
 
-/// The last part waits for ever unless it is canceled.
+/// The last part waits forever unless it is canceled.
 #[test]
 fn a_cancel_reaches_the_part_that_waits() {
     let mut builder = loom::model::Builder::new();

@@ -152,7 +152,7 @@ fn a_wait_that_was_taken_over_is_let_go_of() {
         let worker = engine.clone();
         let workers = thread::spawn(move || {
             // It has been polled for by one worker; from here on by another.
-            worker.waits[0].holder.enter(0);
+            let _ = worker.waits[0].holder.enter(0);
             while worker.poll(1, &[0], 1) > 0 {}
         });
         engine.end(0);
@@ -160,7 +160,7 @@ fn a_wait_that_was_taken_over_is_let_go_of() {
     });
 }
 
-/// A worker that comes late to a wait that is over does not hide the one that polls for the next wait.
+/// A worker that comes late to a wait that has ended does not hide the one that polls for the next wait.
 #[test]
 fn a_wait_after_one_that_another_worker_had_is_let_go_of() {
     check(3, || {

@@ -2,7 +2,7 @@
 //!
 //! Time is a flag here. A worker is a thread that runs what is posted until nothing is left to come.
 
-use super::{Home, abort_at, register_at};
+use super::{Home, abort, register};
 use crate::base::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::state::context::{Registered, RunContext, Waits};
 use aio_sync::AutoResetEvent;
@@ -76,7 +76,7 @@ impl Model {
             let count = if timed_out { &counts.timeouts } else { &counts.signals };
             count.fetch_add(1, Ordering::SeqCst);
         };
-        register_at(self, event.clone(), timeout, once, RunContext::OnWorker, callback)
+        register(self, event.clone(), timeout, once, RunContext::OnWorker, callback)
     }
 
     /// Runs what is posted; returns how much that was.
@@ -99,7 +99,7 @@ impl Model {
 
     fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        abort_at(self);
+        abort(self);
     }
 
     fn counts(&self) -> (usize, usize) {
